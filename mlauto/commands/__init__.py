@@ -1,0 +1,1 @@
+"""What `mlauto ...` does, one module per command; `mlauto.cli` only parses."""

@@ -1,0 +1,60 @@
+"""`mlauto gateway start|stop|status`: the one process that owns the public port."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mlauto.runtime.gateway_client import GatewayClient
+from mlauto.runtime.local import LocalRuntime
+from mlauto.settings import Settings
+
+__all__ = ["GatewayState", "gateway_state", "render", "start_gateway", "stop_gateway"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayState:
+    """What the gateway of a state directory says of itself; without `pid` none runs, and there are no products."""
+
+    url: str
+    pid: int | None
+    products: dict[str, Any]
+
+    @property
+    def running(self) -> bool:
+        """True when there is one."""
+        return self.pid is not None
+
+
+def start_gateway(settings: Settings) -> GatewayState:
+    """Start it detached unless it runs, and return when it answers. Raises `DeliveryError` when it does not."""
+    LocalRuntime(settings).ensure()
+    return gateway_state(settings)
+
+
+def gateway_state(settings: Settings) -> GatewayState:
+    """Ask it, over its control socket. Raises `DeliveryError` when there is one that does not answer."""
+    client = GatewayClient(settings.gateway_home)
+    if client.pid() is None:
+        return GatewayState(url=settings.gateway_url, pid=None, products={})
+    said = client.status()
+    url = f"http://{said['host']}:{said['port']}"
+    return GatewayState(url=url, pid=int(said["pid"]), products=said["products"])
+
+
+def stop_gateway(settings: Settings) -> bool:
+    """End the gateway and its model servers, after the requests in flight; False when none was running."""
+    if GatewayClient(settings.gateway_home).pid() is None:
+        return False
+    LocalRuntime(settings).shut_down()
+    return True
+
+
+def render(state: GatewayState) -> str:
+    """The state as text: a line for the gateway and one per version."""
+    if not state.running:
+        return f"no gateway runs for {state.url}: mlauto gateway start"
+    lines = [f"the gateway answers at {state.url} (process {state.pid})"]
+    for name, product in sorted(state.products.items()):
+        for version, entry in sorted(product["versions"].items()):
+            roles = [role for role in ("champion", "fallback") if product[role] == version]
+            lines.append(f"  {name} {version}: {' '.join([*roles, entry['state']])}")
+    return "\n".join(lines)

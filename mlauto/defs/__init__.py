@@ -1,0 +1,1 @@
+"""One folder per model product, each with its `defs.yaml`."""

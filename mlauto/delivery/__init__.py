@@ -1,0 +1,1 @@
+"""Continuous delivery: the image, its verification, rollout and rollback."""

@@ -1,0 +1,1 @@
+"""Continuous integration: git, checks in a sandbox, the verdict."""

@@ -1,0 +1,1 @@
+"""Continuous monitoring: the prediction log, metrics, the judge, incidents."""

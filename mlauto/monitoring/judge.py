@@ -1,0 +1,157 @@
+"""From live metrics to a verdict. Pure: no clock, no client; the same function decides live and in a backtest."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from mlauto.monitoring.scores import better
+from mlauto.product import ModelProduct
+from mlauto.records import Action, CheckOutcome, LiveMetrics, Score, Status, Verdict
+
+__all__ = ["Limits", "failed_checks", "judge"]
+
+ABSOLUTE = frozenset({"error_rate", "r2"})  # their scale is known, so a tolerance needs no unit
+DRIFT_WARNS = 0.5
+FEWEST_REQUESTS = 50  # a few cold requests after a rollout are no verdict on latency
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a product's YAML says about when its live version is good enough."""
+
+    tolerance: float
+    min_labels: int
+    p99_ms: float
+    error_rate: float
+    stale_after: float
+
+    @classmethod
+    def of(cls, product: ModelProduct) -> "Limits":
+        """The limits of a product."""
+        monitoring = product.monitoring
+        return cls(
+            tolerance=product.tolerance,
+            min_labels=monitoring.min_labels,
+            p99_ms=monitoring.slo.p99_ms,
+            error_rate=monitoring.slo.error_rate,
+            stale_after=monitoring.stale_after,
+        )
+
+
+def judge(metrics: LiveMetrics, reference: Score | None, limits: Limits, now: float) -> Verdict:
+    """The verdict on `metrics`, given the version's quality on rows it was not fitted on; triage adds the action.
+
+    `degraded` needs evidence: a loss beyond the tolerance that noise does not explain, or a service level that is
+    missed beyond chance. Without traffic or enough labels the status is `unknown`, never healthy; where nothing could
+    be measured it is `error`.
+    """
+    performance, quality_known = _performance(metrics, reference, limits)
+    checks = (performance, _service_level(metrics, limits), _data_available(metrics, limits, now), _drift(metrics))
+    if metrics.problem is not None and metrics.version is not None:
+        status, cause = Status.ERROR, metrics.problem
+    elif failed := [check for check in checks[:2] if not check.passed]:
+        status, cause = Status.DEGRADED, "; ".join(check.summary for check in failed)
+    elif not checks[2].passed:
+        status, cause = Status.UNKNOWN, checks[2].summary
+    elif not quality_known:
+        status, cause = Status.UNKNOWN, performance.summary
+    else:
+        status, cause = Status.HEALTHY, performance.summary
+    return Verdict(status=status, action=Action.NONE, cause=cause, checks=checks)
+
+
+def failed_checks(verdict: Verdict) -> frozenset[str]:
+    """Names of the checks that failed."""
+    return frozenset(check.name for check in verdict.checks if not check.passed)
+
+
+def _performance(metrics: LiveMetrics, reference: Score | None, limits: Limits) -> tuple[CheckOutcome, bool]:
+    """The check, and whether quality could be judged at all. No verdict is a pass, so that it never retrains."""
+    live = metrics.quality
+    details: dict[str, Any] = {"labelled": metrics.labelled, "min_labels": limits.min_labels}
+    if metrics.labelled < limits.min_labels or live is None:
+        sentence = f"no verdict: {metrics.labelled} of {limits.min_labels} labels"
+        if metrics.labelled >= limits.min_labels:
+            sentence = "no verdict: the metric is undefined on these labels"
+        return CheckOutcome(name="performance", passed=True, summary=sentence, details=details), False
+    if reference is None or reference.metric != live.metric:
+        has = f"its reference is {reference.metric}" if reference else "it has no reference"
+        sentence = f"no verdict: version {metrics.version} is measured by {live.metric} and {has}; train it again"
+        return CheckOutcome(name="performance", passed=True, summary=sentence, details=details), False
+    limit = _limit(reference, limits.tolerance)
+    favourable = live.high if live.metric == "r2" else live.low
+    degraded = better(live.metric, limit, live.value) and better(live.metric, reference.value, favourable)
+    word = "beyond" if degraded else "within"
+    summary = (
+        f"{live.metric} {live.value:.4g} [{live.low:.4g}, {live.high:.4g}] on {live.rows} labels is {word}"
+        f" the limit {limit:.4g} (reference {reference.value:.4g})"
+    )
+    details |= {live.metric: live.value, "low": live.low, "high": live.high, "limit": limit}
+    details |= {"reference": reference.value}
+    return CheckOutcome(name="performance", passed=not degraded, summary=summary, details=details), True
+
+
+def _limit(reference: Score, tolerance: float) -> float:
+    """The worst value that is tolerated: absolute for error_rate and r2, else relative to the reference."""
+    loss = tolerance if reference.metric in ABSOLUTE else tolerance * abs(reference.value)
+    return reference.value - loss if reference.metric == "r2" else reference.value + loss
+
+
+def _service_level(metrics: LiveMetrics, limits: Limits) -> CheckOutcome:
+    """Errors and latency, each failed only when chance does not explain that the objective was missed."""
+    if not metrics.requests:
+        return CheckOutcome(name="service_level", passed=True, summary="no verdict: no requests")
+    rate = metrics.errors / metrics.requests
+    too_many = _chance(metrics.errors, metrics.requests, limits.error_rate) < 0.025
+    p99 = metrics.p99_ms
+    least = p99 if metrics.p99_low_ms is None else metrics.p99_low_ms
+    slow = least is not None and metrics.requests - metrics.errors >= FEWEST_REQUESTS and least > limits.p99_ms
+    latency = "no latency" if p99 is None else f"p99 {p99:.1f} ms (objective {limits.p99_ms:g})"
+    summary = f"{metrics.errors} of {metrics.requests} requests failed (objective {limits.error_rate:.3%}), {latency}"
+    details: dict[str, Any] = {"requests": metrics.requests, "errors": metrics.errors, "error_rate": rate}
+    details |= {name: value for name, value in (("p50_ms", metrics.p50_ms), ("p99_ms", p99)) if value is not None}
+    return CheckOutcome(name="service_level", passed=not (too_many or slow), summary=summary, details=details)
+
+
+def _chance(errors: int, requests: int, rate: float) -> float:
+    """How likely so many errors or more are when the true rate is `rate`: the exact binomial tail."""
+    if errors == 0 or rate >= 1:
+        return 1.0
+    if rate <= 0:
+        return 0.0
+    fewer = (
+        math.exp(
+            math.lgamma(requests + 1)
+            - math.lgamma(count + 1)
+            - math.lgamma(requests - count + 1)
+            + count * math.log(rate)
+            + (requests - count) * math.log1p(-rate)
+        )
+        for count in range(errors)
+    )
+    return 1.0 - sum(fewer)
+
+
+def _data_available(metrics: LiveMetrics, limits: Limits, now: float) -> CheckOutcome:
+    """Passed when there is a live version, it could be measured, and somebody asked it lately."""
+    if metrics.problem is not None:
+        return CheckOutcome(name="data_available", passed=False, summary=metrics.problem)
+    if metrics.newest is None:
+        return CheckOutcome(name="data_available", passed=False, summary="no prediction was logged yet")
+    age = max(0.0, now - metrics.newest)
+    summary = f"newest prediction {age:.0f} s ago (limit {limits.stale_after:.0f} s), {metrics.labelled} labels"
+    return CheckOutcome(
+        name="data_available", passed=age <= limits.stale_after, summary=summary, details={"age_seconds": age}
+    )
+
+
+def _drift(metrics: LiveMetrics) -> CheckOutcome:
+    """Names the columns that moved; it warns, and decides nothing."""
+    moved = sorted((name for name, by in metrics.drift.items() if by > DRIFT_WARNS), key=lambda n: -metrics.drift[n])
+    if not metrics.drift:
+        summary = "no verdict: no reference distribution, or too few rows"
+    elif moved:
+        summary = "inputs moved: " + ", ".join(f"{name} by {metrics.drift[name]:.2f}" for name in moved[:5])
+    else:
+        summary = f"{len(metrics.drift)} columns are where they were"
+    return CheckOutcome(name="drift", passed=not moved, summary=summary, details=dict(metrics.drift))

@@ -1,0 +1,197 @@
+"""Joining labels with the predictions that they belong to, incrementally.
+
+The join remembers, per version, the newest `window` labelled rows and how far it has read, in one small file that is
+replaced as a whole. That file is a cache: without it the newest part of the log is read again.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlauto.monitoring.predictionlog import Cursor, Label, LogReader, Prediction, segment_of
+from mlauto.store import atomic_write
+
+__all__ = ["JoinState", "Joined", "join_labels", "read_join"]
+
+ORIGINS = ("labels", "imported")
+READ_LIMIT = 8 << 20  # bytes of labels per origin and call
+SCAN_LIMIT = 24  # prediction segments per call; what needs more waits for the next call
+PENDING_LIMIT = 2000
+PENDING_SECONDS = 3600.0
+VERSIONS = 4  # the live one, its fallback and two more, for comparing after a rollback
+
+
+class Joined(msgspec.Struct, array_like=True, frozen=True):
+    """One request with its labels; `y`, `label` and `p` have one item per row."""
+
+    id: str
+    y: list[Any]
+    label: list[Any]
+    p: list[list[float]] | None = None
+
+
+class JoinState(msgspec.Struct):
+    """What the join remembers. `windows`: version -> requests, oldest first. `pending`: labels without prediction yet.
+
+    `counts`: `unknown` labels whose prediction does not exist, `unusable` ones with another number of values than rows,
+    `late` ones older than a full window, `damaged` lines, `skipped` bytes beyond the bound of a call.
+    """
+
+    cursors: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
+    windows: dict[str, list[Joined]] = msgspec.field(default_factory=dict)
+    pending: dict[str, tuple[float, list[Any]]] = msgspec.field(default_factory=dict)
+    counts: dict[str, int] = msgspec.field(default_factory=dict)
+
+    def count(self, what: str, by: int = 1) -> None:
+        """Add to a count."""
+        if by:
+            self.counts[what] = self.counts.get(what, 0) + by
+
+    def rows(self, version: str) -> int:
+        """Labelled rows of a version in its window."""
+        return sum(len(joined.y) for joined in self.windows.get(version, ()))
+
+
+def read_join(path: Path) -> JoinState:
+    """The remembered state; a file that is missing or does not parse gives an empty one, to be filled from the log."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=JoinState)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return JoinState()
+
+
+def join_labels(folder: Path, path: Path, *, version: str, window: int, now: float) -> JoinState:
+    """Join the labels that arrived since the last call; `path` is the state's file, `version` the one that is live.
+
+    Guarantees: the newest label of an id wins; a window holds the newest `window` labelled rows of its version by time
+    of prediction; the work per call is bounded whatever the log's length. Raises `MeasurementError`.
+    """
+    state = read_join(path)
+    before = msgspec.json.encode(state)
+    join = _Join(folder, state, version=version, window=window, now=now)
+    join.read_labels()
+    join.relabel()
+    join.attach()
+    join.forget()
+    after = msgspec.json.encode(state)
+    if after != before:
+        atomic_write(path, after)
+    return state
+
+
+class _Join:
+    """One call of `join_labels`; `labels` are the ones still to be joined, id -> (time, values)."""
+
+    def __init__(self, folder: Path, state: JoinState, *, version: str, window: int, now: float) -> None:
+        self.folder, self.state = folder, state
+        self.version, self.window, self.now = version, window, now
+        self.labels: dict[str, tuple[float, list[Any]]] = {}
+
+    def read_labels(self) -> None:
+        """The pending labels, then the unread ones of every origin in the order of their times."""
+        lines: list[Label] = []
+        for origin in ORIGINS:
+            at = self.state.cursors.get(origin)
+            chunk = LogReader(self.folder, origin, Label).since(Cursor(*at) if at else None, READ_LIMIT)
+            lines += chunk.lines
+            self.state.count("damaged", chunk.damaged)
+            self.state.count("skipped", chunk.skipped)
+            if chunk.cursor:
+                self.state.cursors[origin] = (chunk.cursor.segment, chunk.cursor.offset)
+        self.labels = dict(self.state.pending)
+        self.labels.update((line.id, (line.t, line.y)) for line in sorted(lines, key=lambda line: line.t))
+        self.state.pending = {}
+
+    def relabel(self) -> None:
+        """Replace the labels of requests that are in a window already."""
+        for name, joined in self.state.windows.items():
+            self.state.windows[name] = [self._relabelled(entry) for entry in joined]
+
+    def _relabelled(self, entry: Joined) -> Joined:
+        _, values = self.labels.pop(entry.id, (0.0, entry.label))
+        kept = len(entry.y)  # the last rows of the request, when it had more rows than the window
+        if len(values) < kept:
+            self.state.count("unusable")
+            return entry
+        return msgspec.structs.replace(entry, label=values[len(values) - kept :])
+
+    def attach(self) -> None:
+        """Find the predictions, newest segment first, until the live version's window can take nothing older."""
+        reader = LogReader(self.folder, "predictions", Prediction)
+        sizes = reader.sizes()
+        newest, oldest = max(sizes, default=-1), min(sizes, default=0)
+        by_segment = self._by_segment()
+        scanned = 0
+        for segment in sorted(by_segment, reverse=True):
+            floor = self._floor()
+            wanted = {i for i in by_segment[segment] if i > floor}
+            self.state.count("late", len(by_segment[segment]) - len(wanted))
+            if not wanted:
+                continue
+            found: dict[str, Prediction] = {}
+            there = oldest - 1 <= segment <= newest
+            deferred = there and scanned >= SCAN_LIMIT
+            if there and not deferred:
+                scanned += 1
+                found = reader.scan(segment, wanted)
+                if len(found) < len(wanted) and segment < newest:
+                    found |= reader.scan(segment + 1, wanted - found.keys())
+            for missing in wanted - found.keys():
+                self._keep_or_count(missing, waits=deferred or segment >= newest)
+            self._insert(found)
+
+    def _by_segment(self) -> dict[int, list[str]]:
+        grouped: dict[int, list[str]] = {}
+        for prediction_id in self.labels:
+            segment = segment_of(prediction_id)
+            if segment is None:
+                self.state.count("unknown")
+            else:
+                grouped.setdefault(segment, []).append(prediction_id)
+        return grouped
+
+    def _floor(self) -> str:
+        """The id that a prediction must exceed to enter the live version's window: ids sort by time."""
+        full = self.state.rows(self.version) >= self.window
+        return self.state.windows[self.version][0].id if full else ""
+
+    def _keep_or_count(self, prediction_id: str, *, waits: bool) -> None:
+        """Keep a label whose prediction may still come, within bounds of number and age; else it is unknown."""
+        label = self.labels[prediction_id]
+        if waits and self.now - label[0] <= PENDING_SECONDS and len(self.state.pending) < PENDING_LIMIT:
+            self.state.pending[prediction_id] = label
+        else:
+            self.state.count("unknown")
+
+    def _insert(self, found: dict[str, Prediction]) -> None:
+        touched = set()
+        for line in found.values():
+            label = self.labels[line.id][1]
+            if line.v is None or line.y is None or len(line.y) != len(label):
+                self.state.count("unusable")
+                continue
+            odds = line.p[-self.window :] if line.p else None
+            joined = Joined(line.id, line.y[-self.window :], label[-self.window :], odds)
+            self.state.windows.setdefault(line.v, []).append(joined)
+            touched.add(line.v)
+        for version in touched:
+            self.state.windows[version] = _newest(self.state.windows[version], self.window)
+
+    def forget(self) -> None:
+        """Drop the windows of all but the live version and those that predicted last."""
+        windows = self.state.windows
+        others = sorted((v for v in windows if v != self.version), key=lambda v: windows[v][-1].id, reverse=True)
+        for version in others[VERSIONS - 1 :]:
+            del windows[version]
+
+
+def _newest(entries: list[Joined], rows: int) -> list[Joined]:
+    """The newest requests that together have at least `rows` rows, oldest first."""
+    kept: list[Joined] = []
+    for entry in sorted(entries, key=lambda joined: joined.id, reverse=True):
+        if rows <= 0:
+            break
+        kept.append(entry)
+        rows -= len(entry.y)
+    return kept[::-1]

@@ -1,0 +1,129 @@
+"""What the live version did lately: requests, errors, latency from the log's tail, quality from the joined labels."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlauto.monitoring.drift import Profile, distances
+from mlauto.monitoring.labels import JoinState, join_labels
+from mlauto.monitoring.predictionlog import LogReader, Prediction
+from mlauto.monitoring.scores import score, usable
+from mlauto.records import LiveMetrics, Score
+
+__all__ = ["measure", "unmeasured"]
+
+TAIL_BYTES = 1 << 20
+NEWEST_REQUESTS = 5000
+FEWEST_REQUESTS = 100  # a quiet product's window reaches back until it holds that many, up to LONGEST times as long
+LONGEST = 12
+DRIFT_ROWS = 1000
+
+
+def measure(
+    folder: Path,
+    state: Path,
+    *,
+    version: str | None,
+    metric: str,
+    window: int,
+    now: float,
+    classes: Sequence[object] = (),
+    profiles: Mapping[str, Profile] | None = None,
+    recent: float = 300.0,
+) -> LiveMetrics:
+    """Metrics of the version that is live now; `folder` holds its prediction log, `state` is the label join's own file.
+
+    Quality is over the newest `window` labelled rows of that version (a request may have several), service figures over
+    the last `recent` seconds. Cost does not grow with the log. Raises `MeasurementError` when the log cannot be read.
+    """
+    if version is None:
+        return unmeasured(None, "no version answers users: materialize production", now=now)
+    lines = LogReader(folder, "predictions", Prediction).tail(TAIL_BYTES).lines
+    joined = join_labels(folder, state, version=version, window=window, now=now)
+    ours = _recent([line for line in lines if line.v in {version, None}], now, recent)
+    times = sorted(line.ms for line in ours if line.ms is not None and line.error is None)
+    labelled, quality = _quality(joined, version, metric, window, classes)
+    return LiveMetrics(
+        version=version,
+        measured=now,
+        requests=len(ours),
+        errors=sum(line.error is not None for line in ours),
+        p50_ms=_quantile(times, 0.5),
+        p99_ms=_quantile(times, 0.99),
+        p99_low_ms=_least_p99(times),
+        labelled=labelled,
+        quality=quality,
+        drift=distances(profiles, _rows(ours)) if profiles else {},
+        newest=max((line.t for line in lines), default=None),
+    )
+
+
+def unmeasured(version: str | None, problem: str, *, now: float) -> LiveMetrics:
+    """Metrics that say why there are none."""
+    return LiveMetrics(
+        version=version,
+        measured=now,
+        requests=0,
+        errors=0,
+        p50_ms=None,
+        p99_ms=None,
+        labelled=0,
+        quality=None,
+        problem=problem,
+    )
+
+
+def _recent(lines: Sequence[Prediction], now: float, recent: float) -> list[Prediction]:
+    """The newest requests: all of the last `recent` seconds, more where those are few, and a bounded number."""
+    within = sum(line.t >= now - recent for line in lines)
+    newest = list(lines[-min(NEWEST_REQUESTS, max(within, FEWEST_REQUESTS)) :])
+    return [line for line in newest if line.t >= now - LONGEST * recent]
+
+
+def _quality(
+    joined: JoinState, version: str, metric: str, window: int, classes: Sequence[object]
+) -> tuple[int, Score | None]:
+    """Number of labelled rows that could be scored, and their score."""
+    rows: list[tuple[Any, Any, Sequence[float] | None]] = []
+    for entry in joined.windows.get(version, ()):
+        odds: Sequence[Sequence[float] | None] = entry.p or [None] * len(entry.y)
+        rows += [row for row in zip(entry.label, entry.y, odds, strict=False) if usable(metric, row[0], row[1])]
+    rows = rows[-window:]
+    known = [odds for _, _, odds in rows if odds is not None]
+    probabilities = known if len(known) == len(rows) else None
+    truth, predicted = [row[0] for row in rows], [row[1] for row in rows]
+    return len(rows), score(metric, truth, predicted, probabilities, classes)
+
+
+def _rows(lines: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """The newest rows of the requests that were answered."""
+    rows: list[dict[str, Any]] = []
+    for line in reversed(lines):
+        if len(rows) >= DRIFT_ROWS:
+            break
+        if line.error is None:
+            rows += line.parsed_rows()
+    return rows[:DRIFT_ROWS]
+
+
+def _quantile(times: Sequence[float], level: float) -> float | None:
+    """The smallest of the sorted times that at least that share of them does not exceed."""
+    return times[math.ceil(level * len(times)) - 1] if times else None
+
+
+def _least_p99(times: Sequence[float]) -> float | None:
+    """The lower 97.5 % confidence bound of the 99 % quantile: an order statistic, free of any assumed distribution.
+
+    So many times may exceed the true quantile by chance as a binomial variable (n, 0.01) reaches with 97.5 %.
+    """
+    n = len(times)
+    if not n:
+        return None
+    exceeding, chance = 0, 0.99**n
+    total = chance
+    while total < 0.975:
+        chance *= (n - exceeding) / (exceeding + 1) * (0.01 / 0.99)
+        exceeding += 1
+        total += chance
+    return times[n - exceeding - 1] if exceeding < n else None

@@ -1,0 +1,1 @@
+"""The assets of one product, a module per principle: each is a shell over one function of `orchestration.steps`."""

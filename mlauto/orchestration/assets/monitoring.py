@@ -1,0 +1,37 @@
+"""Continuous monitoring: `live_metrics` and the checks that retrain."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from mlauto.orchestration import live, render
+from mlauto.orchestration.names import asset_key
+from mlauto.orchestration.platform import Platform
+from mlauto.product import ModelProduct
+
+__all__ = ["CHECKS", "monitoring_assets"]
+
+GROUP = "monitoring"
+CHECKS = ("performance", "service_level", "data_available", "drift")
+
+
+def monitoring_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
+    """`live_metrics` of one product; the live sensor evaluates the same checks by itself."""
+    key = asset_key(product, "live_metrics")
+
+    @dg.asset(
+        key=key,
+        deps=[asset_key(product, "production")],
+        group_name=GROUP,
+        owners=list(product.owners),
+        description="Quality, latency, errors and drift of the live version over the last window.",
+        check_specs=[dg.AssetCheckSpec(name, asset=key) for name in CHECKS],
+    )
+    def live_metrics(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
+        observed = live.observe(platform, product)
+        yield dg.MaterializeResult(
+            metadata=render.live_metrics(observed.metrics, observed.verdict),
+            check_results=[render.check(outcome) for outcome in observed.verdict.checks],
+        )
+
+    return [live_metrics]

@@ -1,0 +1,128 @@
+"""The commit sensor: every commit that came onto a product's branch is a partition, and is tested once."""
+
+from collections.abc import Callable, Sequence
+
+import dagster as dg
+
+from mlauto.integration.tracking import Cursor, has_report, track, verify
+from mlauto.orchestration.names import WORK_TAG, asset_key, commit_partitions
+from mlauto.orchestration.platform import Platform
+from mlauto.orchestration.problems import kept_problem
+from mlauto.orchestration.sensors.work import Tick, Work, active, each_product
+from mlauto.product import ModelProduct
+
+__all__ = ["commits_sensor"]
+
+ASKED_PER_TICK = 10
+PARTITIONS_KEPT = 2000
+GIVEN_UP_KEPT = 200
+
+
+def commits_sensor(products: Sequence[ModelProduct], platform: Platform) -> dg.SensorDefinition:
+    """One sensor for the model repositories of all products."""
+    seen: set[tuple[str, str]] = set()  # commits whose report is in Dagster's log: asked once per process
+
+    def look(tick: Tick, product: ModelProduct) -> None:
+        with kept_problem(platform.store, product.name, "commits") as remarks:
+            _tick(tick, platform, product, seen)
+            if tick.cursors[product.name].get("tip") is None:
+                remarks.append(f"{product.code.repository} has no branch {product.code.branch!r} with a commit yet")
+
+    def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        return each_product(context, products, look)
+
+    return dg.SensorDefinition(
+        name="commits",
+        evaluation_fn=evaluate,
+        asset_selection=dg.AssetSelection.all(),
+        minimum_interval_seconds=platform.settings.tick_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="New git commits: each is tested; the newest green one is the verified commit.",
+    )
+
+
+def _tick(tick: Tick, platform: Platform, product: ModelProduct, seen: set[tuple[str, str]]) -> None:
+    memory = tick.cursors.setdefault(product.name, {})
+    tip, base = memory.get("tip"), memory.get("base")
+    cursor = Cursor(tip=str(tip) if tip else None, base=str(base) if base else None)
+    given_up = [str(sha) for sha in _list(memory.get("given_up"))]
+    mirror = platform.mirror(product)
+    plan = track(mirror, cursor, _settled(tick, platform, product, seen, given_up), limit=ASKED_PER_TICK)
+    memory.update(tip=plan.cursor.tip, base=plan.cursor.base)
+    if plan.waiting:
+        tick.notes.append(f"{product.name}: {plan.waiting} more commits wait for their turn")
+    for sha in plan.test:
+        work = Work(
+            name=f"{product.name}/commit/{sha}",
+            selection=[asset_key(product, "ci_report"), asset_key(product, "verified_commit")],
+            partition=sha,
+        )
+        if tick.exhausted(work):
+            given_up = [*given_up, sha][-GIVEN_UP_KEPT:]
+            tick.notes.append(
+                f"{product.name}: gave up on commit {sha[:12]}: see its failed runs, then materialize that partition of"
+                f" {product.name}/ci_report by hand"
+            )
+        elif tick.ask(work):
+            _announce(tick, product, sha)
+    memory["given_up"] = given_up
+    if not plan.test and plan.cursor.tip not in (None, memory.get("verified_at")):
+        current = _verified_commit_is_current(tick, platform, product)
+        memory["verified_at"] = plan.cursor.tip if current else None
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _settled(
+    tick: Tick, platform: Platform, product: ModelProduct, seen: set[tuple[str, str]], given_up: Sequence[str]
+) -> Callable[[str], bool]:
+    """Whether a commit's report exists here and in Dagster's log; a report whose run died is asked for again."""
+
+    def settled(sha: str) -> bool:
+        if (product.name, sha) in seen or sha in given_up:
+            return True
+        if not has_report(platform.store, product.name, sha):
+            return False
+        wanted = dg.AssetRecordsFilter(asset_key=asset_key(product, "ci_report"), asset_partitions=[sha])
+        if not tick.instance.fetch_materializations(wanted, limit=1).records:
+            return False
+        seen.add((product.name, sha))
+        return True
+
+    return settled
+
+
+def _announce(tick: Tick, product: ModelProduct, sha: str) -> None:
+    """Register the commit's partition and materialization, and drop the oldest partitions."""
+    partitions = commit_partitions(product)
+    existing = tick.instance.get_dynamic_partitions(f"{product.name}_commits")
+    if sha in existing:
+        return
+    tick.partitions.append(partitions.build_add_request([sha]))
+    tick.events.append(
+        dg.AssetMaterialization(
+            asset_key(product, "commit"), partition=sha, tags={"dagster/data_version": sha}, metadata={"commit": sha}
+        )
+    )
+    if len(existing) >= PARTITIONS_KEPT:
+        tick.partitions.append(partitions.build_delete_request(list(existing[: len(existing) - PARTITIONS_KEPT + 1])))
+
+
+def _verified_commit_is_current(tick: Tick, platform: Platform, product: ModelProduct) -> bool:
+    """Whether Dagster knows the verified commit of this tip; if not (a lost run, a rewind) it is asked for."""
+    verified = verify(platform.store, product.name, platform.mirror(product))
+    if verified is None:
+        return True
+    event = tick.instance.get_latest_materialization_event(asset_key(product, "verified_commit"))
+    materialization = event.asset_materialization if event else None
+    recorded = (materialization.tags or {}).get("dagster/data_version") if materialization else None
+    if recorded == verified.commit.tree:
+        return True
+    sha = verified.commit.sha
+    if not active(tick.instance, {WORK_TAG: f"{product.name}/commit/{sha}"}):  # which records it by itself
+        # named after what it replaces, too: a branch may be wound back to the same commit more than once
+        name = f"{product.name}/verified/{sha}/after/{event.run_id if event else 'nothing'}"
+        tick.ask(Work(name=name, selection=[asset_key(product, "verified_commit")]))
+    return False

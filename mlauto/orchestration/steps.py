@@ -1,0 +1,243 @@
+"""What each asset does, across the rooms, without Dagster: one function per asset, idempotent, keyed by content.
+
+Rooms never import one another; what one needs of another is handed over here.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from mlauto.errors import DeliveryError, TrainingError
+from mlauto.orchestration.platform import Platform
+from mlauto.orchestration.problems import keeps_problem
+from mlauto.product import ModelProduct
+from mlauto.records import Batch, CiReport, Deployment, Image, TrainedModel, TrainingSet, VerifiedCommit
+
+__all__ = [
+    "LogLine",
+    "assemble_training_set",
+    "build_model_image",
+    "deploy_to_test",
+    "release",
+    "report_commit",
+    "roll_back_release",
+    "take_batch",
+    "train_model",
+    "verify_newest_commit",
+]
+
+PROFILED_ROWS = 2000
+LogLine = Callable[[str], None]
+
+
+@keeps_problem("ci_report")
+def report_commit(platform: Platform, product: ModelProduct, sha: str, log: LogLine) -> CiReport:
+    """Lint and test one commit; a commit that was tested before is not tested again."""
+    from mlauto.integration.checks import refused, run_checks
+    from mlauto.integration.export import RefusedTreeError
+    from mlauto.integration.tracking import read_report, write_report
+
+    known = read_report(platform.store, product.name, sha)
+    if known is not None:
+        return known
+    commit = platform.mirror(product).commit(sha)
+    try:
+        tree = platform.tree(product, commit)
+    except RefusedTreeError as error:
+        report = refused(commit, str(error))
+    else:
+        report = run_checks(commit, tree, product.code.checks, timeout=product.code.timeout, on_line=log)
+    write_report(platform.store, product.name, report)
+    return report
+
+
+def verify_newest_commit(platform: Platform, product: ModelProduct) -> VerifiedCommit:
+    """The newest green commit in branch order. Raises `TrainingError` when there is none yet."""
+    from mlauto.integration.tracking import verify
+
+    verified = verify(platform.store, product.name, platform.mirror(product))
+    if verified is None:
+        raise TrainingError(f"{product.name}: no commit on {product.code.branch} has passed its checks yet")
+    return verified
+
+
+@keeps_problem("batch")
+def take_batch(platform: Platform, product: ModelProduct, key: str) -> Batch:
+    """Read, type, validate and store one arrival; what does not pass goes to quarantine."""
+    from mlauto.training.ingest import ingest
+    from mlauto.training.landing import FolderLanding
+    from mlauto.training.quality import validate
+
+    suite = platform.settings.defs / product.name / product.data.expectations
+    return ingest(
+        product,
+        key,
+        store=platform.store,
+        landing=FolderLanding(platform.settings.resolve(product.data.landing)),
+        validate=lambda frame: validate(frame, suite),
+    )
+
+
+@keeps_problem("training_set")
+def assemble_training_set(platform: Platform, product: ModelProduct) -> TrainingSet:
+    """The manifest of all accepted batches and their weights."""
+    from mlauto.training.training_set import assemble
+
+    return assemble(platform.store, product.name, product.training.half_life)
+
+
+def _verified(platform: Platform, product: ModelProduct) -> VerifiedCommit:
+    verified = platform.store.read_record(product.name, "verified_commit", VerifiedCommit)
+    if verified is None:
+        raise TrainingError(f"{product.name}: no verified commit yet: materialize {product.name}/verified_commit first")
+    return verified
+
+
+def _training_set(platform: Platform, product: ModelProduct) -> TrainingSet:
+    training_set = platform.store.read_record(product.name, "training_set", TrainingSet)
+    if training_set is None or not training_set.batches:
+        raise TrainingError(f"{product.name}: no training set yet: land a data file, or materialize its batch")
+    return training_set
+
+
+@keeps_problem("model")
+def train_model(platform: Platform, product: ModelProduct, reason: str, log: LogLine) -> TrainedModel:
+    """Fit at the verified commit on the training set; the same inputs give the model that is there already."""
+    from mlauto.training.train import train
+
+    commit = _verified(platform, product).commit
+    training_set = _training_set(platform, product)
+    champion = _champion(platform, product)
+    trained = train(
+        product,
+        commit,
+        platform.tree(product, commit),
+        training_set,
+        store=platform.store,
+        registry=platform.registry,
+        run_python=platform.warm.run_python,
+        champion=champion,
+        champion_predict=_champion_predict(platform, product, champion),
+        reason=reason,
+        now=time.time(),
+        on_line=log,
+    )
+    _keep_profiles(platform, product, trained)
+    return trained
+
+
+def _keep_profiles(platform: Platform, product: ModelProduct, trained: TrainedModel) -> None:
+    """Record how the newest training rows are distributed: what the drift of live traffic is measured against."""
+    from mlauto.monitoring.drift import Profile, profile
+    from mlauto.training.training_set import load_frame
+
+    name = f"profiles/{trained.version}"
+    if platform.store.read_record(product.name, name, dict[str, Profile]) is None:
+        frame, _, _ = load_frame(platform.store, trained.training_set)
+        newest = frame[list(trained.signature.columns)].tail(PROFILED_ROWS)
+        platform.store.write_record(product.name, name, profile({str(name): newest[name].tolist() for name in newest}))
+
+
+def _champion(platform: Platform, product: ModelProduct) -> TrainedModel | None:
+    production = platform.store.read_record(product.name, "production", Deployment)
+    if production is None:
+        return None
+    return platform.store.read_record(product.name, f"models/{production.version}", TrainedModel)
+
+
+def _champion_predict(
+    platform: Platform, product: ModelProduct, champion: TrainedModel | None
+) -> Callable[[Sequence[Mapping[str, object]]], Sequence[object]] | None:
+    """The live champion's own predictions, asked of its own process; started again if it does not run."""
+    if champion is None:
+        return None
+    image = _image(platform, product, champion.version)
+
+    def predict(rows: Sequence[Mapping[str, object]]) -> Sequence[object]:
+        platform.runtime.start(product.name, image)
+        answer = platform.runtime.predict(product.name, champion.version, rows)
+        return answer.predictions if answer.probabilities is None else answer.probabilities
+
+    return predict
+
+
+def _image(platform: Platform, product: ModelProduct, version: str) -> Image:
+    image = platform.store.read_record(product.name, f"images/{version}", Image)
+    if image is None:
+        raise DeliveryError(f"{product.name}: version {version} has no image: materialize {product.name}/image")
+    return image
+
+
+def _model(platform: Platform, product: ModelProduct) -> TrainedModel:
+    model = platform.store.read_record(product.name, "model", TrainedModel)
+    if model is None:
+        raise DeliveryError(f"{product.name}: no model yet: materialize {product.name}/model")
+    if not model.passed:
+        failed = ", ".join(check.name for check in model.checks if not check.passed)
+        raise DeliveryError(f"{product.name}: model {model.version} failed {failed} and is not delivered")
+    return model
+
+
+@keeps_problem("image")
+def build_model_image(platform: Platform, product: ModelProduct) -> Image:
+    """The newest model and its code as something a runtime can start."""
+    from mlauto.delivery.image import build_image
+
+    model = _model(platform, product)
+    return build_image(product.name, model, platform.tree(product, model.commit), platform.runtime, platform.store)
+
+
+@keeps_problem("test_deployment")
+def deploy_to_test(platform: Platform, product: ModelProduct) -> Deployment:
+    """The newest image, started without users' traffic and verified."""
+    from mlauto.delivery.verification import verify
+
+    model = _model(platform, product)
+    return verify(
+        product.name,
+        _image(platform, product, model.version),
+        model,
+        platform.runtime,
+        platform.store,
+        latency_ms=product.delivery.latency_ms,
+        now=time.time(),
+    )
+
+
+@keeps_problem("production")
+def release(platform: Platform, product: ModelProduct, run_id: str) -> Deployment:
+    """Roll the verified test deployment out to production, and note which run did it."""
+    from mlauto.delivery.rollout import roll_out
+
+    model = _model(platform, product)
+    test = platform.store.read_record(product.name, "test_deployment", Deployment)
+    if test is None or test.version != model.version:
+        raise DeliveryError(f"{product.name}: version {model.version} was not verified: materialize test_deployment")
+    production = platform.store.read_record(product.name, "production", Deployment)
+    if production is None or production.version != model.version:  # a run that finds it live did not put it there
+        platform.store.write_record(product.name, f"runs/{model.version}", {"run_id": run_id})
+    return roll_out(
+        product.name,
+        _image(platform, product, model.version),
+        test,
+        platform.runtime,
+        platform.store,
+        lambda version: platform.registry.promote(product.name, version),
+        mode=product.delivery.mode,
+        bake=product.delivery.bake,
+        now=time.time(),
+    )
+
+
+def roll_back_release(platform: Platform, product: ModelProduct, reason: str, to: str | None = None) -> Deployment:
+    """Put the previous good version (or `to`) back, and prove it by asking the live server."""
+    from mlauto.delivery.rollout import roll_back
+
+    return roll_back(
+        product.name,
+        platform.runtime,
+        platform.store,
+        lambda version: platform.registry.promote(product.name, version),
+        to=to,
+        reason=reason,
+        now=time.time(),
+    )

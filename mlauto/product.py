@@ -1,0 +1,174 @@
+"""A model product: the one YAML file that a team writes, as frozen pydantic models. Unknown keys are errors.
+
+The models know nothing of Dagster: `orchestration.component` reads them from `defs.yaml`, and
+`ModelProduct.model_json_schema` gives editors completion.
+"""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+
+__all__ = ["Code", "Data", "Delivery", "ModelProduct", "Monitoring", "Policy", "Section", "ServiceLevel", "Training"]
+
+Task = Literal["regression", "classification"]
+Metric = Literal["mae", "rmse", "r2", "error_rate", "log_loss"]
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _seconds(value: object) -> object:
+    """`60s`, `5m`, `1.5h` or a plain number of seconds, as a float; anything else is left for pydantic to refuse."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value)
+        if not match:
+            raise ValueError(f"{value!r} is no duration: write for example 30s, 5m or 1h")
+        return float(match[1]) * UNITS[match[2]]
+    return value
+
+
+WRITTEN = {  # what editors and `dg check yaml` accept, which is more than the float it becomes
+    "anyOf": [
+        {"type": "number", "minimum": 0},
+        {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)\s*$"},
+    ],
+    "examples": ["30s", "5m"],
+}
+Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0), WithJsonSchema(WRITTEN, mode="validation")]
+
+
+class Section(BaseModel):
+    """Shared behaviour: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Code(Section):
+    """Where the model's source code comes from, and how it is checked."""
+
+    repository: str = Field(description="git URL, or a path relative to MLAUTO_ROOT")
+    branch: str = Field("main", description="the branch whose commits are tested and trained from")
+    estimator: str = Field(description="package.module:function that returns an unfitted scikit-learn estimator")
+    checks: tuple[str, ...] = Field(("ruff check .", "pytest -q"), description="commands that must exit 0 in the tree")
+    timeout: Duration = Field(600.0, description="time limit for each check")
+
+    @field_validator("estimator")
+    @classmethod
+    def _names_a_function(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
+            raise ValueError(f"{value!r} must look like package.module:function")
+        return value
+
+
+class Data(Section):
+    """Where data arrives, and what its columns mean."""
+
+    landing: str = Field(description="folder in which data files land (CSV or Parquet), relative to MLAUTO_ROOT")
+    target: str = Field(description="the column to predict")
+    task: Task
+    timestamp: str | None = Field(None, description="column with the time of each row; never a feature by itself")
+    exclude: tuple[str, ...] = Field((), description="columns that are never features (leaks, ids)")
+    expectations: str = Field(
+        "expectations.json", description="Great Expectations suite, relative to the product's folder"
+    )
+
+    @model_validator(mode="after")
+    def _target_is_usable(self) -> "Data":
+        if self.target in self.exclude or self.target == self.timestamp:
+            raise ValueError(f"target {self.target!r} is also listed in exclude or timestamp")
+        return self
+
+
+class Policy(Section):
+    """A retraining policy's own knobs."""
+
+    on_degraded: bool = Field(True, description="retrain when the live quality check fails and triage agrees")
+    every_batches: int | None = Field(None, ge=1, description="also retrain after that many new batches")
+
+
+POLICIES = {
+    "never": Policy(on_degraded=False),
+    "economy": Policy(),
+    "quality": Policy(every_batches=3),
+    "every_batch": Policy(every_batches=1),
+}
+
+
+class Training(Section):
+    """When and how the model is fitted."""
+
+    retrain: Literal["never", "economy", "quality", "every_batch"] | Policy = "economy"
+    half_life: float = Field(5.0, gt=0, description="batches after which a row's sample weight has halved")
+    seed: int = Field(0, ge=0, description="random_state given to the estimator where it takes one")
+    timeout: Duration = Field(1800.0, description="time limit of one training")
+    not_worse_sigmas: float = Field(3.0, gt=0, description="block when worse than the champion by more standard errors")
+
+    @property
+    def policy(self) -> Policy:
+        """The policy's knobs, whichever way it was written."""
+        return self.retrain if isinstance(self.retrain, Policy) else POLICIES[self.retrain]
+
+
+class Delivery(Section):
+    """How a verified model reaches production."""
+
+    mode: Literal["auto", "approve", "suggest"] = "auto"
+    bake: Duration = Field(60.0, description="how long the previous version stays warm as fallback")
+    latency_ms: float = Field(
+        250.0, gt=0, description="a one-row request in the test deployment must answer within (p99)"
+    )
+
+
+class ServiceLevel(Section):
+    """What users of the live model may rely on."""
+
+    p99_ms: float = Field(250.0, gt=0)
+    error_rate: float = Field(0.001, ge=0, le=1)
+
+
+class Monitoring(Section):
+    """How the live deployment is measured and judged."""
+
+    every: Duration = Field(60.0, description="time between two evaluations")
+    metric: Metric | None = Field(None, description="default: mae for regression, error_rate for classification")
+    tolerance: float | None = Field(
+        None, gt=0, description="loss tolerated: relative (0.10) or, for rates, absolute (0.02)"
+    )
+    window: int = Field(500, ge=20, description="newest labelled predictions of the live version that are judged")
+    min_labels: int = Field(50, ge=10, description="fewer labelled predictions give no verdict on quality")
+    stale_after: Duration = Field(3600.0, description="no prediction for that long: verdict unknown")
+    cooldown: Duration = Field(60.0, description="least time between two retrainings of one incident")
+    max_attempts: int = Field(3, ge=1, description="retrainings of one incident before people are asked")
+    slo: ServiceLevel = Field(default_factory=ServiceLevel)
+
+
+class ModelProduct(Section):
+    """One scikit-learn model and everything its life-cycle needs to know."""
+
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]{0,40}$", description="key prefix of the assets, and the registered model's name"
+    )
+    owners: tuple[str, ...] = ()
+    description: str = ""
+    code: Code
+    data: Data
+    training: Training = Field(default_factory=Training)
+    delivery: Delivery = Field(default_factory=Delivery)
+    monitoring: Monitoring = Field(default_factory=Monitoring)
+
+    @model_validator(mode="after")
+    def _metric_fits_task(self) -> "ModelProduct":
+        regression = {"mae", "rmse", "r2"}
+        metric = self.monitoring.metric
+        if metric is not None and (metric in regression) != (self.data.task == "regression"):
+            raise ValueError(f"monitoring.metric {metric!r} is not a metric for {self.data.task}")
+        return self
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides, with the task's default filled in."""
+        return self.monitoring.metric or ("mae" if self.data.task == "regression" else "error_rate")
+
+    @property
+    def tolerance(self) -> float:
+        """Loss tolerated: 0.02 absolute for error_rate, else 0.10 relative, unless the YAML says."""
+        return self.monitoring.tolerance or (0.02 if self.metric == "error_rate" else 0.10)

@@ -1,0 +1,314 @@
+"""The frozen records that pass between the rooms. They hold data; they know no file, no client and no clock.
+
+Times are seconds since the epoch (UTC). Digests are SHA-256 in hex. `tree` of a commit is the digest of what can change
+a model: the tree's entries without documentation, so that touching a README retrains nothing.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+__all__ = [
+    "Action",
+    "Batch",
+    "BatchWeight",
+    "CheckOutcome",
+    "CheckResult",
+    "CiReport",
+    "Commit",
+    "Deployment",
+    "ExpectationFailure",
+    "Image",
+    "LiveMetrics",
+    "Problem",
+    "Score",
+    "Signature",
+    "SourceFile",
+    "Status",
+    "TrainedModel",
+    "TrainingSet",
+    "Validation",
+    "Verdict",
+    "VerifiedCommit",
+]
+
+
+class Status(StrEnum):
+    """A verdict, best to worst as people should worry: measured good, no data, not measurable, measured bad."""
+
+    HEALTHY = "healthy"
+    UNKNOWN = "unknown"
+    ERROR = "error"
+    DEGRADED = "degraded"
+
+
+class Action(StrEnum):
+    """What triage asks for after a verdict."""
+
+    NONE = "none"
+    ALERT = "alert"
+    WAIT_FOR_DATA = "wait_for_data"
+    COOL_DOWN = "cool_down"
+    RETRAIN = "retrain"
+    ROLL_BACK = "roll_back"
+    ESCALATE = "escalate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """One git commit of a product's model repository."""
+
+    sha: str
+    tree: str
+    subject: str
+    author: str
+    time: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """One command that ran in a commit's tree. `kind` is lint or tests; `output` is truncated in the middle."""
+
+    kind: str
+    command: str
+    passed: bool
+    seconds: float
+    output: str
+    exit_code: int | None = None
+    tests: int | None = None
+    failures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CiReport:
+    """The verdict on one commit."""
+
+    commit: Commit
+    results: tuple[CheckResult, ...]
+
+    @property
+    def passed(self) -> bool:
+        """True when every command passed."""
+        return all(result.passed for result in self.results)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiedCommit:
+    """The newest green commit in branch order."""
+
+    commit: Commit
+    branch: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """A file as it landed."""
+
+    name: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectationFailure:
+    """One expectation that did not hold."""
+
+    expectation: str
+    column: str | None
+    observed: str
+    expected: str
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What Great Expectations said of one batch; `problem` says why a file could not even be read."""
+
+    passed: bool
+    evaluated: int
+    failures: tuple[ExpectationFailure, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One arrival of data files. `digest` names the typed Parquet in the store; None when the batch was not accepted.
+
+    `duplicates` are the names of those files whose content was accepted before: they are not trained on again.
+    """
+
+    key: str
+    files: tuple[SourceFile, ...]
+    rows: int
+    digest: str | None
+    validation: Validation
+    arrived: float
+    duplicates: tuple[str, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        """True when the batch may be trained on."""
+        return self.validation.passed and self.digest is not None
+
+    @property
+    def outcome(self) -> str:
+        """`accepted`, `duplicate` (nothing new in it), `withdrawn` (its files went away unread) or `quarantined`."""
+        if self.accepted:
+            return "accepted"
+        if len(self.duplicates) == len(self.files):
+            return "duplicate" if self.files else "withdrawn"
+        return "quarantined"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchWeight:
+    """A batch within a training set, newest last; `weight` is the sample weight of each of its rows."""
+
+    key: str
+    digest: str
+    rows: int
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSet:
+    """Manifest of what a model may be fitted on. `digest` covers batches and weights.
+
+    `dropped` counts the accepted batches that are left out because their weight would be next to nothing.
+    """
+
+    batches: tuple[BatchWeight, ...]
+    digest: str
+    dropped: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows over all batches."""
+        return sum(batch.rows for batch in self.batches)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """The columns a model takes, in order: name -> kind (`number`, `integer`, `boolean`, `string`), and the task.
+
+    `classes` are the labels of a classifier as JSON values, in `predict_proba` order; empty for regression.
+    """
+
+    columns: dict[str, str]
+    task: str
+    classes: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A metric's value with a 95 % confidence interval over `rows` rows."""
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOutcome:
+    """An asset check's outcome, before Dagster sees it."""
+
+    name: str
+    passed: bool
+    summary: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """A fitted estimator, its MLflow run and registered version.
+
+    `key` is the digest of what determined it (tree, training set, parameters, dependency lock); `artifact` that of the
+    store tree that training wrote (model.skops, signature.json, golden.json, ...); `reference` is its quality on rows
+    it was not fitted on; `reason` says why it was trained.
+    """
+
+    version: str
+    key: str
+    artifact: str
+    commit: Commit
+    training_set: TrainingSet
+    run_id: str
+    signature: Signature
+    reference: Score
+    scores: tuple[Score, ...]
+    checks: tuple[CheckOutcome, ...]
+    seed: int
+    reason: str
+    trained: float
+
+    @property
+    def passed(self) -> bool:
+        """True when every check of the model passed."""
+        return all(check.passed for check in self.checks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """What a runtime can start: a bundle directory (`kind` bundle) or a container image, addressed by digest."""
+
+    kind: str
+    digest: str
+    reference: str
+    version: str
+    key: str
+    checks: tuple[CheckOutcome, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """An image that runs in an environment (`test` or `production`). `events`: the newest rollout events."""
+
+    environment: str
+    version: str
+    image: str
+    since: float
+    checks: tuple[CheckOutcome, ...] = ()
+    fallback: str | None = None
+    events: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveMetrics:
+    """What was measured of the live version over the last window; None where there was nothing to measure.
+
+    `p99_low_ms` is the lower 97.5 % confidence bound of `p99_ms`: the true figure is hardly better than that.
+    """
+
+    version: str | None
+    measured: float
+    requests: int
+    errors: int
+    p50_ms: float | None
+    p99_ms: float | None
+    labelled: int
+    quality: Score | None
+    drift: dict[str, float] = field(default_factory=dict)
+    newest: float | None = None
+    problem: str | None = None
+    p99_low_ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What `judge` concluded: an overall status, one outcome per check, the action asked for, and why."""
+
+    status: Status
+    action: Action
+    cause: str
+    checks: tuple[CheckOutcome, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What went wrong at one place of a product's life, newest words, and since when; gone once it goes well."""
+
+    where: str
+    since: float
+    text: str

@@ -1,0 +1,58 @@
+"""The seam: what delivery asks of a place where versions of a model run and answer users."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlauto.records import Image
+
+__all__ = ["Answer", "Runtime"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one version said about some rows: one prediction per row, and the classes' probabilities where it has them.
+
+    `seconds` is the time of the whole exchange, as the asker saw it.
+    """
+
+    version: str
+    predictions: tuple[Any, ...]
+    probabilities: tuple[tuple[float, ...], ...] | None
+    seconds: float
+
+
+class Runtime(Protocol):
+    """Builds, starts, asks, switches and stops versions of products. Every method raises `DeliveryError` on failure.
+
+    All methods are idempotent, so that a rollout that was killed between two steps can be done again from the start.
+    """
+
+    def build(self, product: str, version: str, key: str, content: Path) -> Image:
+        """An immutable image of the directory `content`, which is gone afterwards; equal content, equal digest."""
+        ...
+
+    def start(self, product: str, image: Image) -> None:
+        """Start the image's version and return when it is ready; the error carries the tail of the server's log."""
+        ...
+
+    def predict(self, product: str, version: str, rows: Sequence[Mapping[str, object]]) -> Answer:
+        """Ask exactly that version; this is no traffic of users and is not logged as such."""
+        ...
+
+    def switch(self, product: str, version: str, fallback: str | None) -> None:
+        """Let `version` answer users, atomically, with `fallback` warm behind it; refused for a version not ready."""
+        ...
+
+    def live(self, product: str) -> str | None:
+        """The version that answers users right now, as the public address itself says; None when none does."""
+        ...
+
+    def running(self, product: str) -> dict[str, str]:
+        """The state of each version that should run: `ready`, `starting` or `failed`."""
+        ...
+
+    def stop(self, product: str, version: str) -> None:
+        """Stop a version after its requests in flight; refused while it answers users. Unknown versions are stopped."""
+        ...

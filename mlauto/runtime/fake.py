@@ -1,0 +1,94 @@
+"""A runtime in memory, for the tests of whatever stands on the seam."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlauto.errors import DeliveryError
+from mlauto.records import Image
+from mlauto.runtime.base import Answer
+from mlauto.store import tree_digest
+
+__all__ = ["FakeRuntime"]
+
+
+@dataclass
+class FakeRuntime:
+    """Versions answer their bundle's golden rows with the golden predictions, and any other row with 0.0.
+
+    `broken` (version -> sentence) are versions that do not start; `wrong` are versions whose predictions differ from
+    their golden ones; `seconds` is what every answer takes. `calls` lists what was asked of the runtime, in order.
+    """
+
+    seconds: float = 0.001
+    broken: dict[str, str] = field(default_factory=dict)
+    wrong: set[str] = field(default_factory=set)
+    calls: list[tuple[str, ...]] = field(default_factory=list)
+    champions: dict[str, str] = field(default_factory=dict)
+    fallbacks: dict[str, str | None] = field(default_factory=dict)
+    images: dict[str, Image] = field(default_factory=dict)
+    _golden: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    _ready: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def build(self, product: str, version: str, key: str, content: Path) -> Image:
+        """Remember the golden rows of `content` and remove it."""
+        self.calls.append(("build", product, version))
+        digest = tree_digest(content)
+        golden = content / "golden.json"
+        self._golden[digest] = json.loads(golden.read_text()) if golden.is_file() else {"rows": [], "predictions": []}
+        shutil.rmtree(content)
+        image = Image(kind="fake", digest=digest, reference=f"fake:{digest}", version=version, key=key)
+        self.images[digest] = image
+        return image
+
+    def start(self, product: str, image: Image) -> None:
+        """Ready at once, unless the version is in `broken`."""
+        self.calls.append(("start", product, image.version))
+        if image.version in self.broken:
+            raise DeliveryError(f"version {image.version} did not start: {self.broken[image.version]}")
+        self._ready.setdefault(product, {})[image.version] = image.digest
+
+    def predict(self, product: str, version: str, rows: Sequence[Mapping[str, object]]) -> Answer:
+        """The golden predictions, or wrong ones when the version is in `wrong`."""
+        self.calls.append(("predict", product, version))
+        digest = self._ready.get(product, {}).get(version)
+        if digest is None:
+            raise DeliveryError(f"version {version} of {product} is not running: start it first")
+        golden = self._golden.get(digest, {"rows": [], "predictions": []})
+        places = [golden["rows"].index(dict(row)) if dict(row) in golden["rows"] else None for row in rows]
+        predictions = [0.0 if place is None else golden["predictions"][place] for place in places]
+        odds = golden.get("probabilities")
+        known = [odds[place] for place in places if odds and place is not None]
+        probabilities = tuple(map(tuple, known)) if odds and len(known) == len(places) else None
+        if version in self.wrong:
+            predictions = [f"not {p}" if isinstance(p, str) else p + 1 for p in predictions]
+        return Answer(version, tuple(predictions), probabilities, self.seconds)
+
+    def switch(self, product: str, version: str, fallback: str | None) -> None:
+        """Refused for a version (or a fallback) that is not ready."""
+        self.calls.append(("switch", product, version))
+        for wanted in (version, fallback):
+            if wanted is not None and wanted not in self._ready.get(product, {}):
+                raise DeliveryError(f"version {wanted} of {product} is not ready: start it first")
+        self.champions[product] = version
+        self.fallbacks[product] = fallback
+
+    def live(self, product: str) -> str | None:
+        """The champion."""
+        return self.champions.get(product)
+
+    def running(self, product: str) -> dict[str, str]:
+        """Every started version is ready."""
+        return dict.fromkeys(self._ready.get(product, {}), "ready")
+
+    def stop(self, product: str, version: str) -> None:
+        """Refused for the champion."""
+        self.calls.append(("stop", product, version))
+        if self.champions.get(product) == version:
+            raise DeliveryError(f"version {version} of {product} answers users: switch to another version first")
+        self._ready.get(product, {}).pop(version, None)
+        if self.fallbacks.get(product) == version:
+            self.fallbacks[product] = None

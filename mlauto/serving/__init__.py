@@ -1,0 +1,1 @@
+"""What runs beside users' traffic: the model server (copied into the image) and the gateway. Stands alone."""

@@ -1,0 +1,107 @@
+"""Orders to the gateway, as JSON over HTTP on its control socket, which only its own user may open.
+
+| request                                                   | reply                                                  |
+|-----------------------------------------------------------|--------------------------------------------------------|
+| `GET /status`                                             | process, address, products with versions and states    |
+| `POST /start {"product", "version", "bundle"}`            | `{"state": "ready"}`, when it is                       |
+| `POST /switch {"product", "version", "fallback"}`         | `{"champion", "fallback"}`; the fallback may be null   |
+| `POST /stop {"product", "version"}`                       | `{"state": "stopped"}`                                 |
+| `POST /predict {"product", "version", "rows"}`            | `{"version", "predictions", "probabilities"}`; no log  |
+"""
+
+import os
+from typing import Any
+
+import msgspec
+
+from mlauto.serving.errors import ControlError, RequestError, ServingError, UnavailableError
+from mlauto.serving.http import ClientGoneError, Receive, Scope, Send, body_of, reply, reply_error
+from mlauto.serving.invocations import parse_rows
+from mlauto.serving.link import LinkError
+from mlauto.serving.metrics import Metrics
+from mlauto.serving.protocol import decoded
+from mlauto.serving.supervisor import Supervisor
+
+__all__ = ["ControlApp"]
+
+
+class _Start(msgspec.Struct, forbid_unknown_fields=True):
+    product: str
+    version: str
+    bundle: str
+
+
+class _Switch(msgspec.Struct, forbid_unknown_fields=True):
+    product: str
+    version: str
+    fallback: str | None = None
+
+
+class _Stop(msgspec.Struct, forbid_unknown_fields=True):
+    product: str
+    version: str
+
+
+class _Predict(msgspec.Struct, forbid_unknown_fields=True):
+    product: str
+    version: str
+    rows: msgspec.Raw
+
+
+class ControlApp:
+    """The ASGI application on the control socket."""
+
+    def __init__(self, supervisor: Supervisor, metrics: Metrics, *, host: str, port: int) -> None:
+        self._supervisor = supervisor
+        self._metrics = metrics
+        self._address = {"host": host, "port": port}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Follow one order; every `ServingError` becomes its sentence."""
+        try:
+            body = await body_of(scope, receive)
+            order = (scope["method"], scope["path"])
+            if order == ("GET", "/status"):
+                answer = {"pid": os.getpid(), **self._address, "products": self._supervisor.status()}
+            elif order == ("POST", "/start"):
+                answer = await self._start(decoded(body, _Start))
+            elif order == ("POST", "/switch"):
+                answer = await self._switch(decoded(body, _Switch))
+            elif order == ("POST", "/stop"):
+                answer = await self._stop(decoded(body, _Stop))
+            elif order == ("POST", "/predict"):
+                answer = await self._predict(decoded(body, _Predict))
+            else:
+                raise RequestError(f"{order[0]} {order[1][:100]} is no order: see mlauto.serving.control", 404)
+            await reply(send, answer)
+        except ServingError as error:
+            await reply_error(send, error)
+        except ClientGoneError:
+            return
+
+    async def _start(self, order: _Start) -> dict[str, Any]:
+        await self._supervisor.start(order.product, order.version, order.bundle)
+        return {"state": "ready"}
+
+    async def _switch(self, order: _Switch) -> dict[str, Any]:
+        await self._supervisor.switch(order.product, order.version, order.fallback)
+        print(f"{order.product}: {order.version} answers users, fallback {order.fallback}", flush=True)
+        return {"champion": order.version, "fallback": order.fallback}
+
+    async def _stop(self, order: _Stop) -> dict[str, Any]:
+        await self._supervisor.stop(order.product, order.version)
+        self._metrics.forget(order.product, order.version)
+        return {"state": "stopped"}
+
+    async def _predict(self, order: _Predict) -> dict[str, Any]:
+        product = self._supervisor.products.get(order.product)
+        backend = product.versions.get(order.version) if product else None
+        if backend is None or backend.state != "ready" or backend.signature is None:
+            state = backend.state if backend else "not running"
+            raise ControlError(f"version {order.version} of {order.product} is not ready ({state}): start it first")
+        rows = parse_rows(bytes(order.rows), backend.signature).rows
+        try:
+            answer = await backend.ask(msgspec.json.encode(rows))
+        except LinkError as error:
+            raise UnavailableError(f"version {order.version} of {order.product} was lost: {error}") from error
+        return {"version": order.version, "predictions": answer.predictions, "probabilities": answer.probabilities}

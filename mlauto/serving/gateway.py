@@ -1,0 +1,120 @@
+"""The gateway's process: owns the port, runs the model servers, goes on where its predecessor was killed.
+
+`python -m mlauto.serving.gateway --home MLAUTO_HOME --host HOST --port PORT [--detach]`
+
+With `--detach` the command returns as soon as the port is bound, and the gateway goes on in a process that is nobody's
+child. Exit codes: 0 after SIGTERM or SIGINT, when requests in flight were answered; 3 when another gateway runs for the
+same home; 1 when the port is taken or the state file cannot be read.
+"""
+
+import argparse
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from mlauto.serving.control import ControlApp
+from mlauto.serving.errors import StateError
+from mlauto.serving.http import server
+from mlauto.serving.metrics import Metrics
+from mlauto.serving.public import PublicApp
+from mlauto.serving.sockets import listen_tcp, listen_unix
+from mlauto.serving.supervisor import Supervisor
+from mlauto.serving.traffic import Traffic
+
+__all__ = ["locked", "main", "run"]
+
+ALREADY_RUNNING = 3
+
+
+def locked(path: Path) -> int | None:
+    """A descriptor that holds the lock on the pid file until this process ends; None when another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    _write_pid(descriptor)
+    return descriptor
+
+
+def _write_pid(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+
+
+def _detach(lock: int) -> None:
+    """Go on in a child of its own session, with the lock and the bound port; this process ends with code 0."""
+    if os.fork() != 0:
+        os._exit(0)
+    os.setsid()
+    _write_pid(lock)
+
+
+async def run(home: Path, public_socket: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT: stop accepting, answer what is in flight, end the model servers."""
+    host, port = public_socket.getsockname()[:2]
+    supervisor = Supervisor(home / "gateway")
+    metrics = Metrics()
+    traffic = Traffic(supervisor, metrics, home / "products")
+    public = server(PublicApp(supervisor, traffic, metrics))
+    control = server(ControlApp(supervisor, metrics, host=host, port=port))
+    control_path = home / "gateway" / "control.sock"
+    control_socket = listen_unix(control_path)
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        public.should_exit = control.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    supervisor.resume()
+    print(f"gateway {os.getpid()} on {host}:{port}, home {home}", flush=True)
+    try:
+        await asyncio.gather(public.serve(sockets=[public_socket]), control.serve(sockets=[control_socket]))
+    finally:
+        control_path.unlink(missing_ok=True)
+        await supervisor.shut_down()
+    print(f"gateway {os.getpid()} ended", flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a gateway; see the module's docstring for the exit codes."""
+    parser = argparse.ArgumentParser(prog="python -m mlauto.serving.gateway", description="Serve all live versions.")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--detach", action="store_true")
+    options = parser.parse_args(argv)
+    home = options.home.resolve()
+    lock = locked(home / "gateway" / "pid")
+    if lock is None:
+        print(f"another gateway runs for {home}", file=sys.stderr)
+        return ALREADY_RUNNING
+    try:
+        public_socket = listen_tcp(options.host, options.port)
+    except OSError as error:
+        hint = "stop what listens there, or set MLAUTO_GATEWAY_PORT"
+        print(f"the gateway cannot listen on {options.host}:{options.port} ({error.strerror}): {hint}", file=sys.stderr)
+        return 1
+    if options.detach:
+        _detach(lock)
+    import uvloop
+
+    try:
+        uvloop.run(run(home, public_socket))
+    except StateError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        public_socket.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""What the gateway should run, in one file that is replaced atomically: `gateway/state.json`."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from mlauto.serving.errors import StateError
+
+__all__ = ["GatewayState", "ProductState", "VersionState", "load", "save"]
+
+
+class VersionState(msgspec.Struct, frozen=True, kw_only=True):
+    """How a version is reached: a process of this gateway's own, made from a bundle directory."""
+
+    kind: Literal["process"] = "process"
+    bundle: str
+
+
+class ProductState(msgspec.Struct, frozen=True, kw_only=True):
+    """Which versions of a product should run, and which of them answer users."""
+
+    champion: str | None = None
+    fallback: str | None = None
+    versions: dict[str, VersionState] = {}
+
+
+class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a gateway needs to go on where another was killed."""
+
+    format: Literal[1] = 1
+    products: dict[str, ProductState] = {}
+
+    def product(self, name: str) -> ProductState:
+        """The product's state; nothing runs of one that was never heard of."""
+        return self.products.get(name, ProductState())
+
+    def with_version(self, product: str, version: str, entry: VersionState) -> "GatewayState":
+        """The same with one more version that should run."""
+        known = self.product(product)
+        return self._with(product, msgspec.structs.replace(known, versions={**known.versions, version: entry}))
+
+    def without_version(self, product: str, version: str) -> "GatewayState":
+        """The same with that version stopped; a product of which nothing runs is forgotten."""
+        known = self.product(product)
+        versions = {name: entry for name, entry in known.versions.items() if name != version}
+        fallback = None if known.fallback == version else known.fallback
+        return self._with(product, msgspec.structs.replace(known, fallback=fallback, versions=versions))
+
+    def switched(self, product: str, champion: str, fallback: str | None) -> "GatewayState":
+        """The same with another champion and fallback."""
+        return self._with(product, msgspec.structs.replace(self.product(product), champion=champion, fallback=fallback))
+
+    def _with(self, name: str, product: ProductState) -> "GatewayState":
+        products = {**self.products, name: product}
+        return GatewayState(products={key: value for key, value in products.items() if value.versions})
+
+
+def load(path: Path) -> GatewayState:
+    """The state, or an empty one where there is no file. Raises `StateError` naming a file that does not parse."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return GatewayState()
+    try:
+        return msgspec.json.decode(content, type=GatewayState)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StateError(f"{path} is no gateway state ({error}): move it away and deploy again") from error
+
+
+def save(path: Path, state: GatewayState) -> None:
+    """Replace the file so that a reader, or a crash, sees the old state or the new one. Raises `OSError`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(msgspec.json.format(msgspec.json.encode(state)))
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)  # there only if something above failed

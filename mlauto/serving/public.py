@@ -1,0 +1,182 @@
+"""What users and Prometheus see of the gateway.
+
+| request                                                        | reply                                             |
+|----------------------------------------------------------------|---------------------------------------------------|
+| `GET /v2`, `/v2/health/live`, `/v2/health/ready`, `/metrics`   | server metadata, health, Prometheus text          |
+| `GET /v2/models/{product}[/versions/{v}][/ready]`              | metadata of the version that answers              |
+| `POST /v2/models/{product}[/versions/{v}]/infer`               | Open Inference Protocol                           |
+| `POST /v2/models/{product}[/versions/{v}]/invocations`         | MLflow's formats                                  |
+| `POST /invocations`                                            | the same, where just one product is live          |
+| `POST /v2/models/{product}/feedback`                           | labels, by prediction id                          |
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from mlauto.serving.backend import Backend
+from mlauto.serving.errors import RequestError, ServingError, UnavailableError
+from mlauto.serving.feedback import parse_feedback
+from mlauto.serving.http import ClientGoneError, Headers, Receive, Scope, Send, body_of, reply, reply_error
+from mlauto.serving.invocations import invocations_reply, parse_invocations
+from mlauto.serving.metrics import Metrics
+from mlauto.serving.protocol import infer_reply, parse_infer
+from mlauto.serving.supervisor import Product, Supervisor
+from mlauto.serving.traffic import Answered, FailedError, Traffic
+
+__all__ = ["PublicApp"]
+
+TEXT = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+GAUGES = {
+    "mlauto_version_ready": ("product", "version"),
+    "mlauto_version_champion": ("product", "version"),
+    "mlauto_version_starts": ("product", "version"),
+    "mlauto_gateway_pid": (),
+}
+
+
+@dataclass(frozen=True)
+class _Path:
+    """A path of the form `/v2/models/{product}[/versions/{version}][/{verb}]`."""
+
+    product: str
+    version: str | None
+    verb: str
+
+    @classmethod
+    def parsed(cls, path: str) -> "_Path | None":
+        parts = path.split("/")
+        if parts[:3] != ["", "v2", "models"] or len(parts) < 4 or not parts[3]:
+            return None
+        product, rest, version = parts[3], parts[4:], None
+        if rest[:1] == ["versions"] and len(rest) > 1:
+            version, rest = rest[1], rest[2:]
+        return cls(product, version, rest[0] if rest else "") if len(rest) < 2 else None
+
+
+class PublicApp:
+    """The ASGI application on the public port."""
+
+    def __init__(self, supervisor: Supervisor, traffic: Traffic, metrics: Metrics) -> None:
+        self._supervisor = supervisor
+        self._traffic = traffic
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever goes wrong becomes a sentence."""
+        path = scope["path"].rstrip("/")
+        found = _Path.parsed(path)
+        try:
+            if scope["method"] == "GET":
+                await self._get(path, found, send)
+            elif scope["method"] == "POST":
+                await self._post(path, found, await body_of(scope, receive), send)
+            else:
+                raise RequestError(f"method {scope['method'][:20]} is not supported: use GET or POST", 405)
+        except FailedError as failed:
+            await reply_error(send, failed.error, headers=_headers(failed.version, failed.prediction_id))
+        except ServingError as error:
+            self._metrics.refused(*self._label(found), error.status)
+            await reply_error(send, error)
+        except ClientGoneError:
+            return
+
+    async def _get(self, path: str, found: _Path | None, send: Send) -> None:
+        if found is not None and found.verb in ("", "ready"):
+            product, exact = self._named(found)
+            if found.verb == "ready":
+                ready = exact.state == "ready" if exact else any(product.route.ready())
+                await reply(send, {"name": product.name, "ready": ready}, status=200 if ready else 503)
+                return
+            answer = await self._traffic.metadata(product, exact)
+            version = answer.headers.get("x-mlauto-version")
+            await reply(send, answer.body, status=answer.status, headers=_headers(version, None))
+        elif path == "/v2":
+            await reply(send, {"name": "mlauto", "version": "2", "extensions": [], "models": self._live()})
+        elif path == "/v2/health/live":
+            await reply(send, {"live": True})
+        elif path == "/v2/health/ready":
+            silent = [
+                p.name for p in self._supervisor.products.values() if p.route.champion and not any(p.route.ready())
+            ]
+            await reply(send, {"ready": not silent, "not_ready": silent}, status=503 if silent else 200)
+        elif path == "/metrics":
+            await reply(send, self._metrics.render(self._gauges(), GAUGES), headers=[TEXT])
+        else:
+            raise RequestError(f"{path[:200] or '/'} is not here: see GET /v2", 404)
+
+    async def _post(self, path: str, found: _Path | None, body: bytes, send: Send) -> None:
+        if path == "/invocations":
+            found = _Path(self._only(), None, "invocations")
+        if found is None or found.verb not in ("infer", "invocations", "feedback"):
+            raise RequestError(f"{path[:200] or '/'} takes no POST: see GET /v2", 404)
+        product, exact = self._named(found)
+        if found.verb == "feedback":
+            labels = parse_feedback(body)
+            self._traffic.labelled(product.name, labels)
+            await reply(send, {"accepted": len(labels)})
+            return
+        parse = parse_infer if found.verb == "infer" else parse_invocations
+        answered = await self._traffic.predict(product, body, parse, exact)
+        headers = _headers(answered.version, answered.prediction_id)
+        await reply(send, _rendered(answered, product.name, found.verb), headers=headers)
+
+    def _label(self, found: _Path | None) -> tuple[str, str]:
+        """Product and version for a counter; only names that exist, or clients could invent any number of series."""
+        product = self._supervisor.products.get(found.product) if found else None
+        if found is None or product is None:
+            return "", ""
+        return product.name, found.version if found.version in product.versions else ""
+
+    def _live(self) -> list[str]:
+        return sorted(name for name, product in self._supervisor.products.items() if product.route.champion)
+
+    def _only(self) -> str:
+        live = self._live()
+        if not live:
+            raise UnavailableError("no product is live yet: no version has been rolled out")
+        if len(live) > 1:
+            raise RequestError(f"{len(live)} products are live: use /v2/models/NAME/invocations; see GET /v2", 404)
+        return live[0]
+
+    def _named(self, found: _Path) -> tuple[Product, Backend | None]:
+        product = self._supervisor.products.get(found.product)
+        if product is None:
+            raise RequestError(f"product {found.product[:80]!r} is not here: see GET /v2", 404)
+        if found.version is None:
+            return product, None
+        backend = product.versions.get(found.version)
+        if backend is None:
+            running = ", ".join(sorted(product.versions)) or "none"
+            raise RequestError(
+                f"version {found.version[:80]!r} of {product.name} is not running (running: {running})", 404
+            )
+        return product, backend
+
+    def _gauges(self) -> dict[str, Any]:
+        running = [(p, b) for p in self._supervisor.products.values() for b in p.versions.values()]
+        return {
+            "mlauto_version_ready": {(p.name, b.version): int(b.state == "ready") for p, b in running},
+            "mlauto_version_champion": {(p.name, b.version): int(b is p.route.champion) for p, b in running},
+            "mlauto_version_starts": {(p.name, b.version): b.generation for p, b in running},
+            "mlauto_gateway_pid": {(): os.getpid()},
+        }
+
+
+def _headers(version: str | None, prediction_id: str | None) -> Headers:
+    pairs = ((b"x-mlauto-version", version), (b"x-prediction-id", prediction_id))
+    return [(name, value.encode()) for name, value in pairs if value is not None]
+
+
+def _rendered(answered: Answered, product: str, verb: str) -> bytes:
+    version, prediction_id = answered.version, answered.prediction_id
+    if verb == "infer":
+        return infer_reply(
+            answered.answer,
+            answered.request,
+            answered.signature,
+            name=product,
+            version=version,
+            prediction_id=prediction_id,
+        )
+    return invocations_reply(answered.answer, answered.request, version=version, prediction_id=prediction_id)

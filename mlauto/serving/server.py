@@ -1,0 +1,196 @@
+"""The model server: one bundle, one process, one thread that predicts.
+
+`python -m mlauto.serving.server --bundle DIR (--socket PATH | --host HOST --port PORT) [--parent PID]`
+
+| request                                                  | reply                                              |
+|----------------------------------------------------------|----------------------------------------------------|
+| `GET /v2`, `/v2/health/live`, `/v2/health/ready`         | server metadata; 200 once the model answers        |
+| `GET /v2/models/{name}[/versions/{v}][/ready]`           | metadata of the model                              |
+| `POST /v2/models/{name}[/versions/{v}]/infer`            | Open Inference Protocol                            |
+| `POST /invocations`, `/v2/models/{name}/invocations`     | MLflow's formats                                   |
+| `GET /signature`, `POST /rows`                           | what the gateway asks: columns; rows -> answers    |
+"""
+
+import argparse
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+from mlauto.serving import bundle as bundles
+from mlauto.serving.errors import BundleError, RequestError, ServingError
+from mlauto.serving.http import ClientGoneError, Receive, Scope, Send, body_of, reply, reply_error, server
+from mlauto.serving.invocations import invocations_reply, parse_invocations, parse_rows
+from mlauto.serving.protocol import Answer, Request, infer_reply, metadata, parse_infer
+from mlauto.serving.sockets import listen_tcp, listen_unix
+
+__all__ = ["Model", "ModelApp", "end_with_parent", "load", "main", "serve"]
+
+PR_SET_PDEATHSIG = 1
+
+
+class Model(Protocol):
+    """What a flavour offers; the plan of a compiled model is another one."""
+
+    def answer(self, rows: list[dict[str, object]]) -> Answer:
+        """One prediction per row. Raises `ServingError`."""
+        ...
+
+
+class ModelApp:
+    """The ASGI application around one model."""
+
+    def __init__(self, bundle: bundles.Bundle, model: Model) -> None:
+        self._bundle = bundle
+        self._model = model
+        self._name = bundle.manifest.name
+        self._version = bundle.manifest.version
+        self._headers = [(b"x-mlauto-version", self._version.encode())]
+        # one thread: predictions of this process do not run beside each other, and the loop stays free for health
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="predict")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; every `ServingError` becomes its sentence."""
+        try:
+            await self._route(scope, receive, send)
+        except ServingError as error:
+            await reply_error(send, error, headers=self._headers)
+        except ClientGoneError:
+            return
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = scope["path"].rstrip("/"), scope["method"]
+        parts = path.split("/")[1:]
+        own = parts[3:] if parts[:3] == ["v2", "models", self._name] else None
+        if own is not None and own[:1] == ["versions"]:
+            if own[1:2] != [self._version]:
+                raise RequestError(
+                    f"version {own[1][:64] if own[1:] else ''!r} is not here: this is {self._version!r}", 404
+                )
+            own = own[2:]
+        if method == "GET":
+            await self._get(path, own, send)
+        elif method == "POST":
+            await self._post(path, own, await body_of(scope, receive), send)
+        else:
+            raise RequestError(f"method {method[:20]} is not supported: use GET or POST", 405)
+
+    async def _get(self, path: str, own: list[str] | None, send: Send) -> None:
+        if path in ("/v2/health/live", "/v2/health/ready") or own == ["ready"]:
+            await reply(send, {"live" if path.endswith("live") else "ready": True}, headers=self._headers)
+        elif path == "/v2":
+            await reply(send, {"name": "mlauto-model", "version": self._version, "extensions": []})
+        elif own == []:
+            await reply(send, metadata(self._name, [self._version], self._bundle.signature), headers=self._headers)
+        elif path == "/signature":
+            await reply(send, self._bundle.signature, headers=[*self._headers, (b"x-mlauto-name", self._name.encode())])
+        else:
+            raise RequestError(f"{path[:200] or '/'} is not here: this is the model {self._name}, see /v2", 404)
+
+    async def _post(self, path: str, own: list[str] | None, body: bytes, send: Send) -> None:
+        if path == "/rows":
+            request = parse_rows(body, self._bundle.signature)
+            await reply(send, await self._answer(request), headers=self._headers)
+        elif own == ["infer"]:
+            request = parse_infer(body, self._bundle.signature)
+            answer = await self._answer(request)
+            content = infer_reply(
+                answer,
+                request,
+                self._bundle.signature,
+                name=self._name,
+                version=self._version,
+                prediction_id=request.client_id,
+            )
+            await reply(send, content, headers=self._headers)
+        elif path == "/invocations" or own == ["invocations"]:
+            request = parse_invocations(body, self._bundle.signature)
+            answer = await self._answer(request)
+            content = invocations_reply(answer, request, version=self._version, prediction_id=request.client_id)
+            await reply(send, content, headers=self._headers)
+        else:
+            raise RequestError(f"{path[:200] or '/'} takes no POST: this is the model {self._name}, see /v2", 404)
+
+    async def _answer(self, request: Request) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._model.answer, request.rows)
+
+
+def end_with_parent(parent: int) -> None:
+    """Be killed when `parent` ends, however it ends; exit at once if it has ended already. Linux only."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:
+        sys.exit("the process that wanted this model server is gone")
+
+
+def load(root: Path) -> ModelApp:
+    """Verify, load and warm the bundle. Raises `ServingError` when it is damaged or cannot answer its golden rows."""
+    bundle = bundles.read(root)
+    _import_pandas_alone()
+    from mlauto.serving import trust
+    from mlauto.serving.model import SklearnModel
+
+    trust.import_skops_quickly()
+    model = SklearnModel(bundle)
+    rows = bundle.golden_rows()
+    for some in (rows, rows[:1]):
+        if some:
+            model.answer(some)
+    return ModelApp(bundle, model)
+
+
+def _import_pandas_alone() -> None:
+    """Import pandas without pyarrow, which it takes wherever it finds it (0.1 s, 30 MB) and a server never needs."""
+    if "pandas" in sys.modules or "pyarrow" in sys.modules:
+        return
+    sys.modules["pyarrow"] = None  # type: ignore[assignment]
+    try:
+        import pandas  # noqa: F401 -- the import is what is wanted
+    finally:
+        del sys.modules["pyarrow"]
+
+
+async def serve(app: ModelApp, listener: socket.socket) -> None:
+    """Answer until SIGTERM or SIGINT, then finish the requests in flight."""
+    # the gateway keeps its connections: closing idle ones would only cost it new ones
+    running = server(app, keep_alive=86_400)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, setattr, running, "should_exit", True)
+    await running.serve(sockets=[listener])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a model server; exit code 1 and a sentence when the bundle cannot be served."""
+    parser = argparse.ArgumentParser(prog="python -m mlauto.serving.server", description="Serve one bundle.")
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--socket", type=Path)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--parent", type=int, help="end when this process ends")
+    options = parser.parse_args(argv)
+    if (options.socket is None) == (options.port is None):
+        parser.error("give either --socket or --port")
+    # before numpy and OpenMP read it: threads that wait for one another cost more than they bring at one row
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if options.parent is not None:
+        end_with_parent(options.parent)
+    try:
+        app = load(options.bundle)
+        listener = listen_unix(options.socket) if options.socket else listen_tcp(options.host, options.port)
+    except (ServingError, BundleError, ValueError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    import uvloop
+
+    uvloop.run(serve(app, listener))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

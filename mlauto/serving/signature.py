@@ -1,0 +1,141 @@
+"""The columns that a model takes, and clients' values checked against them.
+
+| kind      | JSON values that are accepted                            |
+|-----------|----------------------------------------------------------|
+| `number`  | finite numbers                                           |
+| `integer` | whole numbers of 64 bits, `3.0` included                 |
+| `boolean` | `true`, `false`, `1`, `0`                                |
+| `string`  | text                                                     |
+
+`null`, or leaving a column out, means a missing value in any kind: models impute.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from mlauto.serving.errors import RequestError
+
+__all__ = ["KINDS", "LARGEST_FLOAT", "MOST_CELLS", "Column", "Signature", "described", "rows_from", "unknown_column"]
+
+MOST_CELLS = 2_000_000  # of one request: bounds memory, as a 16 MB body may hold millions of empty rows
+LARGEST_FLOAT = 1.7e308
+WANTED = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "string": "text"}
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """Column -> kind, in order; the task; a classifier's labels as JSON values in `predict_proba` order.
+
+    Kinds are those of `KINDS`, as `bundle.read` makes sure.
+    """
+
+    columns: dict[str, str]
+    task: str
+    classes: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column's values as a client sent them; `before` and `after` a row's number say where each one stands."""
+
+    values: Sequence[Any]
+    before: str
+    after: str = ""
+
+
+def described(value: object) -> str:
+    """A JSON value in the words of an error message."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return f"the text {value[:40]!r}"
+    if isinstance(value, int | float):
+        return f"the number {value:.10g}" if abs(value) < LARGEST_FLOAT else "a number that is too large"
+    return "a list" if isinstance(value, list) else "an object"
+
+
+def rows_from(columns: Mapping[str, Column], count: int, signature: Signature) -> list[dict[str, Any]]:
+    """The request's rows, each with every column of the signature in its order, missing values as None.
+
+    Raises `RequestError` naming the column and the place of the first value that does not fit, an unknown column, or
+    a request that is empty or too large.
+    """
+    for name in columns:
+        if name not in signature.columns:
+            raise RequestError(unknown_column(name, signature))
+    if count == 0:
+        raise RequestError("the request has no rows: send at least one")
+    width = max(1, len(signature.columns))
+    if count * width > MOST_CELLS:
+        raise RequestError(f"the request has {count} rows: send at most {MOST_CELLS // width} at a time", status=413)
+    gaps = [None] * count
+    checked = [
+        _checked(name, kind, columns[name]) if name in columns else gaps for name, kind in signature.columns.items()
+    ]
+    names = list(signature.columns)
+    return [dict(zip(names, row, strict=True)) for row in zip(*checked, strict=True)] if names else [{}] * count
+
+
+def unknown_column(name: str, signature: Signature) -> str:
+    """The sentence for a column that the model does not have."""
+    close = difflib.get_close_matches(name[:100], signature.columns, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"its columns are {', '.join(list(signature.columns)[:50])}"
+    return f"column {name[:100]!r} is not one of the model's: {hint}"
+
+
+def _checked(name: str, kind: str, column: Column) -> Sequence[Any]:
+    refused = KINDS[kind](column.values)
+    if refused is not None:
+        place = f"{column.before}[{refused}]{column.after}"
+        found = described(column.values[refused])
+        raise RequestError(f"{place}: column {name!r} takes {WANTED[kind]}, not {found}")
+    if kind == "integer":
+        return [int(value) if type(value) is float else value for value in column.values]
+    if kind == "boolean":
+        return [value if value is None else bool(value) for value in column.values]
+    return column.values
+
+
+def _not_number(values: Sequence[Any]) -> int | None:
+    """The index of the first value that is neither a finite number nor None."""
+    for index, value in enumerate(values):
+        if value is None:
+            continue
+        if (type(value) is not float and type(value) is not int) or not -LARGEST_FLOAT < value < LARGEST_FLOAT:
+            return index
+    return None
+
+
+def _not_integer(values: Sequence[Any]) -> int | None:
+    for index, value in enumerate(values):
+        if value is None:
+            continue
+        whole = type(value) is int or (type(value) is float and value.is_integer())
+        if not whole or not -(2**63) <= value < 2**63:
+            return index
+    return None
+
+
+def _not_boolean(values: Sequence[Any]) -> int | None:
+    for index, value in enumerate(values):
+        if value is not None and (type(value) is float or not isinstance(value, int) or value not in (0, 1)):
+            return index
+    return None
+
+
+def _not_string(values: Sequence[Any]) -> int | None:
+    for index, value in enumerate(values):
+        if value is not None and type(value) is not str:
+            return index
+    return None
+
+
+KINDS: dict[str, Callable[[Sequence[Any]], int | None]] = {
+    "number": _not_number,
+    "integer": _not_integer,
+    "boolean": _not_boolean,
+    "string": _not_string,
+}

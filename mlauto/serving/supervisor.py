@@ -1,0 +1,232 @@
+"""All versions that should run, and which of them answer users. Orders are recorded before they are followed."""
+
+import asyncio
+import itertools
+import os
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlauto.serving import gatewaystate
+from mlauto.serving.backend import READY_SECONDS, Backend, StartError
+from mlauto.serving.errors import ControlError
+from mlauto.serving.gatewaystate import GatewayState, VersionState
+
+__all__ = ["Product", "Route", "Supervisor"]
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+STARTS_AT_ONCE = max(2, os.cpu_count() or 1)
+TRIM_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Route:
+    """Who answers users; replaced as a whole, so that a request sees one or the other."""
+
+    champion: Backend | None = None
+    fallback: Backend | None = None
+
+    def ready(self) -> Iterable[Backend]:
+        """Those that can answer now, best first."""
+        return (backend for backend in (self.champion, self.fallback) if backend and backend.state == "ready")
+
+
+@dataclass
+class Product:
+    """A product's running versions and its route."""
+
+    name: str
+    versions: dict[str, Backend] = field(default_factory=dict)
+    route: Route = Route()
+
+
+class Supervisor:
+    """Starts, switches and stops versions. To be used from one event loop; every order is idempotent."""
+
+    def __init__(self, home: Path) -> None:
+        """Read the state below `home` (the gateway's own directory). Raises `StateError`."""
+        self._home = home
+        self._state = gatewaystate.load(home / "state.json")
+        self._recording = asyncio.Lock()
+        self._orders: dict[tuple[str, str], asyncio.Lock] = {}
+        self._numbers = itertools.count(1)
+        self._change = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.products: dict[str, Product] = {}
+
+    def resume(self) -> None:
+        """Start everything that the state file says, in the background, and return at once.
+
+        Champions come first, and fallbacks only when those are settled: users get the same version as before.
+        """
+        champions: list[Backend] = []
+        others: list[Backend] = []
+        for name, known in self._state.products.items():
+            versions = {version: self._backend(name, version, entry) for version, entry in known.versions.items()}
+            route = Route(versions.get(known.champion or ""), versions.get(known.fallback or ""))
+            self.products[name] = Product(name, versions, route)
+            for backend in versions.values():
+                (champions if backend is route.champion else others).append(backend)
+        self._tasks = [asyncio.create_task(self._resume(champions, others)), asyncio.create_task(self._trim_logs())]
+
+    async def _resume(self, champions: list[Backend], others: list[Backend]) -> None:
+        slots = asyncio.Semaphore(STARTS_AT_ONCE)
+        for backend in champions:
+            backend.resume(slots)
+        for backend in champions:
+            await self._settled(backend)
+        for backend in others:
+            if backend.state != "stopped":  # meanwhile, by an order
+                backend.resume(slots)
+
+    async def start(self, product: str, version: str, bundle: str) -> None:
+        """Run a version, and return when it is ready. Raises `ControlError` with the tail of its log.
+
+        A version that runs from another bundle is replaced without a gap: its old process serves until the new one can.
+        """
+        for what, text in (("product", product), ("version", version)):
+            if not NAME.fullmatch(text):
+                raise ControlError(f"{what}: {text[:80]!r} must be letters, digits, dots, dashes or underscores", 400)
+        if not Path(bundle).is_absolute() or not (Path(bundle) / "manifest.json").is_file():
+            raise ControlError(f"bundle: {bundle} is no absolute path of a bundle directory", 400)
+        entry = VersionState(bundle=bundle)
+        async with self._orders.setdefault((product, version), asyncio.Lock()):
+            known = self._known(product, version)
+            if known is not None and known.entry == entry and await self._settled(known):
+                return
+            backend = self._backend(product, version, entry)
+            try:
+                await backend.start()
+            except StartError as error:
+                raise ControlError(f"version {version} of {product} did not start: {error}", 502) from error
+            try:
+                async with self._recording:
+                    await self._record(self._state.with_version(product, version, entry))
+                    replaced = self._adopt(backend)
+            except ControlError:
+                await backend.stop()
+                raise
+            if replaced is not None:
+                await replaced.stop()
+
+    async def switch(self, product: str, version: str, fallback: str | None) -> None:
+        """Let another version answer users, atomically. Raises `ControlError` when it is not ready."""
+        if fallback == version:
+            raise ControlError(f"version {version} of {product} cannot be its own fallback: name another, or none")
+        async with self._recording:
+            champion = self._known(product, version)
+            if champion is None or champion.state != "ready":
+                state = champion.state if champion else "not running"
+                raise ControlError(f"version {version} of {product} is not ready ({state}): start it first")
+            behind = self._known(product, fallback) if fallback else None
+            if fallback is not None and behind is None:
+                raise ControlError(f"version {fallback} of {product} is not ready (not running): start it first")
+            await self._record(self._state.switched(product, version, fallback))
+            self.products[product].route = Route(champion, behind)
+            self._changed()
+
+    async def stop(self, product: str, version: str) -> None:
+        """Stop a version after its requests in flight. Raises `ControlError` while it is the champion."""
+        async with self._orders.setdefault((product, version), asyncio.Lock()):
+            async with self._recording:
+                backend = self._known(product, version)
+                if backend is None:
+                    return
+                found = self.products[product]
+                if found.route.champion is backend:
+                    raise ControlError(f"version {version} of {product} answers users: switch to another version first")
+                await self._record(self._state.without_version(product, version))
+                del found.versions[version]
+                if found.route.fallback is backend:
+                    found.route = Route(found.route.champion)
+                if not found.versions:
+                    del self.products[product]
+            await backend.stop()
+        self._orders.pop((product, version), None)
+
+    async def shut_down(self) -> None:
+        """End all processes; the state file stays, so that the next gateway goes on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*(b.stop() for product in self.products.values() for b in product.versions.values()))
+
+    async def change(self, seconds: float) -> None:
+        """Return when some version's state or a route has changed, or when time is up."""
+        try:
+            await asyncio.wait_for(self._change.wait(), max(0.0, seconds))
+        except TimeoutError:
+            return
+
+    def status(self) -> dict[str, Any]:
+        """All products with champion, fallback, and each version's state, process and bundle."""
+        return {
+            name: {
+                "champion": product.route.champion.version if product.route.champion else None,
+                "fallback": product.route.fallback.version if product.route.fallback else None,
+                "versions": {
+                    version: {
+                        "state": backend.state,
+                        "kind": backend.entry.kind,
+                        "bundle": backend.entry.bundle,
+                        "pid": backend.pid,
+                        "starts": backend.generation,
+                        "in_flight": backend.in_flight,
+                        "problem": backend.problem,
+                    }
+                    for version, backend in product.versions.items()
+                },
+            }
+            for name, product in self.products.items()
+        }
+
+    def _known(self, product: str, version: str) -> Backend | None:
+        found = self.products.get(product)
+        return found.versions.get(version) if found else None
+
+    def _backend(self, product: str, version: str, entry: VersionState) -> Backend:
+        # a socket of its own for each, so that a replacement can start beside what it replaces
+        socket = self._home / "run" / f"{product}-{version}-{next(self._numbers)}.sock"
+        log = self._home / "logs" / f"{product}-{version}.log"
+        return Backend(product, version, entry, socket=socket, log=log, changed=self._changed)
+
+    def _adopt(self, backend: Backend) -> Backend | None:
+        """Make a started version known, and return the one whose place it takes."""
+        product = self.products.setdefault(backend.product, Product(backend.product))
+        old = product.versions.get(backend.version)
+        product.versions[backend.version] = backend
+        route = product.route
+        if old is not None and old in (route.champion, route.fallback):
+            product.route = Route(
+                backend if route.champion is old else route.champion,
+                backend if route.fallback is old else route.fallback,
+            )
+        return old
+
+    async def _record(self, state: GatewayState) -> None:
+        """Write the new state before it is acted on; to be called with `_recording` held."""
+        try:
+            await asyncio.to_thread(gatewaystate.save, self._home / "state.json", state)
+        except OSError as error:
+            raise ControlError(f"the gateway's state cannot be written: {error}", 500) from error
+        self._state = state
+
+    async def _settled(self, backend: Backend) -> bool:
+        """Whether a version that runs, or is just being started, is ready in the end."""
+        deadline = time.monotonic() + READY_SECONDS
+        while backend.state != "ready" and backend.hopeful and time.monotonic() < deadline:
+            await self.change(deadline - time.monotonic())
+        return backend.state == "ready"
+
+    def _changed(self) -> None:
+        self._change.set()
+        self._change = asyncio.Event()
+
+    async def _trim_logs(self) -> None:
+        while True:
+            await asyncio.sleep(TRIM_SECONDS)
+            for product in self.products.values():
+                for backend in product.versions.values():
+                    backend.trim_log()

@@ -1,0 +1,89 @@
+"""Where things are on this machine: addresses and directories, read from the environment once, at the edge.
+
+| variable               | default                  | what it is                                                    |
+|------------------------|--------------------------|---------------------------------------------------------------|
+| `MLAUTO_ROOT`          | the checkout             | what relative paths in a product's YAML are relative to       |
+| `MLAUTO_HOME`          | `$MLAUTO_ROOT/.mlauto`   | the one state directory                                       |
+| `MLAUTO_DEFS`          | `mlauto/defs` (package)  | folder with one sub-folder per product, each with `defs.yaml` |
+| `MLAUTO_GATEWAY_HOST`  | `127.0.0.1`              | interface that the gateway binds                              |
+| `MLAUTO_GATEWAY_PORT`  | `8900`                   | port that the gateway owns                                    |
+| `MLAUTO_TICK_SECONDS`  | `5`                      | least seconds between two ticks of a sensor                   |
+| `MLFLOW_TRACKING_URI`  | SQLite in `MLAUTO_HOME`  | any MLflow tracking server                                    |
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlauto.errors import MlautoError
+
+__all__ = ["PACKAGE", "Settings"]
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Addresses and directories; every path is absolute. Making one creates nothing on disk."""
+
+    root: Path
+    home: Path
+    defs: Path
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = 8900
+    tick_seconds: int = 5
+    mlflow_uri: str = ""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Settings of this process. Raises `MlautoError` naming the variable that is not usable."""
+        env = os.environ if environment is None else environment
+        root = Path(env.get("MLAUTO_ROOT") or PACKAGE.parent).expanduser().resolve()
+        home = Path(env.get("MLAUTO_HOME") or root / ".mlauto").expanduser().resolve()
+        return cls(
+            root=root,
+            home=home,
+            defs=Path(env.get("MLAUTO_DEFS") or PACKAGE / "defs").expanduser().resolve(),
+            gateway_host=env.get("MLAUTO_GATEWAY_HOST") or "127.0.0.1",
+            gateway_port=_whole_number(env, "MLAUTO_GATEWAY_PORT", 8900),
+            tick_seconds=_whole_number(env, "MLAUTO_TICK_SECONDS", 5),
+            mlflow_uri=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
+        )
+
+    def environment(self) -> dict[str, str]:
+        """The variables that make another process of ours see the same settings."""
+        return {
+            "MLAUTO_ROOT": str(self.root),
+            "MLAUTO_HOME": str(self.home),
+            "MLAUTO_DEFS": str(self.defs),
+            "MLAUTO_GATEWAY_HOST": self.gateway_host,
+            "MLAUTO_GATEWAY_PORT": str(self.gateway_port),
+            "MLAUTO_TICK_SECONDS": str(self.tick_seconds),
+            "MLFLOW_TRACKING_URI": self.mlflow_uri,
+        }
+
+    @property
+    def gateway_url(self) -> str:
+        """Base address that clients use."""
+        return f"http://{self.gateway_host}:{self.gateway_port}"
+
+    @property
+    def gateway_home(self) -> Path:
+        """The gateway's state file, control socket and log."""
+        return self.home / "gateway"
+
+    def product_home(self, product: str) -> Path:
+        """Records, mirror, quarantine and prediction log of one product."""
+        return self.home / "products" / product
+
+    def resolve(self, path: str) -> Path:
+        """A path from a product's YAML, made absolute against `root`."""
+        return (self.root / Path(path).expanduser()).resolve()
+
+
+def _whole_number(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name) or str(default)
+    if not text.isdecimal() or int(text) < 1:
+        raise MlautoError(f"{name}={text!r} is not a whole number above 0: set or unset it")
+    return int(text)

@@ -1,0 +1,119 @@
+"""Whether a candidate may follow the champion: which rows decide, who answers them, and the two checks.
+
+The rows are the newest ones; the candidate that is scored there was fitted without them, and the champion never saw
+them, so neither has an advantage.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlauto.errors import DeliveryError, TrainingError
+from mlauto.product import ModelProduct
+from mlauto.records import CheckOutcome, Signature, TrainedModel, TrainingSet
+from mlauto.training.evaluate import COMPARABLE_ROWS, Answers, compare, not_worse_than_champion, row_losses, valid
+from mlauto.training.exchange import Evaluation, Holdout
+
+__all__ = ["ChampionPredict", "Split", "challenge", "split"]
+
+HOLDOUT_LIMIT = 2000
+LEAST_ROWS = 10
+
+# rows as JSON values -> one label or number for each, or for a classifier one list of probabilities for each
+ChampionPredict = Callable[[list[dict[str, Any]]], Sequence[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """The newest `holdout` rows are scored on; `absent` says why the champion cannot be compared there, if so."""
+
+    holdout: int
+    absent: str = ""
+
+
+def split(training_set: TrainingSet, champion: TrainingSet | None) -> Split:
+    """How many of the newest rows to hold out.
+
+    With a champion: the newest 30 % of the newest rows that it was not fitted on, at least 30. Without one, or with
+    fewer such rows: the newest 20 % of all. At most 2,000, and never more than half of all rows.
+    Raises `TrainingError` for fewer than 10 rows.
+    """
+    rows = training_set.rows
+    if rows < LEAST_ROWS:
+        raise TrainingError(f"{rows} rows are too few to train on: wait for more data")
+    first = max(1, min(rows // 5, HOLDOUT_LIMIT))
+    if champion is None:
+        return Split(holdout=first, absent="there is no champion yet")
+    known = {batch.digest for batch in champion.batches}
+    unseen = 0
+    for batch in reversed(training_set.batches):
+        if batch.digest in known:
+            break
+        unseen += batch.rows
+    holdout = min(max(COMPARABLE_ROWS, round(0.3 * unseen)), HOLDOUT_LIMIT, rows // 2)
+    if unseen < COMPARABLE_ROWS or holdout < COMPARABLE_ROWS:
+        return Split(holdout=first, absent=f"only {unseen} rows that the champion was not fitted on")
+    return Split(holdout=holdout)
+
+
+def challenge(
+    product: ModelProduct,
+    evaluation: Evaluation,
+    holdout: Holdout,
+    signature: Signature,
+    *,
+    rows: Split,
+    champion: TrainedModel | None,
+    champion_predict: ChampionPredict | None,
+) -> tuple[CheckOutcome, ...]:
+    """The checks `valid` and `not_worse_than_champion`; a champion that cannot answer is named in the summary."""
+    baseline = row_losses(product.metric, holdout.labels, holdout.baseline)
+    first = valid(
+        finite=evaluation.finite,
+        reloads=evaluation.reloads,
+        mismatch=_mismatch(product, holdout, signature),
+        against_dummy=compare(row_losses(product.metric, holdout.labels, holdout.answers), baseline),
+    )
+    limit = product.training.not_worse_sigmas
+    if rows.absent or champion is None or champion_predict is None:
+        return first, not_worse_than_champion(None, limit=limit, absent=rows.absent or "the champion is not running")
+    answers, absent = _champion_answers(holdout, champion, champion_predict)
+    if answers is None:
+        return first, not_worse_than_champion(None, limit=limit, absent=absent)
+    # a champion that gave labels only cannot be compared by probabilities
+    labels_only = product.metric == "log_loss" and answers.probabilities is None
+    metric = "error_rate" if labels_only else product.metric
+    losses = [row_losses(metric, holdout.labels, one) for one in (holdout.answers, answers)]
+    return first, not_worse_than_champion(compare(losses[0], losses[1], limit), limit=limit)
+
+
+def _mismatch(product: ModelProduct, holdout: Holdout, signature: Signature) -> str | None:
+    """How the signature differs from what the model may and can be asked for."""
+    never = {product.data.target, product.data.timestamp, *product.data.exclude}
+    leaks = [name for name in signature.columns if name in never]
+    if leaks:
+        return f"its signature takes {', '.join(leaks)}, which is no feature"
+    if signature.task != product.data.task or tuple(holdout.rows[0]) != tuple(signature.columns):
+        return "its signature differs from the columns it was fitted on"
+    return None
+
+
+def _champion_answers(holdout: Holdout, champion: TrainedModel, predict: ChampionPredict) -> tuple[Answers | None, str]:
+    """The champion's answers to the holdout rows, or None and why there are none."""
+    columns = champion.signature.columns
+    missing = [name for name in columns if name not in holdout.rows[0]]
+    if missing:
+        return None, f"the champion needs the column {missing[0]}, which the data no longer has"
+    try:
+        values = list(predict([{name: row[name] for name in columns} for row in holdout.rows]))
+    except DeliveryError as error:
+        return None, f"the champion did not answer: {error}"
+    if len(values) != len(holdout.rows):
+        return None, f"the champion gave {len(values)} answers to {len(holdout.rows)} rows"
+    if not isinstance(values[0], list | tuple | np.ndarray):
+        return Answers(predictions=values), ""
+    classes = champion.signature.classes
+    best = [classes[int(np.argmax(row))] for row in values]
+    return Answers(predictions=best, probabilities=values, classes=classes), ""

@@ -1,0 +1,269 @@
+"""Fit, score, explain and save one model: `python -m mlauto.training.fit REQUEST.json`, a child process of training.
+
+Other people's code runs here and nowhere else in training. The estimator is fitted on all rows but the newest
+(the holdout), scored there, and then fitted again on all rows; the second one is what is saved. Features are all
+columns except target, timestamp and the excluded ones; their kinds come from the frame's dtypes.
+
+Below the request's `output`: `artifact/` (the model's files), `holdout.json` (rows and answers, for the comparison with
+the champion) and, after a failure, `error.json`. Exit code 0, or 1 with a last line that says what to do.
+"""
+
+import itertools
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from mlauto.errors import TrainingError
+from mlauto.records import Score, Signature
+from mlauto.training import artifact, explain
+from mlauto.training.estimator import answers_of, build, classes_of, described, fitted, import_root, seed
+from mlauto.training.evaluate import METRICS, Answers, score
+from mlauto.training.exchange import Evaluation, FitRequest, Holdout, Importance
+from mlauto.training.requirements import pinned
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["main"]
+
+
+class _Clock:
+    """Seconds between laps, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = round(now - self._last, 4)
+        self._last = now
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Features, labels and weights of the same rows."""
+
+    features: "pd.DataFrame"
+    labels: Any
+    weights: Any
+
+    def part(self, rows: slice) -> "_Rows":
+        return _Rows(self.features.iloc[rows].reset_index(drop=True), self.labels[rows], self.weights[rows])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    """The fit without the holdout: what it says about the holdout, and what that is worth."""
+
+    holdout: Holdout
+    scores: tuple[Score, ...]
+    baseline: tuple[Score, ...]
+    importances: tuple[Importance, ...]
+    weights: str
+    finite: bool
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what the request file says; the exit code."""
+    if len(arguments) != 1:
+        print("usage: python -m mlauto.training.fit REQUEST.json")
+        return 2
+    request = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=FitRequest)
+    try:
+        _fit(request)
+    except TrainingError as error:
+        (Path(request.output) / "error.json").write_bytes(msgspec.json.encode({"error": str(error)}))
+        print(f"error: {error}", flush=True)
+        return 1
+    return 0
+
+
+def _fit(request: FitRequest) -> None:
+    clock = _Clock()
+    tree, output = Path(request.tree).resolve(), Path(request.output).resolve()
+    root, folder = import_root(tree), output / "artifact"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = _read(request)
+    kinds = artifact.kinds_of_features(rows.features)
+    _limit_threads()
+    random.seed(request.seed)
+    np.random.seed(request.seed)  # for team code that draws from the global generator
+    os.chdir(tree)
+    clock.lap("read")
+    estimator = build(request.estimator, root)
+    seeded = seed(estimator, request.seed)
+    clock.lap("import")
+    trial = _tried(request, estimator, rows, folder, clock)
+    model, _ = fitted(estimator, rows.features, rows.labels, rows.weights)
+    clock.lap("refit")
+    newest = rows.part(slice(-request.holdout, None)).features
+    golden = artifact.golden_rows(newest, kinds, lambda frame: answers_of(model, frame, request.task))
+    classes = classes_of(model) if request.task == "classification" else ()
+    signature = Signature(columns=kinds, task=request.task, classes=classes)
+    loaded, types = artifact.dump(model, folder, root, signature=signature, golden=golden)
+    answers = answers_of(model, newest, request.task)
+    clock.lap("save")
+    evaluation = Evaluation(
+        estimator=described(estimator),
+        parameters=_parameters(estimator),
+        seeded=seeded,
+        weights=trial.weights,
+        rows=len(rows.features),
+        holdout=request.holdout,
+        scores=trial.scores,
+        baseline=trial.baseline,
+        importances=trial.importances,
+        finite=trial.finite and artifact.is_finite(answers),
+        reloads=answers_of(loaded, newest, request.task) == answers,
+        refused=golden.refused,
+        types=types,
+        requirements=pinned(root),
+        seconds=clock.seconds,
+    )
+    (folder / "evaluation.json").write_bytes(msgspec.json.encode(evaluation))
+    (output / "holdout.json").write_bytes(msgspec.json.encode(trial.holdout))
+
+
+def _tried(request: FitRequest, estimator: Any, rows: _Rows, folder: Path, clock: _Clock) -> _Trial:
+    """Fit on the older rows, then score, explain and draw on the newest."""
+    old, new = rows.part(slice(None, -request.holdout)), rows.part(slice(-request.holdout, None))
+    print(f"fitting {described(estimator)} on {len(old.features):,} rows", flush=True)
+    model, weights = fitted(estimator, old.features, old.labels, old.weights)
+    clock.lap("fit")
+    holdout = _finite_only(
+        Holdout(
+            rows=tuple(artifact.rows_of(new.features)),
+            labels=tuple(new.labels.tolist()),
+            answers=answers_of(model, new.features, request.task),
+            baseline=_constant(request, old, new.features),
+        )
+    )
+    scores = _scores(request, holdout.labels, holdout.answers)
+    baseline = _scores(request, holdout.labels, holdout.baseline)
+    print(f"{scores[0].metric} {scores[0].value:.4g}, of a constant prediction {baseline[0].value:.4g}", flush=True)
+    clock.lap("score")
+    explain.draw(folder / "plot.png", task=request.task, labels=holdout.labels, answers=holdout.answers)
+    clock.lap("plot")
+    finite = len(holdout.rows) == request.holdout
+    importances = (
+        explain.importances(
+            lambda frame: answers_of(model, frame, request.task),
+            new.features,
+            holdout.labels,
+            metric=request.metric,
+            seed=request.seed,
+        )
+        if finite
+        else ()
+    )
+    clock.lap("importances")
+    return _Trial(
+        holdout=holdout, scores=scores, baseline=baseline, importances=importances, weights=weights, finite=finite
+    )
+
+
+def _read(request: FitRequest) -> _Rows:
+    """The rows of the request. Raises `TrainingError` when they cannot be trained on."""
+    import pandas as pd
+
+    frame = pd.read_parquet(request.frame)
+    weights = np.load(request.weights, allow_pickle=False)
+    if request.target not in frame.columns:
+        raise TrainingError(f"the data has no column {request.target!r}: correct data.target")
+    if len(weights) != len(frame) or not 0 < request.holdout < len(frame):
+        raise TrainingError(f"{len(frame)} rows, {len(weights)} weights and a holdout of {request.holdout} do not fit")
+    target = frame[request.target]
+    if target.isna().any():
+        raise TrainingError(f"target {request.target!r} is missing in {int(target.isna().sum())} of {len(frame)} rows")
+    if request.task == "regression" and target.dtype.kind not in "iufb":
+        raise TrainingError(
+            f"target {request.target!r} holds text: data.task must be classification, or the file fixed"
+        )
+    labels = target.to_numpy(dtype=np.float64) if request.task == "regression" else target.to_numpy()
+    dropped = {request.target, request.timestamp, *request.exclude}
+    features = frame[[name for name in frame.columns if name not in dropped]]
+    if features.columns.empty:
+        raise TrainingError("no feature column is left: shorten data.exclude")
+    return _Rows(features, labels, weights)
+
+
+def _limit_threads() -> None:
+    """Obey OMP_NUM_THREADS also in a forked child, whose OpenMP had read another value when it was loaded."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # ships no types
+
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdecimal():
+        threadpool_limits(int(threads))
+
+
+def _constant(request: FitRequest, old: _Rows, features: "pd.DataFrame") -> Answers:
+    """The best constant: median for mae, mean for other regression metrics, class frequencies for classification."""
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+
+    if request.task == "classification":
+        dummy = DummyClassifier(strategy="prior")
+    else:
+        dummy = DummyRegressor(strategy="median" if request.metric == "mae" else "mean")
+    dummy.fit(old.features, old.labels, sample_weight=old.weights)
+    return answers_of(dummy, features, request.task)
+
+
+def _finite_only(holdout: Holdout) -> Holdout:
+    """The holdout without rows whose answer is not finite. Raises `TrainingError` when none is left."""
+    numbers = [answer if isinstance(answer, float) else 0.0 for answer in holdout.answers.predictions]
+    keep = np.isfinite(numbers)
+    if holdout.answers.probabilities is not None:
+        keep &= np.isfinite(holdout.answers.probabilities).all(axis=1)
+    if keep.all():
+        return holdout
+    if not keep.any():
+        raise TrainingError(f"the estimator's answers to all {len(keep)} newest rows are not finite")
+    return Holdout(
+        rows=_kept(holdout.rows, keep),
+        labels=_kept(holdout.labels, keep),
+        answers=_kept_answers(holdout.answers, keep),
+        baseline=_kept_answers(holdout.baseline, keep),
+    )
+
+
+def _kept(values: Sequence[Any], keep: Any) -> tuple[Any, ...]:
+    return tuple(itertools.compress(values, keep.tolist()))
+
+
+def _kept_answers(answers: Answers, keep: Any) -> Answers:
+    probabilities = None if answers.probabilities is None else _kept(answers.probabilities, keep)
+    return Answers(
+        predictions=_kept(answers.predictions, keep), probabilities=probabilities, classes=tuple(answers.classes)
+    )
+
+
+def _scores(request: FitRequest, labels: Sequence[Any], answers: Answers) -> tuple[Score, ...]:
+    """Every metric of the task that can be had, the deciding one first."""
+    if request.metric == "log_loss" and answers.probabilities is None:
+        raise TrainingError("monitoring.metric is log_loss, and the estimator has no predict_proba: choose error_rate")
+    names = sorted(METRICS[request.task], key=lambda name: name != request.metric)
+    return tuple(
+        score(name, labels, answers) for name in names if name != "log_loss" or answers.probabilities is not None
+    )
+
+
+def _parameters(estimator: Any) -> dict[str, str]:
+    """The estimator's parameters as text, without those that are estimators themselves."""
+    return {
+        name: repr(value)[:250]
+        for name, value in sorted(estimator.get_params(deep=True).items())
+        if not hasattr(value, "get_params") and not isinstance(value, list | tuple)
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,302 @@
+"""One training from start to record: rows, child process, checks, store, registry.
+
+It may be killed anywhere and called again: the fit is remembered by its key, registration is get-or-create by the same
+key, and the records come last.
+"""
+
+import functools
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from mlauto.errors import TrainingError
+from mlauto.product import ModelProduct
+from mlauto.records import CheckOutcome, Commit, Signature, TrainedModel, TrainingSet
+from mlauto.runtime.process import Finished, scrubbed_environment
+from mlauto.store import Store, digest_of
+from mlauto.training.card import model_card
+from mlauto.training.challenge import ChampionPredict, Split, challenge, split
+from mlauto.training.exchange import Evaluation, FitRequest, Holdout
+from mlauto.training.policy import model_key
+from mlauto.training.registry import Registration, Registry
+from mlauto.training.training_set import load_frame
+
+__all__ = ["RunPython", "environment_digest", "train"]
+
+LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy", "skops")
+FITS = "fits"  # folder of records, one for each key that was ever fitted, registered or not
+# Gradient boosting on 2 threads: no gain below 20,000 rows, 1.3 x at 45,000; on a busy machine 4 to 8 x slower.
+MANY_ROWS = 50_000
+TAIL = 30  # lines of the child's output that go into an error
+NOTE = 5000  # characters of the model card shown as the run's description
+
+
+class RunPython(Protocol):
+    """`python -m module argument` as a child process, warm where a warm process is there."""
+
+    def __call__(
+        self,
+        module: str,
+        argument: Path,
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        timeout: float,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Finished:
+        """Run it to its end or the time limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """What is to be trained, from what, and why."""
+
+    product: ModelProduct
+    commit: Commit
+    training_set: TrainingSet
+    key: str
+    reason: str
+    now: float
+
+
+@functools.cache
+def environment_digest() -> str:
+    """Digest of the Python version and the numeric libraries' versions: what else determines a model.
+
+    Read once in a process: a running one goes on with the libraries that it has loaded.
+    """
+    return digest_of(platform.python_version(), {name: importlib.metadata.version(name) for name in LIBRARIES})
+
+
+def train(
+    product: ModelProduct,
+    commit: Commit,
+    tree_dir: Path,
+    training_set: TrainingSet,
+    *,
+    store: Store,
+    registry: Registry,
+    run_python: RunPython,
+    champion_predict: ChampionPredict | None,
+    champion: TrainedModel | None,
+    reason: str,
+    now: float,
+    on_line: Callable[[str], None] | None = None,
+) -> TrainedModel:
+    """Fit, check, store, register and record one model.
+
+    `tree_dir` is the export of `commit`; `champion_predict` asks the live champion for rows (JSON values): one label or
+    number per row, or for a classifier one list of probabilities, in the order of its signature's classes. The records
+    are `model` and `models/<version>`. A model whose checks fail is registered and recorded too: look at `passed`.
+
+    A key that was fitted before is not fitted again. Raises `TrainingError` with the child's last lines when
+    the team's code fails or takes too long, and `DataError` or `StoreError` when the training set cannot be read.
+    """
+    task = _Task(
+        product=product,
+        commit=commit,
+        training_set=training_set,
+        key=model_key(commit.tree, training_set, product, environment_digest()),
+        reason=reason,
+        now=now,
+    )
+    # the registry's imports and database are made ready while the child computes
+    with ThreadPoolExecutor(1, thread_name_prefix="registry") as pool:
+        ready = pool.submit(registry.prepare)
+        fitted = _remembered(task, store)
+        if fitted is None:
+            rows = split(training_set, champion.training_set if champion else None)
+            scratch = store.scratch("training")
+            try:
+                _run(task, _request(task, tree_dir, rows.holdout, store, scratch), store, run_python, on_line)
+                checks = _challenged(product, scratch, rows, champion, champion_predict)
+                fitted = _stored(task, scratch / "artifact", checks, store)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+        ready.result()
+    return _registered(product, fitted, store, registry)
+
+
+def _remembered(task: _Task, store: Store) -> TrainedModel | None:
+    """The fit of this key, when there was one and its artifact is still there."""
+    found = store.read_record(task.product.name, f"{FITS}/{task.key}", TrainedModel)
+    return found if found and store.tree_path(found.artifact).is_dir() else None
+
+
+def _request(task: _Task, tree: Path, holdout: int, store: Store, scratch: Path) -> FitRequest:
+    """Write rows and weights for the child, and say what to do with them."""
+    product = task.product
+    frame, weights, _ = load_frame(store, task.training_set)
+    frame.to_parquet(scratch / "frame.parquet", index=False)
+    np.save(scratch / "weights.npy", weights, allow_pickle=False)
+    return FitRequest(
+        tree=str(tree),
+        estimator=product.code.estimator,
+        frame=str(scratch / "frame.parquet"),
+        weights=str(scratch / "weights.npy"),
+        holdout=holdout,
+        target=product.data.target,
+        task=product.data.task,
+        metric=product.metric,
+        output=str(scratch),
+        seed=product.training.seed,
+        exclude=product.data.exclude,
+        timestamp=product.data.timestamp,
+    )
+
+
+def _run(
+    task: _Task,
+    request: FitRequest,
+    store: Store,
+    run_python: RunPython,
+    on_line: Callable[[str], None] | None,
+) -> None:
+    """Run the child. Raises `TrainingError` with its reason and its last lines unless everything was written."""
+    scratch = Path(request.output)
+    (scratch / "request.json").write_bytes(msgspec.json.encode(request))
+    environment = scrubbed_environment(
+        HOME=str(scratch),
+        OMP_NUM_THREADS=str(1 if task.training_set.rows < MANY_ROWS else len(os.sched_getaffinity(0))),
+        # kept between trainings: building the font cache costs half a second
+        MPLCONFIGDIR=str(store.home / "cache" / "matplotlib"),
+    )
+    limit = task.product.training.timeout
+    ended = run_python(
+        "mlauto.training.fit", scratch / "request.json", cwd=scratch, env=environment, timeout=limit, on_line=on_line
+    )
+    if ended.timed_out:
+        raise TrainingError(f"training took longer than {limit:g} s: raise training.timeout, or make the model smaller")
+    if ended.exit_code == 0 and (scratch / "holdout.json").exists():
+        return
+    lines = ended.output.strip().splitlines()
+    failure = scratch / "error.json"
+    if failure.exists():
+        why = msgspec.json.decode(failure.read_bytes(), type=dict[str, str])["error"]
+        lines = lines[:-1]  # which says the same
+    else:
+        why = f"the training process ended with exit code {ended.exit_code} and wrote no model"
+    raise TrainingError("\n".join([why, *lines[-TAIL:]]))
+
+
+def _challenged(
+    product: ModelProduct,
+    scratch: Path,
+    rows: Split,
+    champion: TrainedModel | None,
+    champion_predict: ChampionPredict | None,
+) -> tuple[CheckOutcome, ...]:
+    """The candidate's checks, from what the child wrote."""
+    holdout = msgspec.json.decode((scratch / "holdout.json").read_bytes(), type=Holdout)
+    evaluation, signature = _written(scratch / "artifact")
+    return challenge(
+        product, evaluation, holdout, signature, rows=rows, champion=champion, champion_predict=champion_predict
+    )
+
+
+def _stored(task: _Task, folder: Path, checks: tuple[CheckOutcome, ...], store: Store) -> TrainedModel:
+    """The artifact moved into the store, and the fit remembered; version and run are still empty."""
+    evaluation, signature = _written(folder)
+    card = model_card(
+        task.product,
+        commit=task.commit,
+        training_set=task.training_set,
+        evaluation=evaluation,
+        checks=checks,
+        key=task.key,
+        reason=task.reason,
+        trained=task.now,
+    )
+    (folder / "card.md").write_text(card)
+    model = TrainedModel(
+        version="",
+        key=task.key,
+        artifact=store.put_tree(folder),
+        commit=task.commit,
+        training_set=task.training_set,
+        run_id="",
+        signature=signature,
+        reference=evaluation.scores[0],
+        scores=evaluation.scores,
+        checks=checks,
+        seed=task.product.training.seed,
+        reason=task.reason,
+        trained=task.now,
+    )
+    store.write_record(task.product.name, f"{FITS}/{task.key}", model)
+    return model
+
+
+def _registered(product: ModelProduct, fitted: TrainedModel, store: Store, registry: Registry) -> TrainedModel:
+    """Register the fit, then write the records."""
+    folder = store.tree_path(fitted.artifact)
+    evaluation, _ = _written(folder)
+    place = registry.register(
+        Registration(
+            product=product.name,
+            key=fitted.key,
+            artifact=folder,
+            signature=fitted.signature,
+            parameters=_parameters(product, evaluation),
+            metrics=_metrics(evaluation),
+            tags=_tags(fitted, (folder / "card.md").read_text()),
+            dataset=fitted.training_set.digest,
+            rows=evaluation.rows,
+            requirements=evaluation.requirements,
+            types=evaluation.types,
+            passed=fitted.passed,
+            trained=fitted.trained,
+        )
+    )
+    model = replace(fitted, version=place.version, run_id=place.run_id)
+    store.write_record(product.name, f"models/{model.version}", model)
+    store.write_record(product.name, "model", model)
+    return model
+
+
+def _parameters(product: ModelProduct, evaluation: Evaluation) -> dict[str, str]:
+    return {
+        "estimator": product.code.estimator,
+        "seed": str(product.training.seed),
+        "half_life": f"{product.training.half_life:g}",
+        "rows": str(evaluation.rows),
+        "holdout": str(evaluation.holdout),
+        "sample_weight": evaluation.weights,
+        **evaluation.parameters,
+    }
+
+
+def _metrics(evaluation: Evaluation) -> dict[str, float]:
+    """Each score with its interval, and the constant prediction's beside it."""
+    found: dict[str, float] = {}
+    for score in evaluation.scores:
+        found |= {score.metric: score.value, f"{score.metric}_low": score.low, f"{score.metric}_high": score.high}
+    return found | {f"baseline_{score.metric}": score.value for score in evaluation.baseline}
+
+
+def _tags(model: TrainedModel, card: str) -> dict[str, str]:
+    return {
+        "mlauto.commit": model.commit.sha,
+        "mlauto.tree": model.commit.tree,
+        "mlauto.training_set": model.training_set.digest,
+        "mlauto.artifact": model.artifact,
+        "mlauto.reason": model.reason,
+        "mlauto.checks": "passed" if model.passed else "failed",
+        "mlflow.source.git.commit": model.commit.sha,
+        "mlflow.note.content": card[:NOTE],
+    }
+
+
+def _written(folder: Path) -> tuple[Evaluation, Signature]:
+    """What the child wrote about the model."""
+    evaluation = msgspec.json.decode((folder / "evaluation.json").read_bytes(), type=Evaluation)
+    return evaluation, msgspec.json.decode((folder / "signature.json").read_bytes(), type=Signature)

@@ -1,0 +1,99 @@
+"""What every room's tests share: things that a machine may lack, and a state directory of one's own.
+
+`@pytest.mark.needs("streams")` skips a test by name where that thing is missing. In CI nothing may be missing silently:
+`MLAUTO_REQUIRE=streams,chromium` turns such a skip into a failure.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlauto.commands.doctor import docker_version
+from mlauto.settings import Settings
+from mlauto.store import Store
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def streams_folder() -> Path:
+    """Real CSV streams: `$MLAUTO_STREAMS`, or `shared/streams` beside the checkout."""
+    return Path(os.environ.get("MLAUTO_STREAMS") or CHECKOUT.parent / "shared" / "streams")
+
+
+def _streams() -> str | None:
+    wanted = streams_folder() / "bike_hourly.csv"
+    return None if wanted.is_file() else f"{wanted} is not there: set MLAUTO_STREAMS"
+
+
+def _chromium() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    return None if any(map(shutil.which, names)) else "no chromium on PATH: apt-get install chromium"
+
+
+def _docker() -> str | None:
+    return None if docker_version(os.environ) else "no Docker engine answers: start dockerd, or set DOCKER_HOST"
+
+
+NEEDS: dict[str, Callable[[], str | None]] = {"streams": _streams, "chromium": _chromium, "docker": _docker}
+
+
+def check_need(name: str, required: str) -> None:
+    """Skip when the thing `name` is missing, or fail when `required` (comma-separated) lists it."""
+    problem = NEEDS[name]()
+    if problem is None:
+        return
+    if name in {word.strip() for word in required.split(",")}:
+        pytest.fail(f"MLAUTO_REQUIRE lists {name}, but {problem}", pytrace=False)
+    pytest.skip(f"needs {name}: {problem}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(name): skipped where `name` (streams, chromium, docker) is missing")
+    unknown = {word.strip() for word in os.environ.get("MLAUTO_REQUIRE", "").split(",")} - {*NEEDS, ""}
+    if unknown:
+        raise pytest.UsageError(f"MLAUTO_REQUIRE lists {sorted(unknown)}; known are {sorted(NEEDS)}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for name in mark.args:
+            check_need(name, os.environ.get("MLAUTO_REQUIRE", ""))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The house rules come last: they judge the whole tree, and a room's own failure should be read first."""
+    items.sort(key=lambda item: item.path.name == "test_house.py")
+
+
+@pytest.fixture
+def needs() -> Callable[[str], None]:
+    """For a need that is known only within a test: `needs("docker")`."""
+    return lambda name: check_need(name, os.environ.get("MLAUTO_REQUIRE", ""))
+
+
+@pytest.fixture
+def streams(needs: Callable[[str], None]) -> Path:
+    """The folder of real streams; the test is skipped (in CI: fails) without it."""
+    needs("streams")
+    return streams_folder()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings whose state directory, root and product folder are this test's own."""
+    return Settings.from_environment(
+        {
+            "MLAUTO_ROOT": str(tmp_path),
+            "MLAUTO_HOME": str(tmp_path / "home"),
+            "MLAUTO_DEFS": str(tmp_path / "defs"),
+        }
+    )
+
+
+@pytest.fixture
+def store(settings: Settings) -> Store:
+    """A store in this test's own state directory."""
+    return Store(settings.home)

@@ -1,0 +1,211 @@
+"""The verdict: four statuses, each check, and no alarm on noise."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlauto.monitoring.judge import Limits, failed_checks, judge
+from mlauto.monitoring.metrics import unmeasured
+from mlauto.monitoring.scores import score
+from mlauto.product import ModelProduct
+from mlauto.records import Action, CheckOutcome, LiveMetrics, Score, Status, Verdict
+
+NOW = 10_000.0
+LIMITS = Limits(tolerance=0.10, min_labels=50, p99_ms=100.0, error_rate=0.001, stale_after=600.0)
+
+
+def quality(value: float, *, metric: str = "mae", width: float = 0.1, rows: int = 500) -> Score:
+    return Score(metric=metric, value=value, low=value - width, high=value + width, rows=rows)
+
+
+REFERENCE = quality(10.0, rows=2000)
+GOOD = LiveMetrics(
+    version="3",
+    measured=NOW,
+    requests=1000,
+    errors=0,
+    p50_ms=5.0,
+    p99_ms=20.0,
+    labelled=500,
+    quality=quality(10.2),
+    newest=NOW - 5,
+    p99_low_ms=18.0,
+)
+
+
+def judged(reference: Score | None = REFERENCE, limits: Limits = LIMITS, **changed: Any) -> Verdict:
+    return judge(replace(GOOD, **changed), reference, limits, NOW)
+
+
+def check(verdict: Verdict, name: str) -> CheckOutcome:
+    return next(outcome for outcome in verdict.checks if outcome.name == name)
+
+
+def test_all_is_well() -> None:
+    """Measured, and good: the four checks pass, and no action is asked for."""
+    verdict = judged()
+
+    assert verdict.status is Status.HEALTHY
+    assert verdict.action is Action.NONE
+    assert [outcome.name for outcome in verdict.checks] == ["performance", "service_level", "data_available", "drift"]
+    assert failed_checks(verdict) == frozenset()
+    assert "10.2" in verdict.cause
+
+
+@pytest.mark.parametrize(
+    ("metric", "tolerance", "reference", "live", "width", "passed"),
+    [
+        ("mae", 0.10, 10.0, 10.9, 0.1, True),  # within the tolerance
+        ("mae", 0.10, 10.0, 11.1, 0.1, False),  # beyond it, and certain
+        ("mae", 0.10, 10.0, 15.0, 6.0, True),  # beyond it by chance, perhaps
+        ("mae", 0.10, 10.0, 15.0, 4.9, False),
+        ("mae", 0.10, 10.0, 1.0, 0.1, True),  # better
+        ("rmse", 0.50, 10.0, 14.9, 0.1, True),
+        ("rmse", 0.50, 10.0, 15.1, 0.1, False),
+        ("log_loss", 0.10, 0.50, 0.56, 0.01, False),
+        ("error_rate", 0.02, 0.10, 0.119, 0.001, True),  # absolute: 2 points
+        ("error_rate", 0.02, 0.10, 0.121, 0.001, False),
+        ("error_rate", 0.02, 0.00, 0.019, 0.001, True),
+        ("r2", 0.05, 0.90, 0.86, 0.001, True),  # higher is better
+        ("r2", 0.05, 0.90, 0.84, 0.001, False),
+        ("r2", 0.05, 0.90, 0.84, 0.07, True),
+        ("r2", 0.05, 0.90, 0.99, 0.001, True),
+        ("mae", 0.10, 0.0, 0.1, 0.01, False),  # nothing is relative to zero
+    ],
+)
+def test_performance(metric: str, tolerance: float, reference: float, live: float, width: float, passed: bool) -> None:
+    """It fails for a loss beyond the tolerance that noise does not explain, in the metric's own direction."""
+    verdict = judged(
+        quality(reference, metric=metric),
+        replace(LIMITS, tolerance=tolerance),
+        quality=quality(live, metric=metric, width=width),
+    )
+
+    assert check(verdict, "performance").passed is passed
+    assert verdict.status is (Status.HEALTHY if passed else Status.DEGRADED)
+    assert check(verdict, "performance").details[metric] == live
+
+
+def test_few_labels_are_no_verdict() -> None:
+    """However bad they look: unknown, and never a failure."""
+    verdict = judged(labelled=12, quality=quality(1000.0, rows=12))
+
+    assert verdict.status is Status.UNKNOWN
+    assert check(verdict, "performance").passed
+    assert check(verdict, "performance").summary == "no verdict: 12 of 50 labels"
+    assert verdict.cause == "no verdict: 12 of 50 labels"
+
+
+@pytest.mark.parametrize("reference", [None, quality(0.9, metric="r2")])
+def test_nothing_to_compare_with(reference: Score | None) -> None:
+    """A model without a reference in this metric is neither healthy nor degraded."""
+    verdict = judged(reference)
+
+    assert verdict.status is Status.UNKNOWN
+    assert "train it again" in verdict.cause
+
+
+def test_a_metric_that_is_undefined() -> None:
+    """Enough labels, but r2 of a constant truth: no verdict."""
+    verdict = judged(quality=None)
+
+    assert verdict.status is Status.UNKNOWN
+    assert "undefined" in verdict.cause
+
+
+@pytest.mark.parametrize(
+    ("changed", "passed"),
+    [
+        ({"requests": 1000, "errors": 1}, True),  # exactly the objective
+        ({"requests": 100, "errors": 1}, True),  # happens by chance one time in ten
+        ({"requests": 100, "errors": 2}, False),
+        ({"requests": 5000, "errors": 5000}, False),
+        ({"requests": 1000, "errors": 20}, False),
+        ({"requests": 10, "errors": 10}, False),
+        ({"p99_ms": 150.0, "p99_low_ms": 90.0}, True),  # the bound is within the objective
+        ({"p99_ms": 150.0, "p99_low_ms": 110.0}, False),
+        ({"p99_ms": 150.0, "p99_low_ms": None}, False),
+        ({"p99_ms": 900.0, "p99_low_ms": 900.0, "requests": 20}, True),  # the first requests are cold
+        ({"requests": 0, "p99_ms": None, "p99_low_ms": None, "p50_ms": None}, True),
+    ],
+)
+def test_service_level(changed: dict[str, Any], passed: bool) -> None:
+    """It fails when errors or latency miss their objectives beyond chance."""
+    verdict = judged(**changed)
+
+    assert check(verdict, "service_level").passed is passed, check(verdict, "service_level").summary
+    assert verdict.status is (Status.HEALTHY if passed else Status.DEGRADED)
+
+
+@pytest.mark.parametrize(
+    ("objective", "errors", "passed"), [(0.0, 0, True), (0.0, 1, False), (1.0, 1000, True), (0.5, 500, True)]
+)
+def test_objectives_at_the_edges(objective: float, errors: int, passed: bool) -> None:
+    """No error allowed, and any number allowed, are meant as written."""
+    verdict = judged(limits=replace(LIMITS, error_rate=objective), errors=errors)
+
+    assert check(verdict, "service_level").passed is passed
+
+
+@pytest.mark.parametrize(("newest", "passed"), [(NOW - 599, True), (NOW - 601, False), (None, False), (NOW + 5, True)])
+def test_data_available(newest: float | None, passed: bool) -> None:
+    """No prediction for too long: unknown, whatever the old labels say."""
+    verdict = judged(newest=newest)
+
+    assert check(verdict, "data_available").passed is passed
+    assert verdict.status is (Status.HEALTHY if passed else Status.UNKNOWN)
+
+
+def test_measured_bad_weighs_more_than_no_news() -> None:
+    """A version that was bad before its traffic ceased is still bad."""
+    assert judged(newest=None, quality=quality(20.0)).status is Status.DEGRADED
+
+
+def test_what_could_not_be_measured_is_an_error() -> None:
+    """Never healthy, never degraded; and no version at all is just unknown."""
+    failed = judge(unmeasured("3", "the log is on fire", now=NOW), REFERENCE, LIMITS, NOW)
+    absent = judge(unmeasured(None, "no version answers users", now=NOW), None, LIMITS, NOW)
+
+    assert (failed.status, failed.cause) == (Status.ERROR, "the log is on fire")
+    assert (absent.status, absent.cause) == (Status.UNKNOWN, "no version answers users")
+    assert failed_checks(failed) == {"data_available"}
+
+
+def test_drift_warns_and_decides_nothing() -> None:
+    """The columns are named, farthest first, and the verdict stays healthy."""
+    verdict = judged(drift={"a": 0.1, "b": 0.6, "c": 2.0})
+
+    assert verdict.status is Status.HEALTHY
+    assert failed_checks(verdict) == {"drift"}
+    assert check(verdict, "drift").summary == "inputs moved: c by 2.00, b by 0.60"
+    assert check(judged(drift={"a": 0.1}), "drift").passed
+    assert "no verdict" in check(judged(), "drift").summary
+
+
+def test_noise_alone_hardly_ever_alarms() -> None:
+    """A model that is exactly as good as its reference is degraded in few of a thousand windows, at any size."""
+    dice = np.random.default_rng(3)
+    alarms = 0
+    for rows in (50, 100, 500):
+        for _ in range(300):
+            found = score("mae", [0.0] * rows, dice.normal(0, 1, rows).tolist())
+            true = quality(float(np.sqrt(2 / np.pi)))
+            alarms += judged(true, quality=found, labelled=rows).status is Status.DEGRADED
+
+    assert alarms <= 30
+
+
+def test_limits_come_from_the_product() -> None:
+    """With the metric's own default tolerance."""
+    product = ModelProduct.model_validate(
+        {
+            "name": "p",
+            "code": {"repository": "r", "estimator": "m:f"},
+            "data": {"landing": "l", "target": "y", "task": "classification"},
+            "monitoring": {"slo": {"p99_ms": 7}, "stale_after": "5m", "min_labels": 20},
+        }
+    )
+
+    assert Limits.of(product) == Limits(tolerance=0.02, min_labels=20, p99_ms=7.0, error_rate=0.001, stale_after=300.0)

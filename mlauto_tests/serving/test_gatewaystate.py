@@ -1,0 +1,69 @@
+"""The gateway's state: values that change as a whole, and a file that is replaced as a whole."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlauto.serving.errors import StateError
+from mlauto.serving.gatewaystate import GatewayState, ProductState, VersionState, load, save
+
+ONE, TWO = VersionState(bundle="/one"), VersionState(bundle="/two")
+
+
+def two_versions() -> GatewayState:
+    state = GatewayState().with_version("bikes", "1", ONE).with_version("bikes", "2", TWO)
+    return state.switched("bikes", "2", "1")
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    """Folders are made, and no temporary file stays."""
+    path = tmp_path / "gateway" / "state.json"
+    save(path, two_versions())
+
+    assert load(path) == two_versions()
+    assert [entry.name for entry in path.parent.iterdir()] == ["state.json"]
+    assert json.loads(path.read_text())["products"]["bikes"]["versions"]["1"] == {"kind": "process", "bundle": "/one"}
+
+
+def test_no_file_is_an_empty_state(tmp_path: Path) -> None:
+    """A first start."""
+    assert load(tmp_path / "state.json") == GatewayState()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"products": []}', b'{"format": 2}'])
+def test_anything_else_is_an_error_that_names_the_file(tmp_path: Path, content: bytes) -> None:
+    """The gateway does not go on from nothing when it cannot read what it should run."""
+    (tmp_path / "state.json").write_bytes(content)
+
+    with pytest.raises(StateError, match=r"state\.json is no gateway state"):
+        load(tmp_path / "state.json")
+
+
+def test_changes_leave_the_old_value_alone() -> None:
+    """Each order makes a new state."""
+    before = two_versions()
+    after = before.switched("bikes", "1", None)
+
+    assert (before.product("bikes").champion, before.product("bikes").fallback) == ("2", "1")
+    assert (after.product("bikes").champion, after.product("bikes").fallback) == ("1", None)
+    assert after.product("bikes").versions == {"1": ONE, "2": TWO}
+
+
+def test_a_stopped_version_is_no_fallback_any_more() -> None:
+    """And a product of which nothing runs is forgotten."""
+    state = two_versions().without_version("bikes", "1")
+
+    assert state.product("bikes") == ProductState(champion="2", versions={"2": TWO})
+    assert state.without_version("bikes", "2") == GatewayState()
+    assert state.product("never heard of") == ProductState()
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    """Where the file cannot be replaced, it is as it was, and nothing lies beside it."""
+    path = tmp_path / "state.json"
+    path.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        save(path, GatewayState())
+
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]

@@ -1,0 +1,67 @@
+"""Counters in Prometheus' text format."""
+
+from mlauto.serving.metrics import BUCKETS, Metrics
+
+
+def rendered(metrics: Metrics) -> list[str]:
+    return metrics.render({}, {}).decode().splitlines()
+
+
+def test_a_prediction_is_counted_by_version_and_latency() -> None:
+    """Requests, rows, and a cumulative histogram whose last bucket is the count."""
+    metrics = Metrics()
+    metrics.answered("bikes", "1", seconds=0.003, rows=4)
+    metrics.answered("bikes", "1", seconds=0.3, rows=1)
+    metrics.answered("bikes", "1", seconds=99, rows=1)
+    found = rendered(metrics)
+
+    assert 'mlauto_requests_total{product="bikes",version="1",code="200"} 3' in found
+    assert 'mlauto_predicted_rows_total{product="bikes",version="1"} 6' in found
+    assert 'mlauto_request_seconds_bucket{product="bikes",version="1",le="0.002"} 0' in found
+    assert 'mlauto_request_seconds_bucket{product="bikes",version="1",le="0.005"} 1' in found
+    assert 'mlauto_request_seconds_bucket{product="bikes",version="1",le="10.0"} 2' in found
+    assert 'mlauto_request_seconds_bucket{product="bikes",version="1",le="+Inf"} 3' in found
+    assert 'mlauto_request_seconds_count{product="bikes",version="1"} 3' in found
+    assert 'mlauto_request_seconds_sum{product="bikes",version="1"} 99.303' in found
+
+
+def test_a_value_on_a_bound_belongs_to_its_bucket() -> None:
+    """`le` means less or equal."""
+    metrics = Metrics()
+    metrics.answered("p", "1", seconds=BUCKETS[0], rows=1)
+
+    assert f'mlauto_request_seconds_bucket{{product="p",version="1",le="{BUCKETS[0]}"}} 1' in rendered(metrics)
+
+
+def test_errors_are_counted_by_code() -> None:
+    """Those of unknown products have no product, so that clients cannot make series."""
+    metrics = Metrics()
+    metrics.refused("bikes", "1", 503)
+    metrics.refused("", "", 404)
+    found = rendered(metrics)
+
+    assert 'mlauto_requests_total{product="bikes",version="1",code="503"} 1' in found
+    assert 'mlauto_requests_total{product="",version="",code="404"} 1' in found
+
+
+def test_a_stopped_version_leaves_no_series() -> None:
+    """Versions come and go for years: what is kept does not grow with them."""
+    metrics = Metrics()
+    for version in ("1", "2"):
+        metrics.answered("bikes", version, seconds=0.1, rows=1)
+        metrics.retries["bikes", version] += 1
+    metrics.forget("bikes", "1")
+    found = rendered(metrics)
+
+    assert not [line for line in found if 'version="1"' in line]
+    assert [line for line in found if 'version="2"' in line]
+
+
+def test_gauges_come_from_outside_and_labels_are_escaped() -> None:
+    """Quotes, backslashes and newlines cannot break the format; a gauge may have no labels."""
+    found = Metrics().render({"up": {('a"b\\c\nd',): 1}, "pid": {(): 7}}, {"up": ("name",), "pid": ()}).decode()
+
+    assert 'up{name="a\\"b\\\\c\\nd"} 1' in found
+    assert "\npid 7\n" in found
+    assert "# TYPE up gauge" in found
+    assert found.endswith("\n")

@@ -1,0 +1,193 @@
+"""A model server by itself: both protocols, errors as sentences, damaged bundles refused."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mlauto.serving.bundle import write_manifest
+from mlauto_tests.serving.conftest import COLUMNS, ROW, Served, environment, free_port, served
+
+MODULE = "mlauto.serving.server"
+
+
+@pytest.fixture(scope="module")
+def server(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The classifier, served over TCP."""
+    port = free_port()
+    arguments = [MODULE, "--bundle", str(bundles["skies-1"]), "--port", str(port)]
+    with served(arguments, port, tmp_path_factory.mktemp("server") / "log", "/v2/health/ready") as found:
+        yield found
+
+
+def tensors(**columns: list[object]) -> dict[str, object]:
+    kinds = {"number": "FP64", "integer": "INT64", "boolean": "BOOL", "string": "BYTES"}
+    return {
+        "inputs": [
+            {"name": name, "shape": [len(values)], "datatype": kinds[COLUMNS[name]], "data": values}
+            for name, values in columns.items()
+        ]
+    }
+
+
+def started(bundle: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """A server that is expected to refuse its bundle."""
+    command = [sys.executable, "-m", MODULE, "--bundle", str(bundle), "--socket", str(tmp_path / "socket")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment(), check=False)
+
+
+def test_both_protocols_give_the_same_answers(server: Served) -> None:
+    """A tensor per column and a record per row are the same question; labels come back as they were in training."""
+    columns = {name: [value, None] for name, value in ROW.items()}
+    infer = server.post("/v2/models/skies/infer", {"id": "mine", **tensors(**columns)}).json()
+    invoked = server.post("/invocations", {"dataframe_records": [ROW, {}]}).json()
+    predict, probabilities = infer["outputs"]
+
+    assert (infer["model_name"], infer["model_version"], infer["id"]) == ("skies", "1", "mine")
+    assert (predict["name"], predict["datatype"], predict["shape"]) == ("predict", "BYTES", [2])
+    assert predict["data"] == invoked["predictions"]
+    assert set(predict["data"]) <= {"no", "yes"}
+    assert probabilities["shape"] == [2, 2]
+    assert probabilities["parameters"] == {"classes": ["no", "yes"]}
+    assert sum(probabilities["data"]) == pytest.approx(2)
+
+
+def test_metadata_names_columns_and_version(server: Served) -> None:
+    """Inputs are the signature's columns with their datatypes; the version is in body and header."""
+    reply = server.client.get("/v2/models/skies")
+
+    assert reply.headers["x-mlauto-version"] == "1"
+    assert reply.json()["versions"] == ["1"]
+    assert [(i["name"], i["datatype"]) for i in reply.json()["inputs"]] == [
+        ("temp", "FP64"),
+        ("hour", "INT64"),
+        ("holiday", "BOOL"),
+        ("sky", "BYTES"),
+    ]
+    assert server.client.get("/v2/models/skies/versions/1/ready").json() == {"ready": True}
+    assert server.client.get("/signature").json()["columns"] == COLUMNS
+    assert server.client.get("/v2").json()["version"] == "1"
+
+
+def test_rows_are_what_the_gateway_asks(server: Served) -> None:
+    """The plain list of rows gives predictions and probabilities, one per row."""
+    reply = server.post("/rows", [ROW, ROW, {"sky": "never seen"}]).json()
+
+    assert len(reply["predictions"]) == 3
+    assert reply["predictions"][0] == reply["predictions"][1]
+    assert [len(row) for row in reply["probabilities"]] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/v2/models/other/infer", 404, "this is the model skies"),
+        ("/v2/models/skies/versions/9/infer", 404, "'9' is not here"),
+        ("/nowhere", 404, "takes no POST"),
+        ("/invocations", 400, "not valid JSON"),
+        ("/v2/models/skies/infer", 400, "not valid JSON"),
+    ],
+)
+def test_mistakes_are_answered_with_a_sentence(server: Served, path: str, status: int, words: str) -> None:
+    """4xx and a JSON error, never a traceback."""
+    reply = server.post(path, b"{")
+
+    assert reply.status_code == status
+    assert words in reply.json()["error"]
+
+
+def test_an_unknown_method_and_path_are_refused(server: Served) -> None:
+    """405 for methods, 404 for paths."""
+    assert server.client.delete("/v2").status_code == 405
+    assert server.client.get("/v3").status_code == 404
+
+
+def test_a_changed_file_is_noticed_before_it_is_parsed(copied: Callable[[str], Path], tmp_path: Path) -> None:
+    """One flipped byte in the model file: the server does not start, and says which file."""
+    bundle = copied("bikes-1")
+    content = bytearray((bundle / "model.skops").read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / "model.skops").write_bytes(content)
+    done = started(bundle, tmp_path)
+
+    assert done.returncode == 1
+    assert "model.skops in the bundle" in done.stderr
+    assert "was changed after it was built" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_smuggled_in_is_noticed(copied: Callable[[str], Path], tmp_path: Path) -> None:
+    """A module that no manifest lists would be importable: the bundle is refused."""
+    bundle = copied("bikes-1")
+    (bundle / "code" / "src" / "sklearn.py").write_text("raise SystemExit(77)")
+    done = started(bundle, tmp_path)
+
+    assert done.returncode == 1
+    assert "code/src/sklearn.py is not listed" in done.stderr
+
+
+def test_a_model_with_a_foreign_type_is_refused(copied: Callable[[str], Path], tmp_path: Path) -> None:
+    """A pipeline that holds a function of the standard library does not load, even if the manifest trusts it."""
+    import shutil as harmless
+
+    import skops.io
+    from sklearn.preprocessing import FunctionTransformer
+
+    bundle = copied("bikes-1")
+    skops.io.dump(FunctionTransformer(harmless.rmtree), bundle / "model.skops")
+    write_manifest(bundle, name="bikes", version="1", commit="c", key="k", trusted=["shutil.rmtree"])
+    done = started(bundle, tmp_path)
+
+    assert done.returncode == 1
+    assert "shutil.rmtree" in done.stderr
+    assert "not trusted" in done.stderr
+
+
+def test_a_model_that_cannot_answer_its_golden_rows_does_not_start(
+    copied: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The server is ready only after its golden rows were answered."""
+    import skops.io
+    from sklearn.linear_model import Ridge
+
+    bundle = copied("bikes-1")
+    skops.io.dump(Ridge().fit([[1.0], [2.0]], [1.0, 2.0]), bundle / "model.skops")
+    write_manifest(bundle, name="bikes", version="1", commit="c", key="k")
+    done = started(bundle, tmp_path)
+
+    assert done.returncode == 1
+    assert "the model refuses these values" in done.stderr
+
+
+def test_it_leaves_no_file_in_the_bundle(server: Served, bundles: dict[str, Path]) -> None:
+    """Importing the team's code writes no bytecode into the bundle, which would no longer match its manifest."""
+    assert server.client.get("/v2/health/live").status_code == 200
+    assert not list(bundles["skies-1"].rglob("__pycache__"))
+
+
+def test_it_ends_with_its_parent(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """A server whose parent is already gone does not stay."""
+    command = [sys.executable, "-m", MODULE, "--bundle", str(bundles["bikes-1"]), "--socket", str(tmp_path / "s")]
+    done = subprocess.run(
+        [*command, "--parent", "1"], capture_output=True, text=True, timeout=60, env=environment(), check=False
+    )
+
+    assert done.returncode == 1
+    assert "is gone" in done.stderr
+
+
+def test_either_a_socket_or_a_port_is_needed(bundles: dict[str, Path]) -> None:
+    """Neither, or both, is a mistake in the command line."""
+    done = subprocess.run(
+        [sys.executable, "-m", MODULE, "--bundle", str(bundles["bikes-1"])],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(),
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "either --socket or --port" in done.stderr

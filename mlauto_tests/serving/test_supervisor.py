@@ -1,0 +1,123 @@
+"""Which versions run, and which of them answer."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlauto.serving.errors import ControlError, StateError
+from mlauto.serving.supervisor import Supervisor
+
+
+def recorded(home: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((home / "state.json").read_text())["products"]
+    return found
+
+
+def test_orders_are_recorded_before_they_are_followed(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """After every order the state file says what should run, and a supervisor made from it runs the same."""
+
+    async def scenario() -> None:
+        first = Supervisor(tmp_path)
+        await first.start("bikes", "1", str(bundles["bikes-1"]))
+        assert recorded(tmp_path)["bikes"]["champion"] is None
+        await first.switch("bikes", "1", None)
+        assert recorded(tmp_path)["bikes"]["champion"] == "1"
+        assert first.products["bikes"].route.champion is first.products["bikes"].versions["1"]
+        await first.shut_down()
+
+        second = Supervisor(tmp_path)
+        second.resume()
+        champion = second.products["bikes"].route.champion
+        assert champion is not None
+        while champion.state != "ready":
+            await second.change(30)
+        assert second.status()["bikes"]["champion"] == "1"
+        await second.shut_down()
+
+    asyncio.run(scenario())
+
+
+def test_a_refused_order_changes_nothing(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """Neither the file nor what runs."""
+
+    async def scenario() -> None:
+        supervisor = Supervisor(tmp_path)
+        for order in (
+            supervisor.start("bikes", "1", "relative"),
+            supervisor.start("bikes", "1", str(tmp_path)),
+            supervisor.start("b/kes", "1", str(bundles["bikes-1"])),
+            supervisor.start("bikes", "", str(bundles["bikes-1"])),
+            supervisor.switch("bikes", "1", None),
+        ):
+            with pytest.raises(ControlError):
+                await order
+        assert supervisor.products == {}
+        await supervisor.stop("bikes", "1")
+
+    asyncio.run(scenario())
+    assert not (tmp_path / "state.json").exists()
+
+
+def test_simultaneous_starts_make_one_process(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """Two orders to start the same version wait for the same process."""
+
+    async def scenario() -> None:
+        supervisor = Supervisor(tmp_path)
+        order = ("bikes", "1", str(bundles["bikes-1"]))
+        await asyncio.gather(supervisor.start(*order), supervisor.start(*order))
+        assert supervisor.products["bikes"].versions["1"].generation == 1
+        assert len(list((tmp_path / "run").glob("*.sock"))) == 1
+        await supervisor.shut_down()
+
+    asyncio.run(scenario())
+
+
+def test_a_stopped_fallback_is_no_fallback_any_more(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """The champion cannot be stopped, its fallback can; the last version's end forgets the product."""
+
+    async def scenario() -> None:
+        supervisor = Supervisor(tmp_path)
+        await asyncio.gather(
+            *(supervisor.start("bikes", version, str(bundles[f"bikes-{version}"])) for version in ("1", "2"))
+        )
+        await supervisor.switch("bikes", "1", "2")
+        with pytest.raises(ControlError, match="answers users"):
+            await supervisor.stop("bikes", "1")
+        await supervisor.stop("bikes", "2")
+        assert supervisor.products["bikes"].route.fallback is None
+        assert recorded(tmp_path)["bikes"] == {
+            "champion": "1",
+            "fallback": None,
+            "versions": {"1": {"kind": "process", "bundle": str(bundles["bikes-1"])}},
+        }
+        await supervisor.shut_down()
+
+    asyncio.run(scenario())
+
+
+def test_a_state_that_cannot_be_written_refuses_the_order(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """What cannot be recorded is not done: the process is ended again."""
+
+    async def scenario() -> None:
+        supervisor = Supervisor(tmp_path)
+        (tmp_path / "state.json").mkdir()
+        with pytest.raises(ControlError, match="state cannot be written"):
+            await supervisor.start("bikes", "1", str(bundles["bikes-1"]))
+        assert supervisor.products == {}
+
+    asyncio.run(scenario())
+
+
+def test_a_change_is_waited_for_no_longer_than_asked(tmp_path: Path) -> None:
+    """Also when nothing ever changes; an unreadable state is an error at once."""
+
+    async def scenario() -> None:
+        await asyncio.wait_for(Supervisor(tmp_path).change(0.01), 5)
+
+    asyncio.run(scenario())
+    (tmp_path / "state.json").write_text("7")
+    with pytest.raises(StateError):
+        Supervisor(tmp_path)

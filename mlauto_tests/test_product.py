@@ -1,0 +1,203 @@
+"""The product's YAML: what is accepted, what is refused, and the defaults."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mlauto.product import POLICIES, ModelProduct, Policy
+
+
+def make(**sections: Any) -> ModelProduct:
+    """A small product, with keys of its sections replaced; None removes a key."""
+    written: dict[str, Any] = {
+        "name": "bike",
+        "code": {"repository": "models/bike", "estimator": "bike.model:build"},
+        "data": {"landing": "landing/bike", "target": "target", "task": "regression"},
+    }
+    for name, keys in sections.items():
+        written[name] = {**written.get(name, {}), **keys} if isinstance(keys, dict) else keys
+    return ModelProduct.model_validate(written)
+
+
+def refused(words: str, **sections: Any) -> None:
+    """The product is refused with these words."""
+    with pytest.raises(ValidationError, match=words):
+        make(**sections)
+
+
+def test_the_smallest_product() -> None:
+    """Three sections of required keys are enough; the rest are defaults."""
+    product = make()
+
+    assert product.code.branch == "main"
+    assert product.code.checks == ("ruff check .", "pytest -q")
+    assert product.training.policy == POLICIES["economy"]
+    assert product.delivery.mode == "auto"
+    assert product.monitoring.every == 60.0
+    assert (product.metric, product.tolerance) == ("mae", 0.10)
+
+
+def test_the_whole_yaml_of_the_design() -> None:
+    """The example that people copy is accepted as it stands."""
+    product = make(
+        owners=["team:forecasting"],
+        data={"timestamp": "timestamp", "exclude": ["casual", "registered"]},
+        training={"retrain": "quality"},
+        delivery={"mode": "approve", "bake": "5m"},
+        monitoring={"every": "60s", "metric": "rmse", "slo": {"p99_ms": 50, "error_rate": 0.01}},
+    )
+
+    assert product.data.exclude == ("casual", "registered")
+    assert product.delivery.bake == 300.0
+    assert product.monitoring.slo.p99_ms == 50
+    assert product.metric == "rmse"
+    assert product.training.policy.every_batches == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("250ms", 0.25), ("30s", 30), ("5m", 300), ("1.5h", 5400), ("2d", 172800), (" 7 s ", 7), (12, 12), (0, 0)],
+)
+def test_durations(text: object, seconds: float) -> None:
+    """Text with a unit, or plain seconds."""
+    assert make(monitoring={"every": text}).monitoring.every == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["soon", "5", "-3s", "1w", "", "3 min", "s"])
+def test_what_is_no_duration(text: str) -> None:
+    """The message shows how to write one."""
+    refused("write for example 30s", monitoring={"every": text})
+
+
+def test_a_negative_duration_is_refused() -> None:
+    """Plain numbers have a sign; time does not."""
+    refused("greater than or equal to 0", monitoring={"every": -1})
+
+
+@pytest.mark.parametrize("section", ["code", "data", "training", "delivery", "monitoring"])
+def test_unknown_keys_are_refused_everywhere(section: str) -> None:
+    """A typo never silently means a default."""
+    refused("Extra inputs are not permitted", **{section: {"colour": "red"}})
+
+
+def test_unknown_sections_are_refused() -> None:
+    """Also on the top level, and in a section of a section."""
+    refused("Extra inputs are not permitted", colours={"a": 1})
+    refused("Extra inputs are not permitted", monitoring={"slo": {"p50": 3}})
+
+
+@pytest.mark.parametrize(
+    "estimator", ["build", "bike.model", "bike.model:", ":build", "bike.model:build()", "a b:c", "a:b.c"]
+)
+def test_an_estimator_names_a_function(estimator: str) -> None:
+    """Anything that could not be imported and called is refused when the YAML is read."""
+    refused("must look like package.module:function", code={"estimator": estimator})
+
+
+@pytest.mark.parametrize("name", ["Bike", "bike-demand", "1bike", "", "b" * 42, "bike demand", "../bike"])
+def test_names_are_safe_as_asset_keys_and_folders(name: str) -> None:
+    """Lower case, digits, underscore, at most 41 characters."""
+    refused("String should match pattern", name=name)
+
+
+def test_the_longest_name() -> None:
+    """41 characters are allowed."""
+    assert make(name="b" * 41).name == "b" * 41
+
+
+@pytest.mark.parametrize("keys", [{"exclude": ["target"]}, {"timestamp": "target"}])
+def test_the_target_has_one_role(keys: dict[str, Any]) -> None:
+    """A target that is excluded or the clock leaves nothing to learn."""
+    refused("also listed in exclude or timestamp", data=keys)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [("regression", "error_rate"), ("regression", "log_loss"), ("classification", "mae"), ("classification", "r2")],
+)
+def test_the_metric_fits_the_task(task: str, metric: str) -> None:
+    """The message names both."""
+    refused(f"'{metric}' is not a metric for {task}", data={"task": task}, monitoring={"metric": metric})
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "tolerance"),
+    [
+        ("regression", None, 0.10),
+        ("classification", None, 0.02),
+        ("classification", "log_loss", 0.10),
+        ("classification", "error_rate", 0.02),
+        ("regression", "r2", 0.10),
+    ],
+)
+def test_the_default_tolerance(task: str, metric: str | None, tolerance: float) -> None:
+    """Absolute for error rates, relative otherwise."""
+    assert make(data={"task": task}, monitoring={"metric": metric}).tolerance == tolerance
+
+
+def test_a_written_tolerance_counts() -> None:
+    """The YAML's own figure wins; zero would retrain for ever and is refused."""
+    assert make(monitoring={"tolerance": 0.5}).tolerance == 0.5
+    refused("greater than 0", monitoring={"tolerance": 0})
+
+
+@pytest.mark.parametrize(
+    ("written", "policy"),
+    [
+        ("never", Policy(on_degraded=False)),
+        ("economy", Policy(on_degraded=True)),
+        ("quality", Policy(every_batches=3)),
+        ("every_batch", Policy(every_batches=1)),
+        ({"on_degraded": False, "every_batches": 7}, Policy(on_degraded=False, every_batches=7)),
+    ],
+)
+def test_policies_by_name_or_by_their_knobs(written: object, policy: Policy) -> None:
+    """Each name stands for knobs that can also be written out."""
+    assert make(training={"retrain": written}).training.policy == policy
+
+
+@pytest.mark.parametrize("written", ["always", {"every_batches": 0}, {"every": 3}])
+def test_policies_that_do_not_exist(written: object) -> None:
+    """Names, ranges and knobs are checked."""
+    with pytest.raises(ValidationError):
+        make(training={"retrain": written})
+
+
+@pytest.mark.parametrize(
+    ("section", "keys"),
+    [
+        ("training", {"half_life": 0}),
+        ("training", {"seed": -1}),
+        ("delivery", {"mode": "yolo"}),
+        ("delivery", {"latency_ms": 0}),
+        ("monitoring", {"window": 19}),
+        ("monitoring", {"min_labels": 9}),
+        ("monitoring", {"max_attempts": 0}),
+        ("monitoring", {"slo": {"error_rate": 1.5}}),
+        ("data", {"task": "clustering"}),
+    ],
+)
+def test_out_of_range(section: str, keys: dict[str, Any]) -> None:
+    """Every literal and range is checked when the YAML is read, not when it is used."""
+    with pytest.raises(ValidationError) as caught:
+        make(**{section: keys})
+
+    assert caught.value.errors()[0]["loc"][0] == section
+
+
+def test_a_product_cannot_be_changed() -> None:
+    """Sensors, assets and steps see one and the same product."""
+    product = make()
+
+    with pytest.raises(ValidationError, match="frozen"):
+        product.name = "other"  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        product.monitoring.every = 1.0  # type: ignore[misc]
+
+
+def test_a_product_survives_json() -> None:
+    """The graph carries products as metadata: what comes back is equal."""
+    product = make(training={"retrain": {"every_batches": 2}}, monitoring={"every": "5m"})
+
+    assert ModelProduct.model_validate(product.model_dump(mode="json")) == product

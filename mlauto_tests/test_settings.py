@@ -1,0 +1,108 @@
+"""Settings from the environment."""
+
+import os
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from mlauto.errors import MlautoError
+from mlauto.settings import PACKAGE, Settings
+
+
+def test_the_defaults_are_the_checkout() -> None:
+    """An empty environment gives the checkout, its state directory and its own SQLite database."""
+    settings = Settings.from_environment({})
+
+    assert settings.root == PACKAGE.parent
+    assert settings.home == PACKAGE.parent / ".mlauto"
+    assert settings.defs == PACKAGE / "defs"
+    assert settings.mlflow_uri == f"sqlite:///{settings.home}/mlflow/mlflow.db"
+    assert settings.gateway_url == "http://127.0.0.1:8900"
+    assert settings.tick_seconds == 5
+
+
+def test_every_variable_is_read(tmp_path: Path) -> None:
+    """All of them together, and nothing is made on disk."""
+    settings = Settings.from_environment(
+        {
+            "MLAUTO_ROOT": f"{tmp_path}/root",
+            "MLAUTO_HOME": f"{tmp_path}/home",
+            "MLAUTO_DEFS": f"{tmp_path}/defs",
+            "MLAUTO_GATEWAY_HOST": "0.0.0.0",
+            "MLAUTO_GATEWAY_PORT": "9000",
+            "MLAUTO_TICK_SECONDS": "1",
+            "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+        }
+    )
+
+    assert settings == Settings(
+        root=tmp_path / "root",
+        home=tmp_path / "home",
+        defs=tmp_path / "defs",
+        gateway_host="0.0.0.0",
+        gateway_port=9000,
+        tick_seconds=1,
+        mlflow_uri="http://mlflow:5000",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_process_sees_the_same(settings: Settings) -> None:
+    """What `environment` hands on gives equal settings."""
+    assert Settings.from_environment(settings.environment()) == settings
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    """`MLAUTO_HOME= command` does not put the state into the current directory."""
+    assert Settings.from_environment({"MLAUTO_HOME": "", "MLAUTO_GATEWAY_PORT": ""}) == Settings.from_environment({})
+
+
+def test_home_follows_root(tmp_path: Path) -> None:
+    """Another root has a state directory of its own, and its own MLflow database within."""
+    settings = Settings.from_environment({"MLAUTO_ROOT": str(tmp_path)})
+
+    assert settings.home == tmp_path / ".mlauto"
+    assert str(tmp_path) in settings.mlflow_uri
+
+
+@pytest.mark.parametrize("name", ["MLAUTO_GATEWAY_PORT", "MLAUTO_TICK_SECONDS"])
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "http", "0x1f"])
+def test_a_number_that_is_none_is_named(name: str, text: str) -> None:
+    """The message names the variable and its value."""
+    with pytest.raises(MlautoError, match=f"{name}='{text}' is not a whole number"):
+        Settings.from_environment({name: text})
+
+
+def test_paths_are_absolute_and_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A relative path is relative to the current directory, `~` is the user's home."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "ada"))
+
+    settings = Settings.from_environment({"MLAUTO_ROOT": "here", "MLAUTO_HOME": "~/state"})
+
+    assert settings.root == tmp_path / "here"
+    assert settings.home == tmp_path / "ada" / "state"
+
+
+def test_paths_of_a_product(settings: Settings) -> None:
+    """YAML paths are relative to the root; absolute ones stay."""
+    assert settings.resolve("landing/bike") == settings.root / "landing" / "bike"
+    assert settings.resolve("/srv/data") == Path("/srv/data")
+    assert settings.product_home("bike") == settings.home / "products" / "bike"
+    assert settings.gateway_home == settings.home / "gateway"
+
+
+def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without an argument, this process's own variables count."""
+    for name in [name for name in os.environ if name.startswith("MLAUTO_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLAUTO_HOME", str(tmp_path))
+
+    assert Settings.from_environment().home == tmp_path
+
+
+def test_settings_cannot_be_changed(settings: Settings) -> None:
+    """Two parts of a process never disagree on an address."""
+    with pytest.raises(FrozenInstanceError):
+        settings.gateway_port = 1  # type: ignore[misc]

@@ -1,0 +1,230 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlauto.errors import DeliveryError, TrainingError
+from mlauto.product import ModelProduct
+from mlauto.records import BatchWeight, CheckOutcome, Commit, Score, Signature, TrainedModel, TrainingSet
+from mlauto.training.challenge import ChampionPredict, Split, challenge, split
+from mlauto.training.evaluate import Answers
+from mlauto.training.exchange import Evaluation, Holdout
+
+Make = Callable[..., ModelProduct]
+SIGNATURE = Signature(columns={"a": "number", "b": "number"}, task="regression")
+TRUTH = np.arange(50.0)
+
+
+def batches(*rows: int) -> TrainingSet:
+    made = tuple(BatchWeight(key=str(n), digest=f"digest-{n}", rows=count, weight=1.0) for n, count in enumerate(rows))
+    return TrainingSet(batches=made, digest=str(rows))
+
+
+def champion(signature: Signature = SIGNATURE) -> TrainedModel:
+    return TrainedModel(
+        version="1",
+        key="k",
+        artifact="a",
+        commit=Commit(sha="s", tree="t", subject="s", author="a", time=0.0),
+        training_set=batches(100),
+        run_id="r",
+        signature=signature,
+        reference=Score(metric="mae", value=1.0, low=1.0, high=1.0, rows=1),
+        scores=(),
+        checks=(),
+        seed=0,
+        reason="first model",
+        trained=0.0,
+    )
+
+
+def holdout(error: float = 1.0) -> Holdout:
+    """50 rows; the candidate is off by about `error`, the constant by 12.5."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 50)
+    return Holdout(
+        rows=tuple({"a": float(n), "b": None} for n in range(50)),
+        labels=tuple(TRUTH.tolist()),
+        answers=Answers(predictions=(TRUTH + error + noise).tolist()),
+        baseline=Answers(predictions=[24.5] * 50),
+    )
+
+
+def evaluation(**changes: Any) -> Evaluation:
+    found = Evaluation(
+        estimator="Ridge",
+        parameters={},
+        seeded=(),
+        weights="",
+        rows=100,
+        holdout=50,
+        scores=(),
+        baseline=(),
+        importances=(),
+        finite=True,
+        reloads=True,
+        refused={},
+        types=(),
+        requirements=(),
+        seconds={},
+    )
+    return replace(found, **changes)
+
+
+def judged(
+    product: ModelProduct, predict: ChampionPredict | None, found: Holdout | None = None, **changes: Any
+) -> tuple[CheckOutcome, CheckOutcome]:
+    given: dict[str, Any] = {"rows": Split(holdout=50), "champion": champion(), "signature": SIGNATURE, **changes}
+    signature = given.pop("signature")
+    first, second = challenge(product, evaluation(), found or holdout(), signature, champion_predict=predict, **given)
+    return first, second
+
+
+def off_by(error: float) -> ChampionPredict:
+    """A champion that is off by about that much, with noise of its own."""
+    noise = np.random.default_rng(1).normal(0, 0.1, 50)
+    return lambda rows: [row["a"] + error + extra for row, extra in zip(rows, noise, strict=True)]
+
+
+def test_a_first_model_is_scored_on_the_newest_fifth() -> None:
+    """20 % of the rows, at most 2,000, and it is said that there is no champion."""
+    assert split(batches(1000), None) == Split(holdout=200, absent="there is no champion yet")
+    assert split(batches(100_000), None).holdout == 2000
+    assert split(batches(10), None).holdout == 2
+
+
+def test_with_a_champion_only_rows_it_never_saw_count() -> None:
+    """30 % of the newest unseen rows, at least 30, at most 2,000 and half of all."""
+    assert split(batches(1000, 300), batches(1000)) == Split(holdout=90)
+    assert split(batches(1000, 200, 200), batches(1000)) == Split(holdout=120)
+    assert split(batches(1000, 40), batches(1000)) == Split(holdout=30)
+    assert split(batches(5000, 20_000), batches(5000)) == Split(holdout=2000)
+
+
+def test_too_few_unseen_rows_cannot_be_compared() -> None:
+    """Below 30 the first rule applies, and the reason counts the rows."""
+    few = split(batches(1000, 29), batches(1000))
+    none = split(batches(1000), batches(1000))
+
+    assert (few.holdout, "only 29 rows" in few.absent) == (205, True)
+    assert (none.holdout, "only 0 rows" in none.absent) == (200, True)
+
+
+def test_unseen_rows_behind_seen_ones_do_not_count() -> None:
+    """A late batch that is older than what the champion knows is not among the newest rows."""
+    champions = TrainingSet(batches=batches(100, 100, 100).batches[2:], digest="late")
+
+    assert "only 0 rows" in split(batches(100, 100, 100), champions).absent
+
+
+def test_a_handful_of_rows_is_no_training_set() -> None:
+    """Fewer than 10 rows wait for more."""
+    with pytest.raises(TrainingError, match="9 rows are too few"):
+        split(batches(9), None)
+
+
+def test_a_better_candidate_passes_both(product: Make) -> None:
+    """Checks are named, and the champion is asked for exactly its own columns."""
+    asked: list[list[dict[str, Any]]] = []
+
+    def predict(rows: list[dict[str, Any]]) -> list[float]:
+        asked.append(rows)
+        return list(off_by(5.0)(rows))
+
+    first, second = judged(product(), predict)
+
+    assert (first.name, first.passed) == ("valid", True)
+    assert (second.name, second.passed) == ("not_worse_than_champion", True)
+    assert second.details["difference"] == pytest.approx(-4.0, abs=0.1)
+    assert asked == [[{"a": float(n), "b": None} for n in range(50)]]
+
+
+def test_a_worse_candidate_is_blocked_by_the_products_limit(product: Make) -> None:
+    """More than the limit's standard errors worse fails; a very patient product lets it pass."""
+    _, strict = judged(product(), off_by(0.0))
+    _, patient = judged(product(training={"not_worse_sigmas": 1e6}), off_by(0.0))
+
+    assert not strict.passed
+    assert patient.passed
+
+
+def test_without_a_comparison_the_reason_is_said(product: Make) -> None:
+    """No champion, none that answers, too few answers, or a column that is gone: passed, and the summary says why."""
+
+    def down(_rows: list[dict[str, Any]]) -> list[float]:
+        raise DeliveryError("version 1 is not running")
+
+    wider = champion(Signature(columns={"a": "number", "z": "number"}, task="regression"))
+    cases = {
+        "there is no champion yet": judged(product(), None, rows=Split(holdout=50, absent="there is no champion yet")),
+        "the champion is not running": judged(product(), None),
+        "the champion did not answer: version 1 is not running": judged(product(), down),
+        "the champion gave 1 answers to 50 rows": judged(product(), lambda _rows: [1.0]),
+        "the champion needs the column z": judged(product(), off_by(1.0), champion=wider),
+    }
+
+    for reason, (_, outcome) in cases.items():
+        assert outcome.passed
+        assert reason in outcome.summary
+
+
+def test_a_signature_that_takes_what_is_no_feature_is_invalid(product: Make) -> None:
+    """Target, timestamp and excluded columns must not come back as inputs; nor may columns differ from the rows."""
+    leaking = Signature(columns={"a": "number", "leak": "number"}, task="regression")
+    other = Signature(columns={"a": "number"}, task="regression")
+    wrong_task = replace(SIGNATURE, task="classification")
+
+    assert "takes leak" in judged(product(), None, signature=leaking)[0].summary
+    for signature in (other, wrong_task):
+        first, _ = judged(product(), None, signature=signature)
+        assert not first.passed
+        assert "differs from the columns" in first.summary
+
+
+def test_a_useless_candidate_is_invalid(product: Make) -> None:
+    """Worse than a constant prediction is not valid, whatever the champion does."""
+    first, _ = judged(product(), None, holdout(error=40.0))
+
+    assert not first.passed
+    assert "constant prediction" in first.summary
+
+
+def classified(probabilities: bool) -> Holdout:
+    """50 rows whose label the candidate gets right with probability 0.8."""
+    labels = ["low", "high"] * 25
+    given = [[0.2, 0.8] if label == "low" else [0.8, 0.2] for label in labels]
+    return Holdout(
+        rows=tuple({"a": float(n), "b": None} for n in range(50)),
+        labels=tuple(labels),
+        answers=Answers(predictions=labels, probabilities=given if probabilities else None, classes=("high", "low")),
+        baseline=Answers(predictions=["low"] * 50, probabilities=[[0.5, 0.5]] * 50, classes=("high", "low")),
+    )
+
+
+def test_champions_may_answer_with_probabilities(product: Make) -> None:
+    """Rows of probabilities are read by the champion's own classes, for log_loss and for labels alike."""
+    signature = replace(SIGNATURE, task="classification")
+    better = champion(replace(signature, classes=("low", "high")))
+    sure = [[0.99, 0.01] if n % 2 == 0 else [0.01, 0.99] for n in range(50)]
+
+    def outcome(metric: str) -> CheckOutcome:
+        data, monitoring = {"task": "classification"}, {"metric": metric}
+        made = product(data=data, monitoring=monitoring)
+        return judged(made, lambda _rows: sure, classified(True), champion=better, signature=signature)[1]
+
+    assert outcome("error_rate").details["difference"] == 0.0
+    assert outcome("log_loss").details["difference"] == pytest.approx(np.log(0.99 / 0.8))
+    assert not outcome("log_loss").passed
+
+
+def test_a_champion_that_gives_labels_only_is_compared_by_errors(product: Make) -> None:
+    """For log_loss both are then compared by their mistakes."""
+    signature = replace(SIGNATURE, task="classification")
+    made = product(data={"task": "classification"}, monitoring={"metric": "log_loss"})
+
+    _, outcome = judged(
+        made, lambda _rows: ["low"] * 50, classified(True), champion=champion(signature), signature=signature
+    )
+
+    assert outcome.details["difference"] == -0.5

@@ -1,0 +1,160 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mlauto.product import ModelProduct
+from mlauto.records import BatchWeight, Commit, Score, Signature, TrainedModel, TrainingSet
+from mlauto.training.policy import Decision, Trigger, model_key, new_batches, why_train
+
+TRIGGERS: tuple[Trigger, ...] = ("commit", "batch", "incident", "manual")
+Make = Callable[..., ModelProduct]
+
+
+def batches(*names: str, half_life: float = 5.0) -> TrainingSet:
+    weights = [0.5 ** (age / half_life) for age in reversed(range(len(names)))]
+    made = tuple(BatchWeight(key=n, digest=n, rows=100, weight=w) for n, w in zip(names, weights, strict=True))
+    return TrainingSet(batches=made, digest=f"{names}{half_life}")
+
+
+def trained(product: ModelProduct, tree: str, training_set: TrainingSet, lock: str = "lock") -> TrainedModel:
+    return TrainedModel(
+        version="7",
+        key=model_key(tree, training_set, product, lock),
+        artifact="artifact",
+        commit=Commit(sha="sha", tree=tree, subject="s", author="a", time=0.0),
+        training_set=training_set,
+        run_id="run",
+        signature=Signature(columns={"a": "number"}, task="regression"),
+        reference=Score(metric="mae", value=1.0, low=0.9, high=1.1, rows=100),
+        scores=(),
+        checks=(),
+        seed=0,
+        reason="first model",
+        trained=0.0,
+    )
+
+
+def decide(product: ModelProduct, trigger: Trigger, new: TrainingSet, **changes: Any) -> Decision:
+    current = trained(product, "tree", batches("1", "2"))
+    given = {"current": current, "tree": "tree", "lock_digest": "lock", "product": product, **changes}
+    return why_train(training_set=new, trigger=trigger, **given)
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS)
+def test_nothing_changed_trains_nothing(product: Make, trigger: Trigger) -> None:
+    """The same code, data, parameters and dependencies give the same key, and no trigger trains that again."""
+    decision = decide(product(), trigger, batches("1", "2"))
+
+    assert not decision.train
+    assert decision.reason == "nothing changed since version 7"
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS)
+def test_the_first_model_is_always_trained(product: Make, trigger: Trigger) -> None:
+    """Without a model every trigger trains, whatever the policy."""
+    decision = decide(product(training={"retrain": "never"}), trigger, batches("1"), current=None)
+
+    assert (decision.train, decision.reason) == (True, "first model")
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS)
+def test_new_code_trains_whatever_the_policy(product: Make, trigger: Trigger) -> None:
+    """A tree that differs is a new commit, also under the policy `never`."""
+    decision = decide(product(training={"retrain": "never"}), trigger, batches("1", "2"), tree="other")
+
+    assert (decision.train, decision.reason) == (True, "new commit")
+
+
+def test_new_parameters_dependencies_and_weights_train(product: Make) -> None:
+    """A seed, a library version or another half-life makes another model."""
+    lock = decide(product(), "batch", batches("1", "2", "3"), lock_digest="newer")
+    seed = decide(
+        product(training={"seed": 1}), "batch", batches("1", "2"), current=trained(product(), "tree", batches("1", "2"))
+    )
+    weights = decide(product(), "batch", batches("1", "2", half_life=9.0))
+
+    assert (lock.train, lock.reason) == (True, "new parameters or dependencies")
+    assert (seed.train, seed.reason) == (True, "new parameters or dependencies")
+    assert (weights.train, weights.reason) == (True, "new sample weights")
+
+
+def test_economy_waits_for_live_quality(product: Make) -> None:
+    """Under `economy` a batch alone trains nothing; an incident does."""
+    batch = decide(product(), "batch", batches("1", "2", "3"))
+    incident = decide(product(), "incident", batches("1", "2", "3"))
+
+    assert (batch.train, "waits for live quality" in batch.reason) == (False, True)
+    assert (incident.train, incident.reason) == (True, "live quality, 1 new batch")
+
+
+def test_an_incident_without_anything_new_waits_for_data(product: Make) -> None:
+    """Old batches that fell out of the window bring nothing to learn from."""
+    decision = decide(product(), "incident", batches("2"))
+
+    assert not decision.train
+    assert "no new data" in decision.reason
+
+
+def test_never_means_never_on_data(product: Make) -> None:
+    """The policy `never` trains neither on batches nor on incidents, but a person may ask."""
+    silent = product(training={"retrain": "never"})
+    new = batches("1", "2", "3")
+
+    assert not decide(silent, "batch", new).train
+    assert not decide(silent, "incident", new).train
+    assert "forbids" in decide(silent, "incident", new).reason
+    assert decide(silent, "manual", new).train
+
+
+@pytest.mark.parametrize(("new", "train"), [(("3",), False), (("3", "4"), False), (("3", "4", "5"), True)])
+def test_quality_trains_every_third_batch(product: Make, new: tuple[str, ...], train: bool) -> None:
+    """Under `quality` the third new batch trains; the reason counts them."""
+    decision = decide(product(training={"retrain": "quality"}), "batch", batches("1", "2", *new))
+
+    assert decision.train is train
+    assert f"{len(new)} new batch" in decision.reason
+
+
+def test_every_batch_trains_on_each(product: Make) -> None:
+    """Under `every_batch` one new batch is enough; a commit event with new data counts as well."""
+    eager = product(training={"retrain": "every_batch"})
+
+    assert decide(eager, "batch", batches("1", "2", "3")).train
+    assert decide(eager, "commit", batches("1", "2", "3")).train
+
+
+def test_own_knobs_are_obeyed(product: Make) -> None:
+    """A policy written out in the YAML works like the named ones."""
+    own = product(training={"retrain": {"on_degraded": False, "every_batches": 2}})
+
+    assert not decide(own, "batch", batches("1", "2", "3")).train
+    assert decide(own, "batch", batches("1", "2", "3", "4")).train
+    assert not decide(own, "incident", batches("1", "2", "3")).train
+
+
+def test_new_batches_are_told_by_content(product: Make) -> None:
+    """The same content under another key is nothing new."""
+    current = trained(product(), "tree", batches("1", "2"))
+    renamed = TrainingSet(batches=(BatchWeight(key="x", digest="2", rows=100, weight=1.0),), digest="d")
+
+    assert new_batches(current, renamed) == 0
+    assert new_batches(current, batches("1", "2", "3", "4")) == 2
+
+
+def test_key_depends_on_what_determines_a_model_and_on_nothing_else(product: Make) -> None:
+    """Owners, deliveries and descriptions do not change a model; code, data, parameters and versions do."""
+    base = model_key("tree", batches("1"), product(), "lock")
+    same = model_key("tree", batches("1"), product(owners=["x"], description="y", delivery={"mode": "suggest"}), "lock")
+    others = {
+        model_key("other", batches("1"), product(), "lock"),
+        model_key("tree", batches("2"), product(), "lock"),
+        model_key("tree", batches("1"), product(estimator="forest"), "lock"),
+        model_key("tree", batches("1"), product(data={"exclude": []}), "lock"),
+        model_key("tree", batches("1"), product(monitoring={"metric": "rmse"}), "lock"),
+        model_key("tree", batches("1"), product(name="other"), "lock"),
+        model_key("tree", batches("1"), product(), "newer"),
+    }
+
+    assert base == same
+    assert len(others | {base}) == 8
