@@ -1,22 +1,39 @@
 """Orders to the gateway of this machine, over its control socket. Every failure is a `DeliveryError`."""
 
 import fcntl
+import json
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlauto.errors import DeliveryError
 from mlauto.serving.sockets import short_path
-
-if TYPE_CHECKING:
-    import httpx
 
 __all__ = ["GatewayClient"]
 
 ANSWER_SECONDS = 35.0
 START_SECONDS = 180.0  # the gateway gives up by itself, earlier
+
+
+class _UnixConnection(HTTPConnection):
+    """HTTP over a unix socket. Not httpx: it leaves its socket open where nobody listens any more."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("gateway", timeout=seconds)
+        self.path = path
+
+    def connect(self) -> None:
+        found = socket.socket(socket.AF_UNIX)
+        try:
+            found.settimeout(self.timeout)
+            with short_path(self.path) as name:
+                found.connect(name)
+        except OSError:
+            found.close()
+            raise
+        self.sock = found
 
 
 class GatewayClient:
@@ -27,12 +44,9 @@ class GatewayClient:
 
     def answers(self) -> bool:
         """True when a gateway listens on the control socket."""
-        import httpx
-
         try:
-            with self._connection(2.0) as client:
-                return client.get("/status").status_code == 200
-        except (httpx.TransportError, OSError):
+            return self._exchange("GET", "/status", None, 2.0)[0] == 200
+        except (HTTPException, OSError):
             return False
 
     def pid(self) -> int | None:
@@ -72,27 +86,24 @@ class GatewayClient:
     def _order(
         self, method: str, path: str, content: Mapping[str, object] | None = None, *, seconds: float = ANSWER_SECONDS
     ) -> dict[str, Any]:
-        import httpx
-
         try:
-            with self._connection(seconds) as client:
-                reply = client.request(method, path, json=content) if content else client.request(method, path)
-        except (httpx.TransportError, OSError) as error:
+            status, body = self._exchange(method, path, content, seconds)
+        except (HTTPException, OSError) as error:
             log = self.home / "gateway.log"
             raise DeliveryError(f"the gateway of {self.home.parent} does not answer ({error}): see {log}") from error
-        answer: dict[str, Any] = reply.json()
-        if reply.status_code != 200:
-            raise DeliveryError(str(answer.get("error", f"the gateway answered {reply.status_code} to {path}")))
+        answer: dict[str, Any] = json.loads(body)
+        if status != 200:
+            raise DeliveryError(str(answer.get("error", f"the gateway answered {status} to {path}")))
         return answer
 
-    @contextmanager
-    def _connection(self, seconds: float) -> Iterator["httpx.Client"]:
-        import httpx
-
-        with short_path(self.home / "control.sock") as name:
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.connect(name)  # httpx leaves its socket open where nobody listens
-            # no TLS on a unix socket: loading the authorities' certificates would cost 25 ms for each order
-            transport = httpx.HTTPTransport(uds=name, verify=False)
-            with httpx.Client(transport=transport, base_url="http://gateway", timeout=seconds) as client:
-                yield client
+    def _exchange(
+        self, method: str, path: str, content: Mapping[str, object] | None, seconds: float
+    ) -> tuple[int, bytes]:
+        connection = _UnixConnection(self.home / "control.sock", seconds)
+        try:
+            body = None if content is None else json.dumps(content, allow_nan=False).encode()
+            connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+            reply = connection.getresponse()
+            return reply.status, reply.read()
+        finally:
+            connection.close()
