@@ -1,6 +1,7 @@
 """Writing the prediction log: segments of JSON lines, one `write` per line, bounded in all.
 
-Files are `predictions-XXXXXXXX.jsonl` and `labels-XXXXXXXX.jsonl` (X: the segment's number, 8 hex digits). The id of a
+Files are `predictions-XXXXXXXX.jsonl`, `labels-XXXXXXXX.jsonl` and `shadows-XXXXXXXX.jsonl` (X: the segment's number,
+8 hex digits). A shadow's line has the id of the user's prediction that it is a copy of. The id of a
 prediction is `<segment>-<sequence>-<4 random hex digits>`, where the segment is the one that was open when the id was
 given: its line is in that segment or in the next. One process writes; a restart goes on in the newest segment.
 """
@@ -115,11 +116,12 @@ class _Line(msgspec.Struct, omit_defaults=True):
 
 
 class PredictionLog:
-    """The predictions and labels of one product."""
+    """The predictions, shadows and labels of one product."""
 
     def __init__(self, folder: Path) -> None:
         self.predictions = Segments(folder, "predictions")
         self.labels = Segments(folder, "labels")
+        self.shadows = Segments(folder, "shadows")
         self._sequence = self._resumed()
         self._encoder = msgspec.json.Encoder()
 
@@ -172,6 +174,31 @@ class PredictionLog:
         moment, took = round(time.time(), 3), round(seconds * 1000, 3)
         line = _Line(id=prediction_id, t=moment, v=version, ms=took, error=error, code=code)
         self.predictions.append(self._encoder.encode(line))
+
+    def shadowed(
+        self,
+        prediction_id: str,
+        *,
+        version: str,
+        seconds: float,
+        predictions: Sequence[Any] | None = None,
+        probabilities: list[list[float]] | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Log what the shadow made of the user's request of that id: predictions, or the error. Raises `OSError`."""
+        line = _Line(
+            id=prediction_id,
+            t=round(time.time(), 3),
+            v=version,
+            ms=round(seconds * 1000, 3),
+            y=None if predictions is None else list(predictions),
+            p=probabilities,
+            error=error,
+        )
+        self.shadows.append(self._encoder.encode(line))
+
+    async def durable(self) -> None:
+        """Return once every line written so far would survive a power cut, where that is asked for; else at once."""
 
     def labelled(self, prediction_id: str, labels: Sequence[Any]) -> None:
         """Log the truth about a prediction, one value per row. Raises `OSError`."""

@@ -44,6 +44,27 @@ def test_labels_are_lines_of_their_own(tmp_path: Path) -> None:
     assert [{**line, "t": 0} for line in lines(tmp_path, "labels")] == [{"id": prediction_id, "t": 0, "y": [2.5]}]
 
 
+def test_shadows_are_lines_of_their_own(tmp_path: Path) -> None:
+    """With the id of the user's prediction, and what the shadow answered or why it did not."""
+    log = PredictionLog(tmp_path)
+    prediction_id = answered(log)
+    log.shadowed(prediction_id, version="4", seconds=0.002, predictions=(2.5,), probabilities=[[1.0]])
+    log.shadowed(prediction_id, version="4", seconds=0.1, error="lost")
+    good, bad = ({**line, "t": 0} for line in lines(tmp_path, "shadows"))
+
+    assert good == {"id": prediction_id, "t": 0, "v": "4", "ms": 2.0, "y": [2.5], "p": [[1.0]]}
+    assert bad == {"id": prediction_id, "t": 0, "v": "4", "ms": 100.0, "error": "lost"}
+    assert len(lines(tmp_path, "predictions")) == 1
+
+
+def test_by_default_nothing_waits_for_the_disk(tmp_path: Path) -> None:
+    """`durable` can be awaited, and is over at once."""
+    waiting = PredictionLog(tmp_path).durable()
+
+    with pytest.raises(StopIteration):
+        waiting.send(None)
+
+
 def test_ids_say_in_which_segment_their_line_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The segment's number in the id is that of the file with the line, or the one before it."""
     monkeypatch.setattr(predictionlog, "SEGMENT_BYTES", 300)
