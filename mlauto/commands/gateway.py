@@ -55,6 +55,6 @@ def render(state: GatewayState) -> str:
     lines = [f"the gateway answers at {state.url} (process {state.pid})"]
     for name, product in sorted(state.products.items()):
         for version, entry in sorted(product["versions"].items()):
-            roles = [role for role in ("champion", "fallback") if product[role] == version]
+            roles = [role for role in ("champion", "fallback", "canary", "shadow") if product.get(role) == version]
             lines.append(f"  {name} {version}: {' '.join([*roles, entry['state']])}")
     return "\n".join(lines)

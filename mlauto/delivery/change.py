@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from mlauto.delivery.decisions import newer, rejection
 from mlauto.errors import DeliveryError
 from mlauto.records import CheckOutcome, Deployment, Image
-from mlauto.runtime.base import Runtime
+from mlauto.runtime.base import Route, Runtime
 from mlauto.store import Store
 
 __all__ = ["EVENTS", "Change", "Promote", "serving", "with_event"]
@@ -53,7 +53,7 @@ class Change:
 
     def switch(self, version: str, fallback: str | None, previous: str | None) -> None:
         """Switch and wait until the public address answers with the version; go back to `previous` when it does not."""
-        self.runtime.switch(self.product, version, fallback)
+        self.runtime.switch(self.product, Route(version, fallback))
         deadline = time.monotonic() + self.patience
         live, problem = self._live()
         while live != version and time.monotonic() < deadline:
@@ -63,7 +63,7 @@ class Change:
             return
         back = ""
         if previous not in {None, version} and self.runtime.running(self.product).get(str(previous)) == "ready":
-            self.runtime.switch(self.product, str(previous), None)
+            self.runtime.switch(self.product, Route(str(previous)))
             back = f"; switched back to {previous}"
         raise DeliveryError(
             f"{self.product}: {self.patience:g} s after the switch to version {version} users are answered by"

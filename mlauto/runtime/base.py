@@ -7,7 +7,36 @@ from typing import Any, Protocol
 
 from mlauto.records import Image
 
-__all__ = ["Answer", "Runtime"]
+__all__ = ["Answer", "Route", "Runtime"]
+
+
+@dataclass(frozen=True)
+class Route:
+    """Who answers a product's users: set as a whole, so that no request sees half a change.
+
+    `fallback` answers when the champion fails. `canary` answers `percent` (0 to 100) of the requests, and the champion
+    those that the canary fails. `shadow` gets a copy of the requests and answers nobody; its answers are logged.
+    """
+
+    champion: str
+    fallback: str | None = None
+    canary: str | None = None
+    percent: float = 0.0
+    shadow: str | None = None
+
+    def named(self) -> tuple[str, ...]:
+        """Every version that takes part, the champion first."""
+        return tuple(v for v in (self.champion, self.fallback, self.canary, self.shadow) if v is not None)
+
+    def without(self, version: str) -> "Route":
+        """The same when that version, which is not the champion, no longer runs."""
+        return Route(
+            self.champion,
+            None if self.fallback == version else self.fallback,
+            None if self.canary == version else self.canary,
+            0.0 if self.canary == version else self.percent,
+            None if self.shadow == version else self.shadow,
+        )
 
 
 @dataclass(frozen=True)
@@ -41,8 +70,12 @@ class Runtime(Protocol):
         """Ask exactly that version; this is no traffic of users and is not logged as such."""
         ...
 
-    def switch(self, product: str, version: str, fallback: str | None) -> None:
-        """Let `version` answer users, atomically, with `fallback` warm behind it; refused for a version not ready."""
+    def switch(self, product: str, route: Route) -> None:
+        """Let the route decide who answers users, atomically; refused unless every version it names is ready."""
+        ...
+
+    def route(self, product: str) -> Route | None:
+        """The route that decides right now; None when no version answers users."""
         ...
 
     def live(self, product: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlauto.errors import DeliveryError
 from mlauto.records import Image
-from mlauto.runtime.base import Answer
+from mlauto.runtime.base import Answer, Route
 from mlauto.store import tree_digest
 
 __all__ = ["FakeRuntime"]
@@ -27,8 +27,7 @@ class FakeRuntime:
     broken: dict[str, str] = field(default_factory=dict)
     wrong: set[str] = field(default_factory=set)
     calls: list[tuple[str, ...]] = field(default_factory=list)
-    champions: dict[str, str] = field(default_factory=dict)
-    fallbacks: dict[str, str | None] = field(default_factory=dict)
+    routes: dict[str, Route] = field(default_factory=dict)
     images: dict[str, Image] = field(default_factory=dict)
     _golden: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _ready: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -67,18 +66,21 @@ class FakeRuntime:
             predictions = [f"not {p}" if isinstance(p, str) else p + 1 for p in predictions]
         return Answer(version, tuple(predictions), probabilities, self.seconds)
 
-    def switch(self, product: str, version: str, fallback: str | None) -> None:
-        """Refused for a version (or a fallback) that is not ready."""
-        self.calls.append(("switch", product, version))
-        for wanted in (version, fallback):
-            if wanted is not None and wanted not in self._ready.get(product, {}):
+    def switch(self, product: str, route: Route) -> None:
+        """Refused for a route with a version that is not ready."""
+        self.calls.append(("switch", product, route.champion))
+        for wanted in route.named():
+            if wanted not in self._ready.get(product, {}):
                 raise DeliveryError(f"version {wanted} of {product} is not ready: start it first")
-        self.champions[product] = version
-        self.fallbacks[product] = fallback
+        self.routes[product] = route
+
+    def route(self, product: str) -> Route | None:
+        """The newest one switched to."""
+        return self.routes.get(product)
 
     def live(self, product: str) -> str | None:
         """The champion."""
-        return self.champions.get(product)
+        return self.routes[product].champion if product in self.routes else None
 
     def running(self, product: str) -> dict[str, str]:
         """Every started version is ready."""
@@ -87,8 +89,9 @@ class FakeRuntime:
     def stop(self, product: str, version: str) -> None:
         """Refused for the champion."""
         self.calls.append(("stop", product, version))
-        if self.champions.get(product) == version:
+        route = self.routes.get(product)
+        if route is not None and route.champion == version:
             raise DeliveryError(f"version {version} of {product} answers users: switch to another version first")
         self._ready.get(product, {}).pop(version, None)
-        if self.fallbacks.get(product) == version:
-            self.fallbacks[product] = None
+        if route is not None:
+            self.routes[product] = route.without(version)

@@ -4,11 +4,13 @@ import fcntl
 import json
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
 from mlauto.errors import DeliveryError
+from mlauto.runtime.base import Route
 from mlauto.serving.sockets import short_path
 
 __all__ = ["GatewayClient"]
@@ -63,7 +65,7 @@ class GatewayClient:
         return None
 
     def status(self) -> dict[str, Any]:
-        """`{"pid", "host", "port", "products": {name: {"champion", "fallback", "versions": {version: {"state"}}}}}`."""
+        """`{"pid", "host", "port", "products": {name: {"champion", ..., "versions": {version: {"state"}}}}}`."""
         return self._order("GET", "/status")
 
     def start(self, product: str, version: str, bundle: Path) -> None:
@@ -71,9 +73,9 @@ class GatewayClient:
         order = {"product": product, "version": version, "bundle": str(bundle)}
         self._order("POST", "/start", order, seconds=START_SECONDS)
 
-    def switch(self, product: str, version: str, fallback: str | None) -> None:
-        """Let another version answer users."""
-        self._order("POST", "/switch", {"product": product, "version": version, "fallback": fallback})
+    def switch(self, product: str, route: Route) -> None:
+        """Let another route decide who answers users."""
+        self._order("POST", "/switch", {"product": product, **asdict(route)})
 
     def stop(self, product: str, version: str) -> None:
         """Stop a version that does not answer users."""

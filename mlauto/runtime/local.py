@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlauto.errors import DeliveryError
 from mlauto.records import Image
-from mlauto.runtime.base import Answer
+from mlauto.runtime.base import Answer, Route
 from mlauto.runtime.gateway_client import GatewayClient
 from mlauto.settings import Settings
 from mlauto.store import Store
@@ -75,10 +75,19 @@ class LocalRuntime:
         probabilities = None if odds is None else tuple(tuple(row) for row in odds)
         return Answer(said["version"], tuple(said["predictions"]), probabilities, seconds)
 
-    def switch(self, product: str, version: str, fallback: str | None) -> None:
+    def switch(self, product: str, route: Route) -> None:
         """One order to the gateway, which records it and then swaps one pointer."""
         self.ensure()
-        self._gateway.switch(product, version, fallback)
+        self._gateway.switch(product, route)
+
+    def route(self, product: str) -> Route | None:
+        """What the gateway says; there is no route without a gateway."""
+        if not self._gateway.answers():
+            return None
+        known = self._gateway.status()["products"].get(product, {})
+        if not known.get("champion"):
+            return None
+        return Route(known["champion"], known["fallback"], known["canary"], known["percent"], known["shadow"])
 
     def live(self, product: str) -> str | None:
         """The version named by the public port's own reply to a request for metadata, which the model server makes."""

@@ -4,7 +4,8 @@
 |-----------------------------------------------------------|--------------------------------------------------------|
 | `GET /status`                                             | process, address, products with versions and states    |
 | `POST /start {"product", "version", "bundle"}`            | `{"state": "ready"}`, when it is                       |
-| `POST /switch {"product", "version", "fallback"}`         | `{"champion", "fallback"}`; the fallback may be null   |
+| `POST /switch {"product", "champion", "fallback",`        | the route that decides from now on; all but product    |
+| `"canary", "percent", "shadow"}`                          | and champion may be left out                           |
 | `POST /stop {"product", "version"}`                       | `{"state": "stopped"}`                                 |
 | `POST /predict {"product", "version", "rows"}`            | `{"version", "predictions", "probabilities"}`; no log  |
 """
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 
 from mlauto.serving.errors import ControlError, RequestError, ServingError, UnavailableError
+from mlauto.serving.gatewaystate import RouteState
 from mlauto.serving.http import ClientGoneError, Receive, Scope, Send, body_of, reply, reply_error
 from mlauto.serving.invocations import parse_rows
 from mlauto.serving.link import LinkError
@@ -31,10 +33,9 @@ class _Start(msgspec.Struct, forbid_unknown_fields=True):
     bundle: str
 
 
-class _Switch(msgspec.Struct, forbid_unknown_fields=True):
+class _Switch(RouteState, frozen=True, kw_only=True, forbid_unknown_fields=True):
     product: str
-    version: str
-    fallback: str | None = None
+    champion: str
 
 
 class _Stop(msgspec.Struct, forbid_unknown_fields=True):
@@ -84,9 +85,11 @@ class ControlApp:
         return {"state": "ready"}
 
     async def _switch(self, order: _Switch) -> dict[str, Any]:
-        await self._supervisor.switch(order.product, order.version, order.fallback)
-        print(f"{order.product}: {order.version} answers users, fallback {order.fallback}", flush=True)
-        return {"champion": order.version, "fallback": order.fallback}
+        await self._supervisor.switch(order.product, order)
+        route = {name: getattr(order, name) for name in RouteState.__struct_fields__}
+        parts = ", ".join(f"{name} {value}" for name, value in route.items() if value)
+        print(f"{order.product}: users are answered by {parts}", flush=True)
+        return route
 
     async def _stop(self, order: _Stop) -> dict[str, Any]:
         await self._supervisor.stop(order.product, order.version)

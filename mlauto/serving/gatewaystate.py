@@ -3,13 +3,13 @@
 import os
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from mlauto.serving.errors import StateError
 
-__all__ = ["GatewayState", "ProductState", "VersionState", "load", "save"]
+__all__ = ["GatewayState", "ProductState", "RouteState", "VersionState", "load", "save"]
 
 
 class VersionState(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,11 +19,19 @@ class VersionState(msgspec.Struct, frozen=True, kw_only=True):
     bundle: str
 
 
-class ProductState(msgspec.Struct, frozen=True, kw_only=True):
-    """Which versions of a product should run, and which of them answer users."""
+class RouteState(msgspec.Struct, frozen=True, kw_only=True):
+    """Which versions answer a product's users: see `mlauto.serving.supervisor.Route`."""
 
     champion: str | None = None
     fallback: str | None = None
+    canary: str | None = None
+    percent: Annotated[float, msgspec.Meta(ge=0, le=100)] = 0.0
+    shadow: str | None = None
+
+
+class ProductState(RouteState, frozen=True, kw_only=True):
+    """Which versions of a product should run, and which of them answer users."""
+
     versions: dict[str, VersionState] = {}
 
 
@@ -46,12 +54,14 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
         """The same with that version stopped; a product of which nothing runs is forgotten."""
         known = self.product(product)
         versions = {name: entry for name, entry in known.versions.items() if name != version}
-        fallback = None if known.fallback == version else known.fallback
-        return self._with(product, msgspec.structs.replace(known, fallback=fallback, versions=versions))
+        left = {role: None for role in ("fallback", "canary", "shadow") if getattr(known, role) == version}
+        percent = 0.0 if known.canary == version else known.percent
+        return self._with(product, msgspec.structs.replace(known, **left, percent=percent, versions=versions))
 
-    def switched(self, product: str, champion: str, fallback: str | None) -> "GatewayState":
-        """The same with another champion and fallback."""
-        return self._with(product, msgspec.structs.replace(self.product(product), champion=champion, fallback=fallback))
+    def switched(self, product: str, route: RouteState) -> "GatewayState":
+        """The same with another route."""
+        parts = {name: getattr(route, name) for name in RouteState.__struct_fields__}
+        return self._with(product, msgspec.structs.replace(self.product(product), **parts))
 
     def _with(self, name: str, product: ProductState) -> "GatewayState":
         products = {**self.products, name: product}

@@ -21,7 +21,8 @@ from mlauto.serving.http import ClientGoneError, Headers, Receive, Scope, Send, 
 from mlauto.serving.invocations import invocations_reply, parse_invocations
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.protocol import infer_reply, parse_infer
-from mlauto.serving.supervisor import Product, Supervisor
+from mlauto.serving.route import Product
+from mlauto.serving.supervisor import Supervisor
 from mlauto.serving.traffic import Answered, FailedError, Traffic
 
 __all__ = ["PublicApp"]

@@ -5,42 +5,20 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlauto.serving import gatewaystate
 from mlauto.serving.backend import READY_SECONDS, Backend, StartError
 from mlauto.serving.errors import ControlError
-from mlauto.serving.gatewaystate import GatewayState, VersionState
+from mlauto.serving.gatewaystate import GatewayState, RouteState, VersionState
+from mlauto.serving.route import ROLES, Product, route_of
 
-__all__ = ["Product", "Route", "Supervisor"]
+__all__ = ["Supervisor"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STARTS_AT_ONCE = max(2, os.cpu_count() or 1)
 TRIM_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Route:
-    """Who answers users; replaced as a whole, so that a request sees one or the other."""
-
-    champion: Backend | None = None
-    fallback: Backend | None = None
-
-    def ready(self) -> Iterable[Backend]:
-        """Those that can answer now, best first."""
-        return (backend for backend in (self.champion, self.fallback) if backend and backend.state == "ready")
-
-
-@dataclass
-class Product:
-    """A product's running versions and its route."""
-
-    name: str
-    versions: dict[str, Backend] = field(default_factory=dict)
-    route: Route = Route()
 
 
 class Supervisor:
@@ -66,7 +44,7 @@ class Supervisor:
         others: list[Backend] = []
         for name, known in self._state.products.items():
             versions = {version: self._backend(name, version, entry) for version, entry in known.versions.items()}
-            route = Route(versions.get(known.champion or ""), versions.get(known.fallback or ""))
+            route = route_of(versions, known)
             self.products[name] = Product(name, versions, route)
             for backend in versions.values():
                 (champions if backend is route.champion else others).append(backend)
@@ -112,20 +90,24 @@ class Supervisor:
             if replaced is not None:
                 await replaced.stop()
 
-    async def switch(self, product: str, version: str, fallback: str | None) -> None:
-        """Let another version answer users, atomically. Raises `ControlError` when it is not ready."""
-        if fallback == version:
-            raise ControlError(f"version {version} of {product} cannot be its own fallback: name another, or none")
+    async def switch(self, product: str, wanted: RouteState) -> None:
+        """Let another route decide who answers users, atomically. Raises `ControlError` when a version is not ready."""
+        for role in ROLES[1:]:
+            if getattr(wanted, role) == wanted.champion:
+                raise ControlError(
+                    f"version {wanted.champion} of {product} cannot be its own {role}: name another, or none"
+                )
+        if wanted.percent and wanted.canary is None:
+            raise ControlError(f"{product}: percent is {wanted.percent:g}, but there is no canary: name one")
         async with self._recording:
-            champion = self._known(product, version)
-            if champion is None or champion.state != "ready":
-                state = champion.state if champion else "not running"
-                raise ControlError(f"version {version} of {product} is not ready ({state}): start it first")
-            behind = self._known(product, fallback) if fallback else None
-            if fallback is not None and behind is None:
-                raise ControlError(f"version {fallback} of {product} is not ready (not running): start it first")
-            await self._record(self._state.switched(product, version, fallback))
-            self.products[product].route = Route(champion, behind)
+            for version in (getattr(wanted, role) for role in ROLES):
+                backend = self._known(product, version) if version is not None else None
+                if version is not None and (backend is None or backend.state != "ready"):
+                    state = backend.state if backend else "not running"
+                    raise ControlError(f"version {version} of {product} is not ready ({state}): start it first")
+            await self._record(self._state.switched(product, wanted))
+            found = self.products[product]
+            found.route = route_of(found.versions, wanted)
             self._changed()
 
     async def stop(self, product: str, version: str) -> None:
@@ -140,8 +122,7 @@ class Supervisor:
                     raise ControlError(f"version {version} of {product} answers users: switch to another version first")
                 await self._record(self._state.without_version(product, version))
                 del found.versions[version]
-                if found.route.fallback is backend:
-                    found.route = Route(found.route.champion)
+                found.route = found.route.replaced(backend, None)
                 if not found.versions:
                     del self.products[product]
             await backend.stop()
@@ -161,11 +142,11 @@ class Supervisor:
             return
 
     def status(self) -> dict[str, Any]:
-        """All products with champion, fallback, and each version's state, process and bundle."""
+        """All products with their route, and each version's state, process and bundle."""
         return {
             name: {
-                "champion": product.route.champion.version if product.route.champion else None,
-                "fallback": product.route.fallback.version if product.route.fallback else None,
+                **{role: getattr(getattr(product.route, role), "version", None) for role in ROLES},
+                "percent": product.route.percent,
                 "versions": {
                     version: {
                         "state": backend.state,
@@ -197,12 +178,8 @@ class Supervisor:
         product = self.products.setdefault(backend.product, Product(backend.product))
         old = product.versions.get(backend.version)
         product.versions[backend.version] = backend
-        route = product.route
-        if old is not None and old in (route.champion, route.fallback):
-            product.route = Route(
-                backend if route.champion is old else route.champion,
-                backend if route.fallback is old else route.fallback,
-            )
+        if old is not None:
+            product.route = product.route.replaced(old, backend)
         return old
 
     async def _record(self, state: GatewayState) -> None:

@@ -14,8 +14,9 @@ from mlauto.serving.link import LinkError, LinkTimeoutError, Reply
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.predictionlog import PredictionLog
 from mlauto.serving.protocol import Answer, Request
+from mlauto.serving.route import Product
 from mlauto.serving.signature import Signature
-from mlauto.serving.supervisor import Product, Supervisor
+from mlauto.serving.supervisor import Supervisor
 
 __all__ = ["Answered", "FailedError", "Traffic"]
 

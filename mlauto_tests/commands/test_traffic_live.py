@@ -10,6 +10,7 @@ from mlauto.commands.client import GatewayClient
 from mlauto.commands.gateway import gateway_state, render
 from mlauto.commands.traffic import Request, Traffic
 from mlauto.commands.why import explain
+from mlauto.runtime.base import Route
 from mlauto.runtime.local import LocalRuntime
 from mlauto.settings import Settings
 from mlauto_tests.serving.conftest import ROW, bundles, copied, eventually, free_port
@@ -45,12 +46,12 @@ def test_a_rollout_under_traffic_loses_nothing(
     """Every request before, during and after the switch has a whole answer, and its labels are taken."""
     images = {v: runtime.build("bikes", v, "key", copied(f"bikes-{v}")) for v in ("1", "2")}
     runtime.start("bikes", images["1"])
-    runtime.switch("bikes", "1", None)
+    runtime.switch("bikes", Route("1"))
 
     with GatewayClient(here.gateway_url, "bikes") as client, Traffic(client, endless(), rate=300) as traffic:
         eventually(lambda: traffic.answering and traffic.answering.requests > 20, "traffic to version 1")
         runtime.start("bikes", images["2"])
-        runtime.switch("bikes", "2", "1")
+        runtime.switch("bikes", Route("2", "1"))
         eventually(
             lambda: traffic.answering and traffic.answering.version == "2" and traffic.answering.requests > 20,
             "traffic to version 2",
@@ -69,7 +70,7 @@ def test_a_rollout_under_traffic_loses_nothing(
 def test_why_finds_what_a_client_was_told(here: Settings, runtime: LocalRuntime, copied: Callable[[str], Path]) -> None:
     """The id in the answer leads to the same rows, predictions, version and labels."""
     runtime.start("bikes", runtime.build("bikes", "1", "key", copied("bikes-1")))
-    runtime.switch("bikes", "1", None)
+    runtime.switch("bikes", Route("1"))
 
     with GatewayClient(here.gateway_url, "bikes") as client:
         outcome = client.ask([ROW])
@@ -89,7 +90,7 @@ def test_a_client_mistake_is_the_clients_failure(
 ) -> None:
     """An unknown column is a 4xx whose sentence names it; an unknown product likewise."""
     runtime.start("bikes", runtime.build("bikes", "1", "key", copied("bikes-1")))
-    runtime.switch("bikes", "1", None)
+    runtime.switch("bikes", Route("1"))
 
     with GatewayClient(here.gateway_url, "bikes") as client, GatewayClient(here.gateway_url, "trams") as other:
         wrong, nobody = client.ask([{**ROW, "colour": "red"}]), other.ask([ROW])

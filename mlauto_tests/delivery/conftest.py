@@ -23,7 +23,7 @@ from mlauto.records import (
     TrainedModel,
     TrainingSet,
 )
-from mlauto.runtime.base import Answer
+from mlauto.runtime.base import Answer, Route
 from mlauto.runtime.fake import FakeRuntime
 from mlauto.store import Store
 
@@ -97,8 +97,8 @@ class FusedRuntime(StrictRuntime):
     def start(self, product: str, image: Image) -> None:
         self.fuse.run(super().start, product, image)
 
-    def switch(self, product: str, version: str, fallback: str | None) -> None:
-        self.fuse.run(super().switch, product, version, fallback)
+    def switch(self, product: str, route: Route) -> None:
+        self.fuse.run(super().switch, product, route)
 
     def stop(self, product: str, version: str) -> None:
         self.fuse.run(super().stop, product, version)

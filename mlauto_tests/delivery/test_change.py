@@ -32,14 +32,14 @@ def test_the_version_before_stands_behind(change: Change, delivery: Delivery) ->
     """As fallback, as long as it runs and was not rejected."""
     change.put(delivery.image("1"), None)
     change.put(delivery.image("2"), delivery.production())
-    assert (delivery.production().fallback, delivery.runtime.fallbacks[PRODUCT]) == ("1", "1")
+    assert (delivery.production().fallback, delivery.runtime.routes[PRODUCT].fallback) == ("1", "1")
 
     reject(PRODUCT, Rejection(version="2", to="1", reason="bad", at=NOW), delivery.store)
     change.put(delivery.image("3"), delivery.production())
-    assert (delivery.production().fallback, delivery.runtime.fallbacks[PRODUCT]) == (None, None)
+    assert (delivery.production().fallback, delivery.runtime.routes[PRODUCT].fallback) == (None, None)
 
     image = delivery.image("4")
-    delivery.runtime.champions.clear()
+    delivery.runtime.routes.clear()
     delivery.runtime.stop(PRODUCT, "3")
     change.put(image, delivery.production())
     assert delivery.production().fallback is None
@@ -50,7 +50,7 @@ def test_a_version_that_was_lost_is_put_back(change: Change, delivery: Delivery)
     change.put(delivery.image("1"), None)
     image = delivery.image("2")
     change.put(image, delivery.production())
-    delivery.runtime.champions.clear()
+    delivery.runtime.routes.clear()
 
     change.put(image, delivery.production())
 
@@ -93,7 +93,7 @@ def test_an_address_that_cannot_be_asked_is_asked_again(delivery: Delivery) -> N
         problem = next(answers, None)
         if problem is not None:
             raise problem
-        return runtime.champions.get(product)
+        return runtime.routes[product].champion if product in runtime.routes else None
 
     runtime.live = live  # type: ignore[method-assign]
     Change(PRODUCT, runtime, delivery.store, delivery.promote, NOW, 5.0).put(image, None)

@@ -59,7 +59,7 @@ def test_again_changes_nothing(delivery: Delivery) -> None:
 def test_a_live_server_that_lost_the_version_gets_it_back(delivery: Delivery) -> None:
     """The record alone is no proof: the public address is asked."""
     delivery.release("1")
-    delivery.runtime.champions.clear()
+    delivery.runtime.routes.clear()
     assert not serving_expected_version(PRODUCT, delivery.runtime, delivery.store).passed
 
     assert delivery.release("1").events[-1].endswith("put back into production")

@@ -10,6 +10,7 @@ from mlauto.monitoring.incidents import record_verdict
 from mlauto.orchestration.live import Retrainings, incident_id, observe, retrainings, with_action
 from mlauto.orchestration.names import INCIDENT_TAG, WORK_TAG
 from mlauto.records import Action, Commit, Status, VerifiedCommit
+from mlauto.runtime.base import Route
 from mlauto_tests.orchestration.conftest import World, made_product
 
 TRUTH = [float(number % 24) for number in range(40)]
@@ -55,7 +56,7 @@ def test_the_live_version_is_judged_by_its_own_reference(released: World) -> Non
 def test_an_address_that_does_not_answer_gives_an_error(released: World, unreachable: str | None) -> None:
     """With the reason, and without figures from the log."""
     released.serve(TRUTH, TRUTH)
-    released.runtime.champions.clear()
+    released.runtime.routes.clear()
     released.runtime.unreachable = unreachable
 
     seen = observe(released.platform, released.product)
@@ -145,7 +146,7 @@ def test_a_better_version_is_one_whose_last_window_was_better(released: World) -
     assert production is not None
     model = released.train()
     released.store.write_record("tides", "production", replace(production, version=model.version, since=1.0))
-    released.runtime.champions["tides"] = model.version
+    released.runtime.routes["tides"] = Route(model.version)
     released.serve(TRUTH, [y + 20.0 for y in TRUTH])
     worse = with_action(
         released.platform, released.product, observe(released.platform, released.product), spent, delivering=False

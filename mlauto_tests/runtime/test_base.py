@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from mlauto.runtime.base import Answer, Runtime
+from mlauto.runtime.base import Answer, Route, Runtime
 from mlauto.runtime.fake import FakeRuntime
 from mlauto.runtime.local import LocalRuntime
 
@@ -25,3 +25,13 @@ def test_an_answer_is_a_value() -> None:
     assert answer == Answer("1", (1.0,), None, 0.5)
     with pytest.raises(AttributeError):
         answer.version = "2"  # type: ignore[misc]
+
+
+def test_a_route_names_who_takes_part() -> None:
+    """And forgets a version that no longer runs, with the share that it had."""
+    route = Route("3", "2", "4", 5.0, "4")
+
+    assert route.named() == ("3", "2", "4", "4")
+    assert route.without("4") == Route("3", "2")
+    assert route.without("2") == Route("3", None, "4", 5.0, "4")
+    assert Route("3").named() == ("3",)

@@ -7,7 +7,7 @@ import pytest
 
 from mlauto.errors import DeliveryError
 from mlauto.records import Image
-from mlauto.runtime.base import Runtime
+from mlauto.runtime.base import Route, Runtime
 from mlauto.runtime.fake import FakeRuntime
 
 ROWS = [{"a": 1.0, "b": None}, {"a": 2.0, "b": "x"}]
@@ -71,29 +71,29 @@ def test_a_broken_version_does_not_start(runtime: FakeRuntime, tmp_path: Path) -
 
 
 def test_only_ready_versions_are_switched_to(runtime: FakeRuntime, tmp_path: Path) -> None:
-    """Neither champion nor fallback may be a version that was not started; a refusal changes nothing."""
+    """No part of a route may be played by a version that was not started; a refusal changes nothing."""
     runtime.start("bikes", built(runtime, tmp_path))
-    runtime.switch("bikes", "1", None)
+    runtime.switch("bikes", Route("1"))
     for version, fallback in (("2", None), ("1", "2")):
         with pytest.raises(DeliveryError, match="version 2 of bikes is not ready"):
-            runtime.switch("bikes", version, fallback)
+            runtime.switch("bikes", Route(version, fallback))
 
     assert runtime.live("bikes") == "1"
-    assert runtime.fallbacks == {"bikes": None}
+    assert runtime.routes == {"bikes": Route("1")}
 
 
 def test_the_champion_is_not_stopped(runtime: FakeRuntime, tmp_path: Path) -> None:
     """The version that answers users stays; the fallback may go, and then there is none."""
     for version in ("1", "2"):
         runtime.start("bikes", built(runtime, tmp_path, version))
-    runtime.switch("bikes", "2", "1")
+    runtime.switch("bikes", Route("2", "1"))
     with pytest.raises(DeliveryError, match="answers users"):
         runtime.stop("bikes", "2")
     runtime.stop("bikes", "1")
     runtime.stop("bikes", "1")
 
     assert runtime.running("bikes") == {"2": "ready"}
-    assert runtime.fallbacks["bikes"] is None
+    assert runtime.routes["bikes"].fallback is None
     with pytest.raises(DeliveryError, match="not running"):
         runtime.predict("bikes", "1", ROWS)
 
@@ -103,7 +103,7 @@ def test_calls_are_kept_in_order(runtime: FakeRuntime, tmp_path: Path) -> None:
     image = built(runtime, tmp_path)
     runtime.start("bikes", image)
     runtime.predict("bikes", "1", ROWS)
-    runtime.switch("bikes", "1", None)
+    runtime.switch("bikes", Route("1"))
 
     assert [name for name, *_ in runtime.calls] == ["build", "start", "predict", "switch"]
     assert runtime.images[image.digest].version == "1"

@@ -15,7 +15,7 @@ import pytest
 
 from mlauto.errors import DeliveryError
 from mlauto.records import Image
-from mlauto.runtime.base import Runtime
+from mlauto.runtime.base import Route, Runtime
 from mlauto.runtime.local import LocalRuntime
 from mlauto.serving.bundle import write_manifest
 from mlauto.settings import Settings
@@ -34,7 +34,7 @@ def test_a_version_is_built_started_asked_switched_to_and_stopped(runtime: Local
     seam: Runtime = runtime
     first, second = built(runtime, copied, "bikes-1"), built(runtime, copied, "bikes-2")
 
-    assert (seam.live("bikes"), seam.running("bikes")) == (None, {})
+    assert (seam.live("bikes"), seam.running("bikes"), seam.route("bikes")) == (None, {}, None)
 
     seam.start("bikes", first)
     answer = seam.predict("bikes", "1", [ROW, {"sky": None}])
@@ -43,13 +43,13 @@ def test_a_version_is_built_started_asked_switched_to_and_stopped(runtime: Local
     assert len(answer.predictions) == 2
     assert answer.probabilities is None
     assert 0 < answer.seconds < 10
-    assert (seam.live("bikes"), seam.running("bikes")) == (None, {"1": "ready"})
+    assert (seam.live("bikes"), seam.running("bikes"), seam.route("bikes")) == (None, {"1": "ready"}, None)
 
-    seam.switch("bikes", "1", None)
+    seam.switch("bikes", Route("1"))
     seam.start("bikes", second)
-    seam.switch("bikes", "2", "1")
+    seam.switch("bikes", Route("2", "1"))
 
-    assert seam.live("bikes") == "2"
+    assert (seam.live("bikes"), seam.route("bikes")) == ("2", Route("2", "1"))
     assert seam.predict("bikes", "2", [ROW]).predictions[0] > 900 > seam.predict("bikes", "1", [ROW]).predictions[0]
 
     with pytest.raises(DeliveryError, match="answers users"):
@@ -85,7 +85,7 @@ def test_a_version_from_another_bundle_replaces_it_without_a_gap(runtime: LocalR
     """The same version built again, while it answers users: it stays champion, in a new process."""
     first = built(runtime, copied, "bikes-1")
     runtime.start("bikes", first)
-    runtime.switch("bikes", "1", None)
+    runtime.switch("bikes", Route("1"))
     content = Path(first.reference)
     again = content.parent / "again"
     import shutil
@@ -107,10 +107,10 @@ def test_a_version_from_another_bundle_replaces_it_without_a_gap(runtime: LocalR
 def test_a_version_that_is_not_ready_is_not_switched_to(runtime: LocalRuntime, copied: Copied) -> None:
     """The champion stays, whatever was wrong with the order."""
     runtime.start("bikes", built(runtime, copied, "bikes-1"))
-    runtime.switch("bikes", "1", None)
+    runtime.switch("bikes", Route("1"))
     for version, fallback, words in (("2", None, "is not ready"), ("1", "2", "is not ready"), ("1", "1", "its own")):
         with pytest.raises(DeliveryError, match=words):
-            runtime.switch("bikes", version, fallback)
+            runtime.switch("bikes", Route(version, fallback))
 
     assert runtime.live("bikes") == "1"
 
@@ -186,7 +186,7 @@ def test_many_callers_start_one_gateway(runtime: LocalRuntime) -> None:
 def test_the_gateway_comes_back_after_kill_9(runtime: LocalRuntime, settings: Settings, copied: Copied) -> None:
     """The next call that needs it starts it again, with the same champion."""
     runtime.start("bikes", built(runtime, copied, "bikes-1"))
-    runtime.switch("bikes", "1", None)
+    runtime.switch("bikes", Route("1"))
     pid = runtime._gateway.pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)

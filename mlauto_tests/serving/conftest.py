@@ -191,8 +191,8 @@ class Gateway:
         reply = self.order("/start", product=product, version=version, bundle=str(bundles[name]))
         assert reply.status_code == 200, reply.text
 
-    def switch(self, product: str, version: str, fallback: str | None = None) -> None:
-        reply = self.order("/switch", product=product, version=version, fallback=fallback)
+    def switch(self, product: str, champion: str, fallback: str | None = None, **others: object) -> None:
+        reply = self.order("/switch", product=product, champion=champion, fallback=fallback, **others)
         assert reply.status_code == 200, reply.text
 
     def version(self, product: str, version: str) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from mlauto.serving.errors import StateError
-from mlauto.serving.gatewaystate import GatewayState, ProductState, VersionState, load, save
+from mlauto.serving.gatewaystate import GatewayState, ProductState, RouteState, VersionState, load, save
 
 ONE, TWO = VersionState(bundle="/one"), VersionState(bundle="/two")
 
 
 def two_versions() -> GatewayState:
     state = GatewayState().with_version("bikes", "1", ONE).with_version("bikes", "2", TWO)
-    return state.switched("bikes", "2", "1")
+    return state.switched("bikes", RouteState(champion="2", fallback="1", shadow="1"))
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
@@ -43,11 +43,20 @@ def test_anything_else_is_an_error_that_names_the_file(tmp_path: Path, content: 
 def test_changes_leave_the_old_value_alone() -> None:
     """Each order makes a new state."""
     before = two_versions()
-    after = before.switched("bikes", "1", None)
+    after = before.switched("bikes", RouteState(champion="1"))
 
     assert (before.product("bikes").champion, before.product("bikes").fallback) == ("2", "1")
-    assert (after.product("bikes").champion, after.product("bikes").fallback) == ("1", None)
-    assert after.product("bikes").versions == {"1": ONE, "2": TWO}
+    assert after.product("bikes") == ProductState(champion="1", versions={"1": ONE, "2": TWO})
+
+
+def test_an_older_gateways_state_is_read(tmp_path: Path) -> None:
+    """Where nothing is said of a canary and a shadow, there is none."""
+    path = tmp_path / "state.json"
+    path.write_text(
+        '{"format":1,"products":{"bikes":{"champion":"1","fallback":null,"versions":{"1":{"bundle":"/one"}}}}}'
+    )
+
+    assert load(path).product("bikes") == ProductState(champion="1", versions={"1": ONE})
 
 
 def test_a_stopped_version_is_no_fallback_any_more() -> None:
@@ -55,6 +64,8 @@ def test_a_stopped_version_is_no_fallback_any_more() -> None:
     state = two_versions().without_version("bikes", "1")
 
     assert state.product("bikes") == ProductState(champion="2", versions={"2": TWO})
+    canary = RouteState(champion="2", canary="1", percent=5)
+    assert two_versions().switched("bikes", canary).without_version("bikes", "1") == state
     assert state.without_version("bikes", "2") == GatewayState()
     assert state.product("never heard of") == ProductState()
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from mlauto.serving.errors import ControlError, StateError
+from mlauto.serving.gatewaystate import RouteState
+from mlauto.serving.route import Route
 from mlauto.serving.supervisor import Supervisor
 
 
@@ -23,7 +25,7 @@ def test_orders_are_recorded_before_they_are_followed(bundles: dict[str, Path], 
         first = Supervisor(tmp_path)
         await first.start("bikes", "1", str(bundles["bikes-1"]))
         assert recorded(tmp_path)["bikes"]["champion"] is None
-        await first.switch("bikes", "1", None)
+        await first.switch("bikes", RouteState(champion="1"))
         assert recorded(tmp_path)["bikes"]["champion"] == "1"
         assert first.products["bikes"].route.champion is first.products["bikes"].versions["1"]
         await first.shut_down()
@@ -50,7 +52,7 @@ def test_a_refused_order_changes_nothing(bundles: dict[str, Path], tmp_path: Pat
             supervisor.start("bikes", "1", str(tmp_path)),
             supervisor.start("b/kes", "1", str(bundles["bikes-1"])),
             supervisor.start("bikes", "", str(bundles["bikes-1"])),
-            supervisor.switch("bikes", "1", None),
+            supervisor.switch("bikes", RouteState(champion="1")),
         ):
             with pytest.raises(ControlError):
                 await order
@@ -75,25 +77,58 @@ def test_simultaneous_starts_make_one_process(bundles: dict[str, Path], tmp_path
     asyncio.run(scenario())
 
 
-def test_a_stopped_fallback_is_no_fallback_any_more(bundles: dict[str, Path], tmp_path: Path) -> None:
-    """The champion cannot be stopped, its fallback can; the last version's end forgets the product."""
+def test_a_stopped_version_takes_no_part_any_more(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """The champion cannot be stopped, all others can; the last version's end forgets the product."""
 
     async def scenario() -> None:
         supervisor = Supervisor(tmp_path)
         await asyncio.gather(
             *(supervisor.start("bikes", version, str(bundles[f"bikes-{version}"])) for version in ("1", "2"))
         )
-        await supervisor.switch("bikes", "1", "2")
+        await supervisor.switch("bikes", RouteState(champion="1", fallback="2", canary="2", percent=10, shadow="2"))
         with pytest.raises(ControlError, match="answers users"):
             await supervisor.stop("bikes", "1")
         await supervisor.stop("bikes", "2")
-        assert supervisor.products["bikes"].route.fallback is None
+        assert supervisor.products["bikes"].route == Route(supervisor.products["bikes"].versions["1"])
         assert recorded(tmp_path)["bikes"] == {
             "champion": "1",
             "fallback": None,
+            "canary": None,
+            "percent": 0.0,
+            "shadow": None,
             "versions": {"1": {"kind": "process", "bundle": str(bundles["bikes-1"])}},
         }
         await supervisor.shut_down()
+
+    asyncio.run(scenario())
+
+
+def test_the_whole_route_survives_a_restart(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """Canary, its share and the shadow go on under the next gateway, and a replaced process keeps its parts."""
+
+    async def scenario() -> None:
+        first = Supervisor(tmp_path)
+        for version in ("1", "2"):
+            await first.start("bikes", version, str(bundles[f"bikes-{version}"]))
+        route = RouteState(champion="1", canary="2", percent=12.5, shadow="2")
+        await first.switch("bikes", route)
+        await first.shut_down()
+
+        second = Supervisor(tmp_path)
+        second.resume()
+        found = second.products["bikes"]
+        assert found.route == Route(found.versions["1"], None, found.versions["2"], 12.5, found.versions["2"])
+        said = second.status()["bikes"]
+        assert [said[name] for name in ("champion", "fallback", "canary", "percent", "shadow")] == [
+            "1",
+            None,
+            "2",
+            12.5,
+            "2",
+        ]
+        with pytest.raises(ControlError, match="is not ready"):
+            await second.switch("bikes", route)
+        await second.shut_down()
 
     asyncio.run(scenario())
 

@@ -17,8 +17,9 @@ from mlauto.serving.invocations import parse_invocations
 from mlauto.serving.link import LinkError
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.protocol import Answer
+from mlauto.serving.route import Product, Route
 from mlauto.serving.signature import Signature
-from mlauto.serving.supervisor import Product, Route, Supervisor
+from mlauto.serving.supervisor import Supervisor
 from mlauto.serving.traffic import Answered, FailedError, Traffic
 from mlauto_tests.serving.conftest import COLUMNS, ROW, Gateway, eventually, frame, gateway, prediction_lines
 

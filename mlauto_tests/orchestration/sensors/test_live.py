@@ -406,7 +406,7 @@ def test_what_cannot_be_reached_is_an_error_and_is_started_again(released: World
     """Nobody answers: the verdict says so, the live version is asked to start, and nothing is retrained."""
     released.serve(TRUTH, BAD)
     released.gather()
-    released.runtime.champions.clear()
+    released.runtime.routes.clear()
     released.runtime.calls.clear()
 
     result = released.tick("live")
