@@ -8,6 +8,7 @@
 | `MLAUTO_GATEWAY_HOST`  | `127.0.0.1`              | interface that the gateway binds                              |
 | `MLAUTO_GATEWAY_PORT`  | `8900`                   | port that the gateway owns                                    |
 | `MLAUTO_TICK_SECONDS`  | `5`                      | least seconds between two ticks of a sensor                   |
+| `MLAUTO_LOG_SYNC`      | `background`             | `shared`: replies wait until the prediction log is on disk    |
 | `MLFLOW_TRACKING_URI`  | SQLite in `MLAUTO_HOME`  | any MLflow tracking server                                    |
 """
 
@@ -33,6 +34,7 @@ class Settings:
     gateway_host: str = "127.0.0.1"
     gateway_port: int = 8900
     tick_seconds: int = 5
+    log_sync: str = "background"
     mlflow_uri: str = ""
 
     @classmethod
@@ -48,6 +50,7 @@ class Settings:
             gateway_host=env.get("MLAUTO_GATEWAY_HOST") or "127.0.0.1",
             gateway_port=_whole_number(env, "MLAUTO_GATEWAY_PORT", 8900),
             tick_seconds=_whole_number(env, "MLAUTO_TICK_SECONDS", 5),
+            log_sync=_log_sync(env),
             mlflow_uri=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
         )
 
@@ -60,6 +63,7 @@ class Settings:
             "MLAUTO_GATEWAY_HOST": self.gateway_host,
             "MLAUTO_GATEWAY_PORT": str(self.gateway_port),
             "MLAUTO_TICK_SECONDS": str(self.tick_seconds),
+            "MLAUTO_LOG_SYNC": self.log_sync,
             "MLFLOW_TRACKING_URI": self.mlflow_uri,
         }
 
@@ -87,3 +91,10 @@ def _whole_number(env: Mapping[str, str], name: str, default: int) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise MlautoError(f"{name}={text!r} is not a whole number above 0: set or unset it")
     return int(text)
+
+
+def _log_sync(env: Mapping[str, str]) -> str:
+    mode = env.get("MLAUTO_LOG_SYNC") or "background"
+    if mode not in ("background", "shared"):
+        raise MlautoError(f"MLAUTO_LOG_SYNC={mode[:40]!r} is neither background nor shared: correct or unset it")
+    return mode

@@ -32,6 +32,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "MLAUTO_GATEWAY_HOST": "0.0.0.0",
             "MLAUTO_GATEWAY_PORT": "9000",
             "MLAUTO_TICK_SECONDS": "1",
+            "MLAUTO_LOG_SYNC": "shared",
             "MLFLOW_TRACKING_URI": "http://mlflow:5000",
         }
     )
@@ -43,6 +44,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         gateway_host="0.0.0.0",
         gateway_port=9000,
         tick_seconds=1,
+        log_sync="shared",
         mlflow_uri="http://mlflow:5000",
     )
     assert list(tmp_path.iterdir()) == []
@@ -72,6 +74,12 @@ def test_a_number_that_is_none_is_named(name: str, text: str) -> None:
     """The message names the variable and its value."""
     with pytest.raises(MlautoError, match=f"{name}='{text}' is not a whole number"):
         Settings.from_environment({name: text})
+
+
+def test_a_way_to_sync_that_is_none_is_named() -> None:
+    """A typing error must not quietly mean the weaker promise."""
+    with pytest.raises(MlautoError, match="MLAUTO_LOG_SYNC='sharde' is neither background nor shared"):
+        Settings.from_environment({"MLAUTO_LOG_SYNC": "sharde"})
 
 
 def test_paths_are_absolute_and_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ ServingError                 anything below; the message is a sentence that a cl
 ├── UnavailableError         no version can answer now: `status` is 503 or 504, the client may come again
 ├── ModelError               the model failed on rows that its signature allows: 500
 ├── ControlError             an order to the gateway cannot be followed: `status` is 404, 409 or 502
-└── StateError               the gateway's state file cannot be read
+└── StateError               the gateway's state file, or a setting of it, cannot be read
 """
 
 __all__ = [
@@ -60,4 +60,4 @@ class ControlError(ServingError):
 
 
 class StateError(ServingError):
-    """The gateway's state file is there and does not parse."""
+    """The gateway's state file is there and does not parse, or a setting is none that exists."""

@@ -114,7 +114,7 @@ class PublicApp:
         product, exact = self._named(found)
         if found.verb == "feedback":
             labels = parse_feedback(body)
-            self._traffic.labelled(product.name, labels)
+            await self._traffic.labelled(product.name, labels)
             await reply(send, {"accepted": len(labels)})
             return
         parse = parse_infer if found.verb == "infer" else parse_invocations

@@ -1,5 +1,6 @@
 """A user's request from its body to its answer: choosing the version, one retry elsewhere, log and counters."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from mlauto.serving.backend import Backend
+from mlauto.serving.durability import Syncer
 from mlauto.serving.errors import ModelError, RequestError, ServingError, UnavailableError
 from mlauto.serving.link import LinkError, LinkTimeoutError, Reply
 from mlauto.serving.metrics import Metrics
@@ -71,17 +73,18 @@ class Traffic:
     """Answers users' requests through the supervisor's versions."""
 
     def __init__(self, supervisor: Supervisor, metrics: Metrics, products_home: Path) -> None:
-        """Prediction logs are written to `products_home/<product>/predictions`."""
+        """Prediction logs are written to `products_home/<product>/predictions`, synced as `MLAUTO_LOG_SYNC` says."""
         self._supervisor = supervisor
         self._metrics = metrics
         self._home = products_home
         self._logs: dict[str, PredictionLog] = {}
+        self._syncer = Syncer(os.environ.get("MLAUTO_LOG_SYNC") or "background")
         self._in_flight = 0
 
     def log(self, product: str) -> PredictionLog:
         """The product's prediction log, opened when it is first needed."""
         if product not in self._logs:
-            self._logs[product] = PredictionLog(self._home / product / "predictions")
+            self._logs[product] = PredictionLog(self._home / product / "predictions", self._syncer)
         return self._logs[product]
 
     async def predict(self, product: Product, body: bytes, parse: Parse, exact: Backend | None = None) -> Answered:
@@ -117,6 +120,8 @@ class Traffic:
                 retried_from=retried_from,
             ),
         )
+        if self._syncer.shared:
+            await self._durable(product.name)
         self._metrics.answered(product.name, backend.version, seconds=seconds, rows=len(request.rows))
         return Answered(answer, request, self._signature(backend), backend.version, prediction_id)
 
@@ -131,19 +136,20 @@ class Traffic:
                 ask.failed, ask.generation, ask.reason = backend, backend.generation, str(error)
         raise UnavailableError(f"{product.name} cannot answer now: {ask.reason}")
 
-    def labelled(self, product: str, labels: dict[str, list[object]]) -> None:
+    async def labelled(self, product: str, labels: dict[str, list[object]]) -> None:
         """Log the truth about predictions. Raises `RequestError` for an id that was never given."""
         log = self.log(product)
         for prediction_id in labels:
             if not log.knows(prediction_id):
                 raise RequestError(f"id: {prediction_id[:80]!r} is no prediction of {product}", 404)
-        for prediction_id, values in labels.items():
-            try:
+        try:
+            for prediction_id, values in labels.items():
                 log.labelled(prediction_id, values)
-            except OSError as error:
-                self._metrics.log_failures[(product,)] += 1
-                raise UnavailableError(f"the label could not be written ({error.strerror}): send it again") from error
-            self._metrics.labels[(product,)] += 1
+                self._metrics.labels[(product,)] += 1
+            await log.durable()
+        except OSError as error:
+            self._metrics.log_failures[(product,)] += 1
+            raise UnavailableError(f"the label could not be written ({error.strerror}): send it again") from error
 
     async def _asked(self, ask: _Ask, body: bytes, parse: Parse) -> tuple[Backend, Request, bytes, Answer]:
         """Ask one version, and one other if the first cannot be reached or fails."""
@@ -217,6 +223,13 @@ class Traffic:
         )
         self._metrics.refused(product, version or "", error.status)
         return FailedError(error, prediction_id, version)
+
+    async def _durable(self, product: str) -> None:
+        """Wait for the disk; where it fails, users are answered and the counter says so."""
+        try:
+            await self.log(product).durable()
+        except OSError:  # the syncer has said it
+            self._metrics.log_failures[(product,)] += 1
 
     def _write(self, product: str, write: Callable[[PredictionLog], None]) -> None:
         """Users are answered even when the disk is full; the counter of lost lines says that it is."""

@@ -125,6 +125,21 @@ def test_a_stopped_process_is_answered_for_by_the_fallback(running: Gateway, bun
     eventually(lambda: ask(running)[:2] == (200, "2"), "the champion again")
 
 
+def test_replies_can_wait_until_the_log_is_on_disk(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By choice: predictions and labels are answered only then, and nothing else changes."""
+    monkeypatch.setenv("MLAUTO_LOG_SYNC", "shared")
+    with gateway(tmp_path / "home") as found:
+        found.start(bundles, "bikes-1")
+        found.switch("bikes", "1")
+
+        assert ask(found)[:2] == (200, "1")
+        [line] = prediction_lines(found.home, "bikes")
+        assert found.served.post("/v2/models/bikes/feedback", {"id": line["id"], "label": 1}).status_code == 200
+        assert [label["id"] for label in prediction_lines(found.home, "bikes", "labels")] == [line["id"]]
+
+
 def test_users_are_answered_although_the_log_cannot_be_written(running: Gateway) -> None:
     """A disk problem costs measurements, not answers; the counter of lost lines says so."""
     folder = running.home / "products" / "bikes"
