@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from dagster._core.origin import JobPythonOrigin
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
-from mlauto.runtime.warm import WarmProcess, start_time
+from mlauto.runtime.warm import NotWarmError, WarmProcess, start_time
 from mlauto.settings import Settings
 
 __all__ = ["WORKER_TAG", "WarmRunLauncher", "prewarm", "reap_orphans"]
@@ -75,13 +76,18 @@ class WarmRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         arguments = ExecuteRunArgs(origin, run.run_id, instance.get_ref()).get_command_args()
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         settings = Settings.from_environment()
-        pid = self._warm(settings).spawn(
-            "dagster",
-            arguments[arguments.index("api") :],
+        spawn = partial(
+            WarmProcess.spawn,
+            module="dagster",
+            arguments=arguments[arguments.index("api") :],
             cwd=Path.cwd(),
             env=environment,
             output=settings.home / "logs" / "runs.log",
         )
+        try:
+            pid = spawn(self._warm(settings))
+        except NotWarmError:  # it ended between the question and the request, as it does when the code is loaded anew
+            pid = spawn(self._warm(settings))
         instance.add_run_tags(run.run_id, {WORKER_TAG: _identity(pid)})
 
     def _warm(self, settings: Settings) -> WarmProcess:

@@ -23,7 +23,7 @@ from mlauto.runtime.forkserver import Request, send
 from mlauto.runtime.process import Capture, Finished, run_command
 from mlauto.serving.sockets import short_path
 
-__all__ = ["LIBRARIES", "WarmProcess", "start_time"]
+__all__ = ["LIBRARIES", "NotWarmError", "WarmProcess", "start_time"]
 
 # What runs and trainings import. Dagster's own modules are named by the launcher, which knows Dagster.
 LIBRARIES = (
@@ -53,6 +53,10 @@ def start_time(pid: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] == "Z" else fields[19]
+
+
+class NotWarmError(MlautoError):
+    """No warm process took the request, and nothing was started: another may be asked."""
 
 
 class WarmProcess:
@@ -99,16 +103,19 @@ class WarmProcess:
     def spawn(self, module: str, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], output: Path) -> int:
         """Run a module in a detached child that appends its output to a file; its pid.
 
-        Raises `MlautoError` when no warm process runs.
+        Raises `NotWarmError`, and nothing was started, when no warm process runs or this one is just ending.
         """
         output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("ab") as stream:
             request = Request(module, list(arguments), str(cwd), dict(env), detached=True)
             connection = self._ask(request, stream.fileno())
         if connection is None:
-            raise MlautoError(f"no warm process listens on {self.address}: start it first")
+            raise NotWarmError(f"no warm process listens on {self.address}: start it first")
         with connection, connection.makefile("rb") as answers:
-            answer = answers.readline()
+            try:
+                answer = answers.readline()
+            except ConnectionResetError:  # it went away without reading the request
+                raise NotWarmError(f"the warm process on {self.address} is ending: start another") from None
         if not answer:
             raise MlautoError(
                 f"the warm process ended before it started {module}: see {self.address.with_suffix('.log')}"
@@ -137,7 +144,8 @@ class WarmProcess:
                 request = Request(module, [str(argument)], str(cwd), dict(env), detached=False)
                 connection = self._ask(request, end.fileno()) if cwd.is_dir() else None
             if connection is not None:
-                with connection:  # hanging up early, for whatever reason, has the child killed
+                # hanging up early, for whatever reason, has the child killed; a reset: the request was not read
+                with connection, contextlib.suppress(ConnectionResetError):
                     capture = Capture(limit, on_line)
                     code, timed_out = _follow(connection, stream, capture, began + timeout)
                     return Finished(code, capture.text(), time.monotonic() - began, timed_out=timed_out)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from mlauto.errors import MlautoError
 from mlauto.runtime.process import Finished, scrubbed_environment
-from mlauto.runtime.warm import LIBRARIES, WarmProcess, start_time
+from mlauto.runtime.warm import LIBRARIES, NotWarmError, WarmProcess, start_time
 
 Seen = Callable[[], object]
 
@@ -372,6 +373,40 @@ def test_without_a_server_nothing_is_spawned(tmp_path: Path) -> None:
     assert not nobody.running()
     with pytest.raises(MlautoError, match=r"no warm process listens on .*warm\.sock: start it first"):
         nobody.spawn("platform", [], cwd=tmp_path, env={}, output=tmp_path / "log")
+
+
+@pytest.fixture
+def leaving(tmp_path: Path) -> Iterator[WarmProcess]:
+    """A warm process that ends while a request waits in its queue."""
+    address = tmp_path / "leaving.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen()
+        leaver = threading.Thread(target=_leave, args=(listener,))
+        leaver.start()
+        yield WarmProcess(address)
+        leaver.join()
+
+
+def _leave(listener: socket.socket) -> None:
+    """Hang up when the whole request has come, without having read more than its first byte."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(1)  # which carries the descriptor
+        eventually(lambda: connection.recv(1 << 20, socket.MSG_PEEK).endswith(b"\n"))
+
+
+def test_work_that_an_ending_server_did_not_read_was_not_started(leaving: WarmProcess, tmp_path: Path) -> None:
+    """Detached work may be asked of the next one."""
+    with pytest.raises(NotWarmError, match="is ending: start another"):
+        leaving.spawn("platform", [], cwd=tmp_path, env={}, output=tmp_path / "log")
+
+
+def test_awaited_work_runs_cold_when_the_server_is_ending(leaving: WarmProcess, script: Script) -> None:
+    """The caller notices nothing but the time."""
+    found = script.run(leaving, "print('done')")
+
+    assert (found.exit_code, found.output) == (0, "done\n")
 
 
 def test_a_server_that_does_not_come_up_is_an_error_with_its_log(tmp_path: Path) -> None:
