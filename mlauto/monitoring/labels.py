@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from mlauto.monitoring.predictionlog import Cursor, Label, LogReader, Prediction, segment_of
+from mlauto.monitoring.predictionlog import Label, LogReader, Prediction, segment_of
 from mlauto.store import atomic_write
 
 __all__ = ["JoinState", "Joined", "join_labels", "read_join"]
@@ -38,7 +38,7 @@ class JoinState(msgspec.Struct):
     `late` ones older than a full window, `damaged` lines, `skipped` bytes beyond the bound of a call.
     """
 
-    cursors: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
+    cursors: dict[str, dict[int, int]] = msgspec.field(default_factory=dict)
     windows: dict[str, list[Joined]] = msgspec.field(default_factory=dict)
     pending: dict[str, tuple[float, list[Any]]] = msgspec.field(default_factory=dict)
     counts: dict[str, int] = msgspec.field(default_factory=dict)
@@ -92,13 +92,12 @@ class _Join:
         """The pending labels, then the unread ones of every origin in the order of their times."""
         lines: list[Label] = []
         for origin in ORIGINS:
-            at = self.state.cursors.get(origin)
-            chunk = LogReader(self.folder, origin, Label).since(Cursor(*at) if at else None, READ_LIMIT)
+            chunk = LogReader(self.folder, origin, Label).since(self.state.cursors.get(origin), READ_LIMIT)
             lines += chunk.lines
             self.state.count("damaged", chunk.damaged)
             self.state.count("skipped", chunk.skipped)
             if chunk.cursor:
-                self.state.cursors[origin] = (chunk.cursor.segment, chunk.cursor.offset)
+                self.state.cursors[origin] = chunk.cursor
         self.labels = dict(self.state.pending)
         self.labels.update((line.id, (line.t, line.y)) for line in sorted(lines, key=lambda line: line.t))
         self.state.pending = {}
@@ -119,8 +118,7 @@ class _Join:
     def attach(self) -> None:
         """Find the predictions, newest segment first, until the live version's window can take nothing older."""
         reader = LogReader(self.folder, "predictions", Prediction)
-        sizes = reader.sizes()
-        newest, oldest = max(sizes, default=-1), min(sizes, default=0)
+        oldest, newest = reader.span()
         by_segment = self._by_segment()
         scanned = 0
         for segment in sorted(by_segment, reverse=True):

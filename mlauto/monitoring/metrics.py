@@ -11,7 +11,7 @@ from mlauto.monitoring.predictionlog import LogReader, Prediction
 from mlauto.monitoring.scores import score, usable
 from mlauto.records import LiveMetrics, Score
 
-__all__ = ["measure", "unmeasured"]
+__all__ = ["least_p99", "measure", "quantile", "unmeasured"]
 
 TAIL_BYTES = 1 << 20
 NEWEST_REQUESTS = 5000
@@ -49,9 +49,9 @@ def measure(
         measured=now,
         requests=len(ours),
         errors=sum(line.error is not None for line in ours),
-        p50_ms=_quantile(times, 0.5),
-        p99_ms=_quantile(times, 0.99),
-        p99_low_ms=_least_p99(times),
+        p50_ms=quantile(times, 0.5),
+        p99_ms=quantile(times, 0.99),
+        p99_low_ms=least_p99(times),
         labelled=labelled,
         quality=quality,
         drift=distances(profiles, _rows(ours)) if profiles else {},
@@ -107,19 +107,19 @@ def _rows(lines: Sequence[Prediction]) -> list[dict[str, Any]]:
     return rows[:DRIFT_ROWS]
 
 
-def _quantile(times: Sequence[float], level: float) -> float | None:
+def quantile(times: Sequence[float], level: float) -> float | None:
     """The smallest of the sorted times that at least that share of them does not exceed."""
     return times[math.ceil(level * len(times)) - 1] if times else None
 
 
-def _least_p99(times: Sequence[float]) -> float | None:
+def least_p99(times: Sequence[float]) -> float | None:
     """The lower 97.5 % confidence bound of the 99 % quantile: an order statistic, free of any assumed distribution.
 
     So many times may exceed the true quantile by chance as a binomial variable (n, 0.01) reaches with 97.5 %.
     """
     n = len(times)
-    if not n:
-        return None
+    if n > 10_000:  # normal there, and 0.99**n has no float in the end
+        return times[n - math.ceil(0.01 * n + 1.96 * math.sqrt(0.0099 * n)) - 1]
     exceeding, chance = 0, 0.99**n
     total = chance
     while total < 0.975:

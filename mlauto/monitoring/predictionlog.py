@@ -1,29 +1,33 @@
 """Reading the prediction log that the gateway writes: segments of JSON lines, newest last, at a bounded cost per call.
 
-A series is the segments of one kind in one folder: `predictions-XXXXXXXX.jsonl`, `labels-XXXXXXXX.jsonl` or
-`imported-XXXXXXXX.jsonl` (X: the segment's number, 8 hex digits). A series has one writer, which appends whole
-lines and closes a segment before it opens the next. A prediction's id begins with the number of the segment that was
-open when the id was given, so that it is found by scanning that segment or the next.
+A series is the segments of one kind in one folder: `predictions-XXXXXXXX.jsonl`, `shadows-...`, `labels-...` or
+`imported-...` (X: the segment's number, 8 hex digits). A segment has one writer, which appends whole lines; several may
+write at a time, each to its own. A prediction's id begins with the number of the segment that was open when the id was
+given, so that it is found by scanning that segment or the next. Old segments are compacted; `scan` finds those too.
 """
 
+import contextlib
 import os
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from mlauto.errors import MeasurementError
+from mlauto.monitoring.compacted import compacted_files, compacted_lines
+from mlauto.serving.segments import is_held
 
-__all__ = ["Chunk", "Cursor", "Label", "LogReader", "Prediction", "find_label", "find_prediction", "segment_of"]
+__all__ = ["Chunk", "Label", "LogReader", "Prediction", "find_label", "find_prediction", "segment_of"]
 
 NAME = re.compile(r"([a-z]+)-([0-9a-f]{8})\.jsonl")
 ID = re.compile(r"([0-9a-f]{8})-[0-9a-f]{8}-[0-9a-f]{4}")
 LONGEST_LINE = 32 << 20  # a request body of 16 MB, and its answers
 FEW = 16  # so many ids are searched as bytes; for more it is faster to parse every line once
 LABEL_SEGMENTS = 16
+CLOCK_SECONDS = 1.0  # the time of a file lags a little behind that of the line that was written last
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -42,6 +46,7 @@ class Prediction(msgspec.Struct, frozen=True):
     error: str | None = None
     code: int | None = None
     client_id: str | None = None
+    retried_from: str | None = None
 
     def parsed_rows(self) -> list[dict[str, Any]]:
         """The request's rows, column -> value. Raises `MeasurementError` if the gateway wrote something else."""
@@ -62,20 +67,15 @@ class Label(msgspec.Struct, frozen=True):
 Line = TypeVar("Line", Prediction, Label)
 
 
-@dataclass(frozen=True, order=True)
-class Cursor:
-    """How far a series was read: the byte after the last whole line of a segment."""
-
-    segment: int
-    offset: int
-
-
 @dataclass(frozen=True)
 class Chunk(Generic[Line]):
-    """Lines in the order of writing; `damaged` lines did not parse, `skipped` bytes lay beyond the bound."""
+    """Lines in the order of time, and how far each segment was read: the byte after its last whole line.
+
+    `damaged` lines did not parse, `skipped` bytes lay beyond the bound.
+    """
 
     lines: list[Line]
-    cursor: Cursor | None
+    cursor: dict[int, int] = field(default_factory=dict)
     damaged: int = 0
     skipped: int = 0
 
@@ -95,42 +95,69 @@ class LogReader(Generic[Line]):
         self._decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(line)
 
     def sizes(self) -> dict[int, int]:
-        """Bytes by segment number, oldest first; empty when nothing was logged yet."""
-        found = {}
-        try:
-            with os.scandir(self.folder) as entries:
-                for entry in entries:
-                    match = NAME.fullmatch(entry.name)
-                    if match and match[1] == self.kind:
-                        found[int(match[2], 16)] = entry.stat().st_size
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise MeasurementError(f"prediction log {self.folder} cannot be listed: {error}") from error
-        return dict(sorted(found.items()))
+        """Bytes by number of the segments that were not compacted, oldest first; empty when nothing was logged yet."""
+        return {number: stat.st_size for number, stat in self._stats().items()}
 
-    def since(self, cursor: Cursor | None, limit: int) -> Chunk[Line]:
+    def span(self) -> tuple[int, int]:
+        """The oldest and the newest segment's number, compacted ones included; (0, -1) when there is none."""
+        numbers = list(self._stats())
+        for first, last, _ in compacted_files(self.folder, self.kind):
+            numbers += (first, last)
+        return min(numbers, default=0), max(numbers, default=-1)
+
+    def since(self, cursor: Mapping[int, int] | None, limit: int) -> Chunk[Line]:
         """The whole lines written since `cursor` (None: since ever), but no more than the newest `limit` bytes.
 
         A last line without its newline is still being written and is left for the next call.
         """
         sizes = self.sizes()
-        if not sizes:
-            return Chunk([], None)
-        start, skipped = _start(sizes, cursor, limit)
+        position = {segment: min((cursor or {}).get(segment, 0), size) for segment, size in sizes.items()}
+        excess = skipped = max(0, sum(sizes.values()) - sum(position.values()) - limit)
         lines: list[Line] = []
-        damaged, newest, position = 0, max(sizes), start
-        for segment in (s for s in sizes if s >= start.segment):
-            offset = start.offset if segment == start.segment else 0
+        damaged = 0
+        for segment, size in sizes.items():
+            skip = min(excess, size - position[segment])
+            excess, offset = excess - skip, position[segment] + skip
+            position[segment] = offset
+            if offset == size:
+                continue
             content = self._read(segment, offset)
-            if segment == start.segment and skipped and offset:
+            if skip:
                 cut = content.find(b"\n") + 1  # the bound fell inside a line
                 content, offset, skipped = content[cut:], offset + cut, skipped + cut
             whole = content.rfind(b"\n") + 1
-            broken = self._decode(content[:whole], lines)
-            damaged += broken + (segment != newest and whole < len(content))
-            position = Cursor(segment, offset + whole)
+            damaged += self._decode(content[:whole], lines)
+            position[segment] = offset + whole
+            if whole < len(content) and self._is_closed(segment, sizes):
+                damaged, position[segment] = damaged + 1, offset + len(content)
+        lines.sort(key=_time)  # in order already, unless several write at a time
         return Chunk(lines, position, damaged, skipped)
+
+    def newest(self, since: float, limit: int) -> tuple[Iterator[list[Line]], bool]:
+        """The lines of that time or later, a segment at a time, oldest first; and whether `limit` bytes cut some off.
+
+        Lines that do not parse are passed over. What was compacted is older than the newest 32 MB, and is not read.
+        """
+        chosen: list[tuple[int, int]] = []
+        stats = self._stats()
+        left, cut = limit, False
+        for segment in sorted(stats, reverse=True):
+            stat = stats[segment]
+            if stat.st_mtime < since - CLOCK_SECONDS:
+                continue
+            cut = stat.st_size > left
+            chosen.append((segment, max(0, stat.st_size - left)))
+            left -= stat.st_size
+            if left <= 0:
+                break
+        cut = cut or (len(chosen) == len(stats) and bool(compacted_files(self.folder, self.kind)))
+        return (self._later(segment, offset, since) for segment, offset in reversed(chosen)), cut
+
+    def _later(self, segment: int, offset: int, since: float) -> list[Line]:
+        content = self._read(segment, offset, missing_ok=True)
+        lines: list[Line] = []
+        self._decode(content[content.find(b"\n") + 1 :] if offset else content, lines)
+        return [line for line in lines if line.t >= since]
 
     def tail(self, limit: int) -> Chunk[Line]:
         """The newest lines within about `limit` bytes, and at least one if there is any."""
@@ -143,6 +170,8 @@ class LogReader(Generic[Line]):
     def scan(self, segment: int, ids: Collection[str]) -> dict[str, Line]:
         """The lines of one segment with one of those ids (the newest of each); empty for a segment that is gone."""
         content = self._read(segment, 0, missing_ok=True)
+        if not content:
+            content = self._compacted(segment, ids)
         if len(ids) > FEW:
             lines: list[Line] = []
             self._decode(content, lines)
@@ -167,8 +196,37 @@ class LogReader(Generic[Line]):
             end = first
         return None
 
+    def _compacted(self, segment: int, ids: Collection[str]) -> bytes:
+        for first, last, path in compacted_files(self.folder, self.kind):
+            if first <= segment <= last and (lines := compacted_lines(path, segment, ids)):
+                return b"\n".join(lines)
+        return b""
+
+    def _stats(self) -> dict[int, os.stat_result]:
+        """What the file system says of each segment, oldest first."""
+        found = {}
+        try:
+            with os.scandir(self.folder) as entries:
+                for entry in entries:
+                    match = NAME.fullmatch(entry.name)
+                    if match and match[1] == self.kind:
+                        with contextlib.suppress(FileNotFoundError):  # dropped or compacted meanwhile
+                            found[int(match[2], 16)] = entry.stat()
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise MeasurementError(f"prediction log {self.folder} cannot be listed: {error}") from error
+        return dict(sorted(found.items()))
+
+    def _is_closed(self, segment: int, sizes: Mapping[int, int]) -> bool:
+        """Whether nobody will go on with what stands at the segment's end: not the newest one, and nobody's."""
+        return segment != max(sizes) and not is_held(self._path(segment))
+
+    def _path(self, segment: int) -> Path:
+        return self.folder / f"{self.kind}-{segment:08x}.jsonl"
+
     def _read(self, segment: int, offset: int, *, missing_ok: bool = False) -> bytes:
-        path = self.folder / f"{self.kind}-{segment:08x}.jsonl"
+        path = self._path(segment)
         try:
             with path.open("rb") as stream:
                 stream.seek(offset)
@@ -191,23 +249,8 @@ class LogReader(Generic[Line]):
         return damaged
 
 
-def _start(sizes: dict[int, int], cursor: Cursor | None, limit: int) -> tuple[Cursor, int]:
-    """Where to begin so that at most `limit` bytes follow, and how many unread bytes lie before that."""
-    oldest = Cursor(min(sizes), 0)
-    begin = max(cursor, oldest) if cursor else oldest
-    if begin.segment > max(sizes):
-        begin = oldest  # the folder was emptied and begun anew
-    begin = Cursor(begin.segment, min(begin.offset, sizes.get(begin.segment, 0)))
-    unread = sum(size for segment, size in sizes.items() if segment >= begin.segment) - begin.offset
-    excess = skipped = max(0, unread - limit)
-    for segment, size in sizes.items():
-        if segment < begin.segment:
-            continue
-        offset = begin.offset if segment == begin.segment else 0
-        if excess < size - offset or segment == max(sizes):
-            return Cursor(segment, min(offset + excess, size)), skipped
-        excess -= size - offset
-    return begin, skipped
+def _time(line: Prediction | Label) -> float:
+    return line.t
 
 
 def find_prediction(folder: Path, prediction_id: str) -> Prediction | None:
@@ -228,7 +271,8 @@ def find_label(folder: Path, prediction_id: str) -> Label | None:
     found: list[Label] = []
     for kind in ("labels", "imported"):
         reader = LogReader(folder, kind, Label)
-        for number in sorted(reader.sizes(), reverse=True)[:LABEL_SEGMENTS]:
+        oldest, newest = reader.span()
+        for number in range(newest, max(oldest, newest - LABEL_SEGMENTS + 1) - 1, -1):
             hit = reader.scan(number, [prediction_id])
             if hit:
                 found.append(hit[prediction_id])

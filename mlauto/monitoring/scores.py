@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mlauto.errors import MeasurementError
 from mlauto.records import Score
 
-__all__ = ["better", "same_label", "score", "usable"]
+__all__ = ["REGRESSION", "better", "losses", "mean_interval", "same_label", "score", "usable"]
 
 Floats = NDArray[np.float64]
 Z = 1.959964  # the normal distribution's 97.5 % quantile
@@ -62,22 +62,43 @@ def score(
     if metric in REGRESSION:
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name below
             return _regression(metric, np.asarray(truth, dtype=float), np.asarray(predicted, dtype=float))
+    each = losses(metric, truth, predicted, probabilities, classes)
     if metric == "error_rate":
-        wrong = [not same_label(a, b) for a, b in zip(truth, predicted, strict=True)]
-        return _error_rate(np.asarray(wrong, dtype=float))
+        return _error_rate(each)
+    value, half = mean_interval(each)
+    return _score(metric, value, (value - half, value + half), len(each), floor=0.0)
+
+
+def losses(
+    metric: str,
+    truth: Sequence[object],
+    predicted: Sequence[object],
+    probabilities: Sequence[Sequence[float]] | None = None,
+    classes: Sequence[object] = (),
+) -> Floats:
+    """Each row's loss: absolute error for mae, squared for rmse and r2, 0 or 1 for error_rate, -log p for log_loss.
+
+    Raises `MeasurementError` as `score` does.
+    """
+    if metric in REGRESSION:
+        with np.errstate(over="ignore", invalid="ignore"):
+            errors = np.asarray(predicted, dtype=float) - np.asarray(truth, dtype=float)
+            return np.asarray(np.abs(errors) if metric == "mae" else errors**2)
+    if metric == "error_rate":
+        return np.asarray([not same_label(a, b) for a, b in zip(truth, predicted, strict=True)], dtype=float)
     if metric == "log_loss":
-        return _log_loss(truth, probabilities, classes)
+        return _log_losses(truth, probabilities, classes)
     raise MeasurementError(f"metric {metric!r} is unknown: use mae, rmse, r2, error_rate or log_loss")
 
 
 def _regression(metric: str, truth: Floats, predicted: Floats) -> Score | None:
     errors = predicted - truth
     if metric == "mae":
-        value, half = _mean(np.abs(errors))
+        value, half = mean_interval(np.abs(errors))
         return _score(metric, value, (value - half, value + half), len(truth), floor=0.0)
     squares = errors**2
     if metric == "rmse":
-        value, half = _mean(squares)
+        value, half = mean_interval(squares)
         bounds = (math.sqrt(max(0.0, value - half)), math.sqrt(value + half))
         return _score(metric, math.sqrt(value), bounds, len(truth), floor=0.0)
     spread = (truth - truth.mean()) ** 2
@@ -85,22 +106,22 @@ def _regression(metric: str, truth: Floats, predicted: Floats) -> Score | None:
         return None
     value = 1.0 - float(squares.mean() / spread.mean())
     # delta method: r2 is one minus a ratio of means, whose error is that of this series' mean
-    _, half = _mean((squares - (1.0 - value) * spread) / spread.mean())
+    _, half = mean_interval((squares - (1.0 - value) * spread) / spread.mean())
     return _score(metric, value, (value - half, value + half), len(truth))
 
 
 def _error_rate(wrong: Floats) -> Score:
     """Wilson's interval, which is right at 0 errors too, widened to that of the block means."""
-    rows, (value, half) = len(wrong), _mean(wrong)
+    rows, (value, half) = len(wrong), mean_interval(wrong)
     centre = (value + Z**2 / (2 * rows)) / (1 + Z**2 / rows)
     reach = Z * math.sqrt(value * (1 - value) / rows + Z**2 / (4 * rows**2)) / (1 + Z**2 / rows)
     low, high = min(centre - reach, value - half), max(centre + reach, value + half)
     return _score("error_rate", value, (low, min(1.0, high)), rows, floor=0.0)
 
 
-def _log_loss(
+def _log_losses(
     truth: Sequence[object], probabilities: Sequence[Sequence[float]] | None, classes: Sequence[object]
-) -> Score:
+) -> Floats:
     if probabilities is None or not classes:
         raise MeasurementError("log_loss needs the classes' probabilities in the prediction log: use metric error_rate")
     places = {_canonical(label): place for place, label in enumerate(classes)}
@@ -108,9 +129,7 @@ def _log_loss(
     for label, odds in zip(truth, probabilities, strict=True):
         place = places.get(_canonical(label))
         likelihood.append(odds[place] if place is not None and place < len(odds) else 0.0)
-    losses = -np.log(np.clip(np.asarray(likelihood, dtype=float), np.finfo(float).eps, 1.0))
-    value, half = _mean(losses)
-    return _score("log_loss", value, (value - half, value + half), len(losses), floor=0.0)
+    return np.asarray(-np.log(np.clip(np.asarray(likelihood, dtype=float), np.finfo(float).eps, 1.0)))
 
 
 def _score(metric: str, value: float, bounds: tuple[float, float], rows: int, floor: float = -math.inf) -> Score:
@@ -120,8 +139,8 @@ def _score(metric: str, value: float, bounds: tuple[float, float], rows: int, fl
     return Score(metric=metric, value=value, low=max(floor, low), high=high, rows=rows)
 
 
-def _mean(series: Floats) -> tuple[float, float]:
-    """Mean and half the width of its 95 % confidence interval."""
+def mean_interval(series: Floats) -> tuple[float, float]:
+    """Mean of a series in the order of time, and half the width of its 95 % interval; two values at least."""
     rows = len(series)
     half = _t(rows - 1) * float(series.std(ddof=1)) / math.sqrt(rows)
     blocks = math.isqrt(rows)

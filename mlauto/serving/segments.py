@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mlauto.serving.durability import Syncer, sync_folder
 
-__all__ = ["Segments", "hold", "segment_numbers"]
+__all__ = ["Segments", "hold", "is_held", "segment_numbers"]
 
 SEGMENT_BYTES = 4 << 20
 MOST_SEGMENTS = 256
@@ -186,6 +186,18 @@ def hold(path: Path) -> int | None:
         return file
     os.close(file)
     return None
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process may still write to this segment; looking hinders nobody."""
+    try:
+        with path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _lock(file: int) -> bool:

@@ -1,5 +1,6 @@
 """Reading the prediction log: increments, bounds, torn lines, look-ups by id."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,6 @@ import pytest
 
 from mlauto.errors import MeasurementError
 from mlauto.monitoring.predictionlog import (
-    Cursor,
     Label,
     LogReader,
     Prediction,
@@ -18,6 +18,8 @@ from mlauto.monitoring.predictionlog import (
     segment_of,
 )
 from mlauto.serving.predictionlog import PredictionLog
+from mlauto.serving.segments import hold
+from mlauto_tests.monitoring.test_compacted import write_compacted
 
 Reader = LogReader[Prediction]
 LIMIT = 1 << 20
@@ -45,7 +47,8 @@ def test_a_log_that_was_never_written_is_empty(reader: Reader) -> None:
     """No folder means no traffic yet, which is no fault."""
     assert reader.sizes() == {}
     assert reader.since(None, LIMIT).lines == []
-    assert reader.tail(LIMIT).cursor is None
+    assert reader.tail(LIMIT).cursor == {}
+    assert reader.span() == (0, -1)
 
 
 def test_increments_give_each_line_once(log: Any, reader: Reader) -> None:
@@ -125,7 +128,7 @@ def test_a_bound_that_falls_between_segments(log: Any, reader: Reader) -> None:
 
     chunk = reader.since(None, sizes[1])
 
-    assert chunk.cursor == Cursor(1, sizes[1])
+    assert chunk.cursor == sizes
     assert chunk.skipped >= sizes[0]
 
 
@@ -141,11 +144,76 @@ def test_a_cursor_whose_segment_was_dropped(log: Any, reader: Reader) -> None:
 
 
 def test_a_log_that_was_begun_anew(log: Any, reader: Reader) -> None:
-    """A cursor beyond everything, or into the middle of a line that is gone, loses nothing that is there."""
+    """A cursor of segments that are gone, or beyond the end of one, loses nothing that is there."""
     kept = log.predict(1.0)
 
-    assert [line.id for line in reader.since(Cursor(9, 100), LIMIT).lines] == [kept]
-    assert reader.since(Cursor(0, 10_000), LIMIT).lines == []
+    assert [line.id for line in reader.since({9: 100}, LIMIT).lines] == [kept]
+    assert reader.since({0: 10_000}, LIMIT).lines == []
+
+
+def test_several_writers_at_a_time(log: Any, reader: Reader) -> None:
+    """Lines of an older segment that is still written to are read too, once, and in the order of time."""
+    first = log.predict(1.0, t=1.0)
+    log.segment = 1
+    second = log.predict(2.0, t=2.0)
+    chunk = reader.since(None, LIMIT)
+    late = log.predict(4.0, t=4.0)
+    log.segment = 0
+    later = log.predict(3.0, t=3.0)
+    again = reader.since(chunk.cursor, LIMIT)
+
+    assert [line.id for line in chunk.lines] == [first, second]
+    assert [line.id for line in again.lines] == [later, late]
+    assert reader.since(again.cursor, LIMIT).lines == []
+
+
+def test_a_torn_line_is_damage_once_its_writer_is_gone(log: Any, reader: Reader) -> None:
+    """While the writer of an older segment lives, it may still finish the line; damage is counted once."""
+    log.raw("predictions", 0, b'{"id":"00000000-00000')
+    log.segment = 1
+    log.predict(1.0)
+    holder = hold(log.folder / "predictions-00000000.jsonl")
+    assert holder is not None
+    chunk = reader.since(None, LIMIT)
+    os.close(holder)
+    after = reader.since(chunk.cursor, LIMIT)
+
+    assert (chunk.damaged, after.damaged) == (0, 1)
+    assert reader.since(after.cursor, LIMIT).damaged == 0
+
+
+def test_the_newest_lines_of_a_time(log: Any, reader: Reader) -> None:
+    """A segment at a time, oldest first; files that were written before are not opened."""
+    log.raw("predictions", 0, b"unreadable\n")
+    os.utime(log.folder / "predictions-00000000.jsonl", (10.0, 10.0))
+    log.segment = 1
+    log.predict(1.0, t=90.0)
+    ids = [log.predict(2.0, t=100.0)]
+    log.segment = 2
+    ids.append(log.predict(3.0, t=110.0))
+    segments, cut = reader.newest(100.0, LIMIT)
+    bounded, was_cut = reader.newest(100.0, 150)
+
+    assert [[line.id for line in lines] for lines in segments] == [[ids[0]], [ids[1]]]
+    assert [line.id for lines in bounded for line in lines] == [ids[1]]
+    assert (cut, was_cut) == (False, True)
+
+
+def test_predictions_and_labels_are_found_when_they_were_compacted(log: Any) -> None:
+    """By the same calls, and they are equal to what they were."""
+    here = log.predict(1.0, client_id="mine", rows=[{"x": 1, "c": None}])
+    log.label(here, 2.0)
+    found, label = find_prediction(log.folder, here), find_label(log.folder, here)
+    for kind in ("predictions", "labels"):
+        path = log.folder / f"{kind}-00000000.jsonl"
+        write_compacted(log.folder / f"{kind}-00000000-00000000.parquet", {0: path.read_bytes()})
+        path.unlink()
+
+    assert found is not None
+    assert find_prediction(log.folder, here) == found
+    assert find_label(log.folder, here) == label
+    assert find_prediction(log.folder, "00000000-000000ff-0000") is None
+    assert LogReader(log.folder, "predictions", Prediction).span() == (0, 0)
 
 
 def test_an_unreadable_log_is_an_error(log: Any, reader: Reader, tmp_path: Path) -> None:

@@ -1,0 +1,152 @@
+"""Old segments of the prediction log as Parquet: what the files are called, what is in them, and how lines come out.
+
+`predictions-XXXXXXXX-YYYYYYYY.parquet` holds the lines of the segments from X to Y, a row group for each segment, so
+that finding a line costs about as much as in the segment itself. Columns are the lines' fields (`rows`, `y` and `p` as
+JSON text); `text` is a line as it was, where it has other fields or does not parse, so that no line is ever lost.
+"""
+
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from mlauto.errors import MeasurementError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["compacted_files", "compacted_lines", "lines_of", "segments_in", "table_of"]
+
+NAME = re.compile(r"([a-z]+)-([0-9a-f]{8})-([0-9a-f]{8})\.parquet")
+SEGMENTS_KEY = b"mlauto.segments"  # their numbers in the order of the row groups
+COLUMNS = {
+    "id": "string",
+    "t": "float64",
+    "v": "string",
+    "ms": "float64",
+    "rows": "string",
+    "y": "string",
+    "p": "string",
+    "error": "string",
+    "code": "int32",
+    "client_id": "string",
+    "retried_from": "string",
+    "text": "binary",
+}
+JSON = ("rows", "y", "p")
+
+
+class _Stored(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Any kind's line, field for field; the JSON ones are left as they stand."""
+
+    id: str
+    t: float
+    v: str | None = None
+    ms: float | None = None
+    rows: msgspec.Raw = msgspec.Raw()
+    y: msgspec.Raw = msgspec.Raw()
+    p: msgspec.Raw = msgspec.Raw()
+    error: str | None = None
+    code: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)] | None = None
+    client_id: str | None = None
+    retried_from: str | None = None
+
+
+class _Named(msgspec.Struct):
+    id: str
+
+
+STORED = msgspec.json.Decoder(_Stored)
+NAMED = msgspec.json.Decoder(_Named)
+
+
+def compacted_files(folder: Path, kind: str) -> list[tuple[int, int, Path]]:
+    """First and last segment, and path, of a kind's Parquet files, oldest first. Raises `MeasurementError`."""
+    try:
+        found = [(NAME.fullmatch(name), name) for name in os.listdir(folder)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise MeasurementError(f"prediction log {folder} cannot be listed: {error}") from error
+    return sorted(
+        (int(match[2], 16), int(match[3], 16), folder / name) for match, name in found if match and match[1] == kind
+    )
+
+
+def table_of(content: bytes) -> "pyarrow.Table":
+    """A segment's lines as a table, one row for each that is not empty."""
+    import pyarrow
+
+    rows = [_row(line) for line in content.split(b"\n") if line]
+    columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
+    arrays = [
+        pyarrow.array(values, type=pyarrow.type_for_alias(kind))
+        for values, kind in zip(columns, COLUMNS.values(), strict=True)
+    ]
+    return pyarrow.table(arrays, names=list(COLUMNS))
+
+
+def _row(line: bytes) -> tuple[Any, ...]:
+    try:
+        found = STORED.decode(line)
+        texts = (bytes(raw).decode() or None for raw in (found.rows, found.y, found.p))
+        rows, y, p = texts
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return (_name(line), *[None] * (len(COLUMNS) - 2), line)
+    start = (found.id, found.t, found.v, found.ms, rows, y, p)
+    return (*start, found.error, found.code, found.client_id, found.retried_from, None)
+
+
+def _name(line: bytes) -> str | None:
+    """The id of a line that has other fields; None for one that does not parse at all."""
+    try:
+        return NAMED.decode(line).id
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def lines_of(table: "pyarrow.Table") -> list[bytes]:
+    """The lines of which `table_of` made the rows: equal JSON values, absent where they were null."""
+    lines = []
+    for row in table.to_pylist():
+        text = row.pop("text")
+        if text is None:
+            values = {
+                name: msgspec.Raw(value.encode()) if name in JSON and value else value for name, value in row.items()
+            }
+            text = msgspec.json.encode({name: value for name, value in values.items() if value is not None})
+        lines.append(text)
+    return lines
+
+
+def segments_in(metadata: Any) -> list[int]:
+    """The segments of a Parquet file's metadata, in the order of its row groups."""
+    return msgspec.json.decode(metadata.metadata[SEGMENTS_KEY], type=list[int])
+
+
+def compacted_lines(path: Path, segment: int, ids: Collection[str]) -> list[bytes]:
+    """The lines of one segment with one of those ids; empty when the file does not have it, or was dropped.
+
+    Only the ids are read unless there are hits. Raises `MeasurementError` when the file cannot be read.
+    """
+    import pyarrow
+    import pyarrow.compute
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            segments = segments_in(file.metadata)
+            if segment not in segments:
+                return []
+            group = segments.index(segment)
+            names = file.read_row_group(group, columns=["id"], use_threads=False).column(0)
+            found = pyarrow.compute.is_in(names, value_set=pyarrow.array(list(ids), type=pyarrow.string()))
+            places = pyarrow.compute.indices_nonzero(found)
+            return lines_of(file.read_row_group(group, use_threads=False).take(places)) if len(places) else []
+    except FileNotFoundError:
+        return []
+    except (OSError, KeyError, pyarrow.ArrowException) as error:
+        raise MeasurementError(f"{path} cannot be read: {error}: move it away") from error
