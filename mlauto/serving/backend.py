@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from mlauto.serving.batches import ANSWER_SECONDS, Batches
 from mlauto.serving.child import Child, trim
-from mlauto.serving.errors import ModelError, RequestError, UnavailableError
 from mlauto.serving.gatewaystate import VersionState
 from mlauto.serving.link import Link, LinkError, LinkTimeoutError, Reply
 from mlauto.serving.protocol import Answer
@@ -20,7 +20,6 @@ from mlauto.serving.signature import Signature
 __all__ = ["READY_SECONDS", "Backend", "StartError"]
 
 READY_SECONDS = 60.0
-ANSWER_SECONDS = 30.0
 DRAIN_SECONDS = 10.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.02
@@ -48,21 +47,24 @@ class Backend:
         self.signature: Signature | None = None
         self.generation = 0
         self.failures = 0
-        self.in_flight = 0
         self.problem = ""
         self._socket = socket
         self._log = log
         self._changed = changed
         self._link = Link(socket)
+        self._batches = Batches(self._link, version)
         self._child: Child | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._keeper: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
         """The process, while there is one."""
         return self._child.pid if self._child else None
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for this version or are being answered by it."""
+        return self._batches.in_flight
 
     @property
     def hopeful(self) -> bool:
@@ -89,41 +91,23 @@ class Backend:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), DRAIN_SECONDS)
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while self.in_flight and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_SECONDS)
         self._set("stopped")
         await self._end_process(STOP_SECONDS)
 
-    async def ask(self, rows: bytes) -> Answer:
-        """The answer to a JSON list of rows. Raises `LinkError` when another process may be asked instead.
+    async def ask(self, rows: bytes, count: int, *, seconds: float = ANSWER_SECONDS, alone: bool = False) -> Answer:
+        """The answer to a JSON list of `count` rows, asked together with whatever else waits unless `alone`.
 
-        Raises `RequestError` when the model refuses the values, `ModelError` when it fails, `UnavailableError` (504)
-        when it takes more than 30 s.
+        Raises `LinkError` when another process may be asked instead, `RequestError` when the model refuses the values,
+        `ModelError` when it fails, `UnavailableError` (504) when it takes longer than `seconds`.
         """
-        try:
-            found = await self.request("POST", "/rows", rows)
-        except LinkTimeoutError as error:
-            raise UnavailableError(f"version {self.version}: {error}", 504, self.version) from None
-        if found.status == 200:
-            try:
-                return msgspec.json.decode(found.body, type=Answer)
-            except msgspec.MsgspecError as error:
-                raise ModelError(f"version {self.version} answered something that is no prediction: {error}") from None
-        message = _sentence(found.body)
-        if found.status == 422:
-            raise RequestError(message, 422)
-        raise ModelError(f"version {self.version}: {message}")
+        return await self._batches.put(rows, count, seconds=seconds, alone=alone)
 
-    async def request(self, method: str, path: str, body: bytes = b"") -> Reply:
-        """One exchange with the model server. Raises `LinkError` or `LinkTimeoutError`."""
-        self.in_flight += 1
-        self._idle.clear()
-        try:
-            return await self._link.request(method, path, body, seconds=ANSWER_SECONDS)
-        finally:
-            self.in_flight -= 1
-            if self.in_flight == 0:
-                self._idle.set()
+    async def metadata(self) -> Reply:
+        """What the model server says of its model. Raises `LinkError` or `LinkTimeoutError`."""
+        return await self._link.request("GET", f"/v2/models/{self.product}", seconds=ANSWER_SECONDS)
 
     def trim_log(self) -> None:
         """Empty a log that grew too large."""
@@ -181,6 +165,7 @@ class Backend:
     def _on_end(self, child: Child) -> None:
         if child is self._child:
             self._link.close()
+            self._batches.give_up(f"the process ended: {child.how()}")
             if self.state == "ready":
                 self._set("failed")  # at once, so that no further request is sent there
 
@@ -199,6 +184,7 @@ class Backend:
         """Ask the process to end, and kill it after so many seconds."""
         child, self._child = self._child, None
         self._link.close()
+        self._batches.give_up("the process was stopped")
         if child is not None:
             await child.end(seconds)
         self._socket.unlink(missing_ok=True)
@@ -207,11 +193,3 @@ class Backend:
         if state != self.state:
             self.state = state
             self._changed()
-
-
-def _sentence(body: bytes) -> str:
-    try:
-        found = msgspec.json.decode(body, type=dict[str, str])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return "the model server answered something that is no JSON"
-    return found.get("error", "the model server gave no reason")

@@ -104,7 +104,7 @@ class ControlApp:
             raise ControlError(f"version {order.version} of {order.product} is not ready ({state}): start it first")
         rows = parse_rows(bytes(order.rows), backend.signature).rows
         try:
-            answer = await backend.ask(msgspec.json.encode(rows))
+            answer = await backend.ask(msgspec.json.encode(rows), len(rows))
         except LinkError as error:
             raise UnavailableError(f"version {order.version} of {order.product} was lost: {error}") from error
         return {"version": order.version, "predictions": answer.predictions, "probabilities": answer.probabilities}

@@ -6,8 +6,9 @@ which decides whether it may be asked again.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 from mlauto.serving.sockets import short_path
 
@@ -16,29 +17,38 @@ __all__ = ["Address", "Link", "LinkError", "LinkTimeoutError", "Reply"]
 Address = Path | tuple[str, int]
 LARGEST_HEAD = 64 << 10
 MOST_IDLE = 64
+LENGTH = b"\r\ncontent-length:"
+CLOSE = b"\r\nconnection: close\r\n"
 
 
 class LinkError(Exception):
-    """The server could not be reached, or the connection ended before the reply did."""
+    """The server could not be reached, or the connection ended before the reply did.
+
+    `asked` is False when the server certainly never saw the request.
+    """
+
+    def __init__(self, message: str, *, asked: bool = True) -> None:
+        super().__init__(message)
+        self.asked = asked
 
 
 class LinkTimeoutError(Exception):
     """The server did not answer in time; it may still be working on it."""
 
 
-@dataclass(frozen=True)
 class Reply:
     """A whole reply; header names are lower case."""
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+    def __init__(self, status: int, head: bytes, body: bytes) -> None:
+        self.status = status
+        self.body = body
+        self._head = head
 
-
-@dataclass(frozen=True)
-class _Connection:
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    @cached_property
+    def headers(self) -> Mapping[str, str]:
+        """Parsed when first asked for: predictions need none of them."""
+        lines = (line.partition(":") for line in self._head.decode("latin-1").split("\r\n")[1:])
+        return {name.strip().lower(): value.strip() for name, colon, value in lines if colon}
 
 
 class Link:
@@ -54,60 +64,143 @@ class Link:
         A kept connection that turns out to be closed before any byte of a reply is replaced by a new one: asking for a
         prediction again changes nothing.
         """
-        head = f"{method} {path} HTTP/1.1\r\nhost: model\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+        message = b"%b %b HTTP/1.1\r\nhost: model\r\ncontent-length: %d\r\n\r\n%b" % (
+            method.encode(),
+            path.encode(),
+            len(body),
+            body,
+        )
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
         try:
-            async with asyncio.timeout(seconds):
-                while self._idle:
-                    try:
-                        return await self._exchange(self._idle.pop(), head + body)
-                    except LinkError:
-                        continue  # the server may have closed it while it was idle
-                return await self._exchange(await self._connect(), head + body)
+            while self._idle:
+                connection = self._idle.pop()
+                try:
+                    return await self._exchange(connection, message, deadline)
+                except LinkError:
+                    if connection.answering:
+                        raise
+            async with asyncio.timeout_at(deadline):
+                connection = await self._connect(loop)
+            return await self._exchange(connection, message, deadline)
         except TimeoutError:
             raise LinkTimeoutError(f"no answer within {seconds:g} s") from None
 
     def close(self) -> None:
         """Close the idle connections; those in use are closed by their exchange's end."""
         while self._idle:
-            self._idle.pop().writer.close()
+            self._idle.pop().close()
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> "_Connection":
         try:
             if isinstance(self.address, Path):
                 with short_path(self.address) as name:
-                    opened = await asyncio.open_unix_connection(name, limit=LARGEST_HEAD)
-            else:
-                opened = await asyncio.open_connection(*self.address, limit=LARGEST_HEAD)
+                    return (await loop.create_unix_connection(lambda: _Connection(self._idle), name))[1]
+            return (await loop.create_connection(lambda: _Connection(self._idle), *self.address))[1]
         except OSError as error:
-            raise LinkError(f"no connection: {error.strerror or error}") from error
-        return _Connection(*opened)
+            raise LinkError(f"no connection: {error.strerror or error}", asked=False) from error
 
-    async def _exchange(self, connection: _Connection, message: bytes) -> Reply:
+    async def _exchange(self, connection: "_Connection", message: bytes, deadline: float) -> Reply:
         complete = False
         try:
-            connection.writer.write(message)
-            await connection.writer.drain()
-            found, keep = await _read(connection.reader)
-            complete = keep and len(self._idle) < MOST_IDLE
-        except (OSError, EOFError, asyncio.LimitOverrunError, ValueError) as error:
-            raise LinkError(f"the connection ended: {error}") from error
+            found = await connection.ask(message, deadline)
+            complete = connection.keep and len(self._idle) < MOST_IDLE
         finally:
             # also when this task is cancelled: a connection with half a reply in it must never be used again
             if complete:
                 self._idle.append(connection)
             else:
-                connection.writer.close()
+                connection.close()
         return found
 
 
-async def _read(reader: asyncio.StreamReader) -> tuple[Reply, bool]:
-    """A reply, and whether its connection stays open. Raises `ValueError` for what is no reply of ours."""
-    lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-    status = int(lines[0].partition(" ")[2][:3])
-    headers = {}
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        if colon:
-            headers[name.strip().lower()] = value.strip()
-    body = await reader.readexactly(int(headers.get("content-length", "")))
-    return Reply(status, headers, body), headers.get("connection", "").lower() != "close"
+class _Connection(asyncio.Protocol):
+    """One connection with at most one request on it."""
+
+    def __init__(self, idle: list["_Connection"]) -> None:
+        self.answering = False  # a byte of the reply has come
+        self.keep = True
+        self._idle = idle
+        self._transport: asyncio.Transport
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[Reply] | None = None
+        self._received = b""
+        self._chunks: list[bytes] = []
+        self._head = b""
+        self._status = 0
+        self._missing = -1  # bytes of the body that are still to come; -1 before the head is complete
+
+    def ask(self, message: bytes, deadline: float) -> "asyncio.Future[Reply]":
+        """Send the request; the reply comes, or `LinkError`, or `TimeoutError` at the deadline (loop time)."""
+        self._waiter = waiter = self._loop.create_future()
+        self.answering = False
+        if not self.keep or self._transport.is_closing():
+            waiter.set_exception(LinkError("the connection was closed", asked=False))
+            return waiter
+        self._transport.write(message)
+        timer = self._loop.call_at(deadline, self._expire)
+        waiter.add_done_callback(lambda _: timer.cancel())
+        return waiter
+
+    def close(self) -> None:
+        """Whatever was being asked is not waited for."""
+        self.keep = False
+        self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._fail(f"the connection ended: {error or 'closed by the server'}")
+        if self in self._idle:
+            self._idle.remove(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._waiter is None or self._waiter.done():
+            self._fail("bytes that nobody asked for")
+            return
+        self.answering = True
+        if self._missing < 0:
+            self._received = data = self._received + data if self._received else data
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                if len(data) > LARGEST_HEAD:
+                    self._fail("a head without an end")
+                return
+            self._received = b""
+            try:
+                self._read_head(data[: end + 2])
+            except ValueError as error:
+                self._fail(f"this is no reply: {error}")
+                return
+            data = data[end + 4 :]
+        self._missing -= len(data)
+        self._chunks.append(data)
+        if self._missing < 0:
+            self._fail("more bytes than announced")
+        elif not self._missing:
+            body = data if len(self._chunks) == 1 else b"".join(self._chunks)
+            self._chunks, self._missing = [], -1
+            self._waiter.set_result(Reply(self._status, self._head, body))
+
+    def _read_head(self, head: bytes) -> None:
+        """Status, length of the body, and whether the connection stays. Raises `ValueError` for anything not ours."""
+        lower = head.lower()
+        start = lower.find(LENGTH)
+        if not head.startswith(b"HTTP/1.1 ") or start < 0:
+            raise ValueError(f"{head[:40]!r}")
+        self._status = int(head[9:12])
+        start += len(LENGTH)
+        self._missing = int(head[start : head.index(b"\r\n", start)])
+        self._head = head
+        self.keep = CLOSE not in lower
+
+    def _expire(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(TimeoutError())
+
+    def _fail(self, reason: str) -> None:
+        self.keep = False
+        self._transport.abort()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(LinkError(reason))

@@ -18,6 +18,7 @@ class Metrics:
         self.rows: dict[Key, int] = defaultdict(int)
         self.retries: dict[Key, int] = defaultdict(int)
         self.labels: dict[Key, int] = defaultdict(int)
+        self.shadows: dict[Key, int] = defaultdict(int)
         self.log_failures: dict[Key, int] = defaultdict(int)
         self._buckets: dict[Key, list[int]] = defaultdict(lambda: [0] * (len(BUCKETS) + 1))
         self._seconds: dict[Key, float] = defaultdict(float)
@@ -35,7 +36,7 @@ class Metrics:
 
     def forget(self, product: str, version: str) -> None:
         """Drop a stopped version's series, so that they do not grow with history."""
-        for series in (self.requests, self.rows, self.retries, self._buckets, self._seconds):
+        for series in (self.requests, self.rows, self.retries, self.shadows, self._buckets, self._seconds):
             for key in [key for key in series if key[:2] == (product, version)]:
                 del series[key]
 
@@ -50,6 +51,7 @@ class Metrics:
             ("mlauto_requests_total", (*versioned, "code"), self.requests),
             ("mlauto_predicted_rows_total", versioned, self.rows),
             ("mlauto_retries_total", versioned, self.retries),
+            ("mlauto_shadow_requests_total", (*versioned, "outcome"), self.shadows),
             ("mlauto_labels_total", ("product",), self.labels),
             ("mlauto_log_failures_total", ("product",), self.log_failures),
         )

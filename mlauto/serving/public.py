@@ -15,18 +15,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlauto.serving.backend import Backend
+from mlauto.serving.batches import ANSWER_SECONDS
 from mlauto.serving.errors import RequestError, ServingError, UnavailableError
 from mlauto.serving.feedback import parse_feedback
 from mlauto.serving.http import ClientGoneError, Headers, Receive, Scope, Send, body_of, reply, reply_error
 from mlauto.serving.invocations import invocations_reply, parse_invocations
+from mlauto.serving.journal import FailedError
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.protocol import infer_reply, parse_infer
 from mlauto.serving.route import Product
 from mlauto.serving.supervisor import Supervisor
-from mlauto.serving.traffic import Answered, FailedError, Traffic
+from mlauto.serving.traffic import Answered, Traffic
 
 __all__ = ["PublicApp"]
 
+TIMEOUT = b"x-mlauto-timeout-ms"
 TEXT = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 GAUGES = {
     "mlauto_version_ready": ("product", "version"),
@@ -71,7 +74,7 @@ class PublicApp:
             if scope["method"] == "GET":
                 await self._get(path, found, send)
             elif scope["method"] == "POST":
-                await self._post(path, found, await body_of(scope, receive), send)
+                await self._post(scope, path, found, await body_of(scope, receive), send)
             else:
                 raise RequestError(f"method {scope['method'][:20]} is not supported: use GET or POST", 405)
         except FailedError as failed:
@@ -106,7 +109,7 @@ class PublicApp:
         else:
             raise RequestError(f"{path[:200] or '/'} is not here: see GET /v2", 404)
 
-    async def _post(self, path: str, found: _Path | None, body: bytes, send: Send) -> None:
+    async def _post(self, scope: Scope, path: str, found: _Path | None, body: bytes, send: Send) -> None:
         if path == "/invocations":
             found = _Path(self._only(), None, "invocations")
         if found is None or found.verb not in ("infer", "invocations", "feedback"):
@@ -114,11 +117,11 @@ class PublicApp:
         product, exact = self._named(found)
         if found.verb == "feedback":
             labels = parse_feedback(body)
-            await self._traffic.labelled(product.name, labels)
+            await self._traffic.journal.labelled(product.name, labels)
             await reply(send, {"accepted": len(labels)})
             return
         parse = parse_infer if found.verb == "infer" else parse_invocations
-        answered = await self._traffic.predict(product, body, parse, exact)
+        answered = await self._traffic.predict(product, body, parse, exact, seconds=_seconds(scope))
         headers = _headers(answered.version, answered.prediction_id)
         await reply(send, _rendered(answered, product.name, found.verb), headers=headers)
 
@@ -162,6 +165,19 @@ class PublicApp:
             "mlauto_version_starts": {(p.name, b.version): b.generation for p, b in running},
             "mlauto_gateway_pid": {(): os.getpid()},
         }
+
+
+def _seconds(scope: Scope) -> float:
+    """How long the client is willing to wait. Raises `RequestError`."""
+    for name, value in scope["headers"]:
+        if name == TIMEOUT:
+            if not value.isdigit() or not 1 <= int(value) <= ANSWER_SECONDS * 1000:
+                raise RequestError(
+                    f"x-mlauto-timeout-ms: {value.decode('latin-1')[:40]!r} is no whole number of milliseconds"
+                    f" from 1 to {ANSWER_SECONDS * 1000:.0f}"
+                )
+            return int(value) / 1000
+    return ANSWER_SECONDS
 
 
 def _headers(version: str | None, prediction_id: str | None) -> Headers:

@@ -49,18 +49,18 @@ def test_a_version_lives_dies_comes_back_and_is_stopped(bundles: dict[str, Path]
         assert (found.state, found.generation, found.hopeful) == ("ready", 1, False)
         assert found.signature is not None
         assert found.signature.task == "regression"
-        assert len((await found.ask(ROWS)).predictions) == 1
+        assert len((await found.ask(ROWS, 1)).predictions) == 1
         with pytest.raises(ModelError, match=r"version 1: rows\[0\]: column 'nobody' is not one of the model's"):
-            await found.ask(b'[{"nobody": 1}]')
+            await found.ask(b'[{"nobody": 1}]', 1)
         os.kill(first, signal.SIGKILL)
         await until(lambda: found.state == "ready" and found.generation == 2)
         assert found.pid != first
         assert "SIGKILL" in found.problem or found.problem == ""
-        assert len((await found.ask(ROWS)).predictions) == 1
+        assert len((await found.ask(ROWS, 1)).predictions) == 1
         await found.stop()
         assert found.pid is None
         with pytest.raises(LinkError):
-            await found.ask(ROWS)
+            await found.ask(ROWS, 1)
         return changes
 
     assert asyncio.run(scenario()) == ["ready", "failed", "starting", "ready", "stopped"]
@@ -125,7 +125,7 @@ def test_stopping_waits_for_requests_in_flight(bundles: dict[str, Path], tmp_pat
         found = version(bundles["bikes-1"], tmp_path)
         await found.start()
         many = b"[" + b",".join([ROWS[1:-1]] * 30_000) + b"]"
-        asking = asyncio.create_task(found.ask(many))
+        asking = asyncio.create_task(found.ask(many, 30_000))
         await until(lambda: found.in_flight)
         await found.stop()
         assert len((await asking).predictions) == 30_000

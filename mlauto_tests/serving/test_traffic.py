@@ -14,13 +14,14 @@ from mlauto.serving.bundle import write_manifest
 from mlauto.serving.errors import ModelError, UnavailableError
 from mlauto.serving.gatewaystate import VersionState
 from mlauto.serving.invocations import parse_invocations
+from mlauto.serving.journal import FailedError
 from mlauto.serving.link import LinkError
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.protocol import Answer
 from mlauto.serving.route import Product, Route
 from mlauto.serving.signature import Signature
 from mlauto.serving.supervisor import Supervisor
-from mlauto.serving.traffic import Answered, FailedError, Traffic
+from mlauto.serving.traffic import Answered, Traffic
 from mlauto_tests.serving.conftest import COLUMNS, ROW, Gateway, eventually, frame, gateway, prediction_lines
 
 Copied = Callable[[str], Path]
@@ -163,9 +164,11 @@ class Scripted(Backend):
         self.signature = Signature(columns=columns or {"temp": "number"}, task="regression")
         self.outcomes = list(outcomes)
         self.asked: list[bytes] = []
+        self.seconds: list[float] = []
 
-    async def ask(self, rows: bytes) -> Answer:
+    async def ask(self, rows: bytes, count: int, *, seconds: float = 30, alone: bool = False) -> Answer:
         self.asked.append(rows)
+        self.seconds.append(seconds)
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
@@ -232,14 +235,6 @@ def test_the_fallback_gets_rows_of_its_own_signature(tmp_path: Path) -> None:
 
     assert champion.asked == [b'[{"temp":2}]']
     assert fallback.asked == [b'[{"wind":null,"temp":2}]']
-
-
-def test_an_answer_for_other_rows_is_a_failure(tmp_path: Path) -> None:
-    """Two predictions for one row are not passed on."""
-    champion = Scripted("2", Answer(predictions=[1.0, 2.0]))
-
-    with pytest.raises(FailedError, match="2 predictions, not 1"):
-        predict(tmp_path, Route(champion))
 
 
 def test_a_slow_version_is_504_and_not_asked_twice(tmp_path: Path) -> None:

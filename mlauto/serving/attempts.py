@@ -1,0 +1,50 @@
+"""One request on its way: who was asked so far, and who may be asked next."""
+
+from dataclasses import dataclass
+
+from mlauto.serving.backend import Backend
+from mlauto.serving.errors import ServingError
+from mlauto.serving.route import Product
+
+__all__ = ["Attempts"]
+
+
+@dataclass(slots=True)
+class Attempts:
+    """The attempts at one request, of which only one may follow another that was made.
+
+    `deadline` is monotonic time. `canary` is set while the canary is to be asked first; `refused` is True once it
+    called the request the client's mistake.
+    """
+
+    product: Product
+    exact: Backend | None
+    deadline: float
+    canary: Backend | None = None
+    refused: bool = False
+    count: int = 0
+    failed: Backend | None = None
+    error: ServingError | None = None
+    _generation: int = 0
+
+    def wanted(self) -> list[Backend]:
+        """Those that may answer, the best first, whatever their state."""
+        if self.exact is not None:
+            return [self.exact]
+        route = self.product.route
+        return [backend for backend in (self.canary, route.champion, route.fallback) if backend is not None]
+
+    def candidates(self) -> list[Backend]:
+        """Those that can be asked now: a process that failed this request already is not asked again."""
+        return [
+            backend
+            for backend in self.wanted()
+            if backend.state == "ready" and (backend is not self.failed or backend.generation != self._generation)
+        ]
+
+    def fail(self, backend: Backend, error: ServingError, *, asked: bool = True) -> None:
+        """That process failed; it does not count as an attempt when it certainly never saw the request."""
+        self.failed, self._generation, self.error = backend, backend.generation, error
+        self.count += asked
+        if backend is self.canary:
+            self.canary = None
