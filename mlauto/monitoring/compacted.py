@@ -5,9 +5,10 @@ that finding a line costs about as much as in the segment itself. Columns are th
 JSON text); `text` is a line as it was, where it has other fields or does not parse, so that no line is ever lost.
 """
 
+import contextlib
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,7 @@ from mlauto.errors import MeasurementError
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["compacted_files", "compacted_lines", "lines_of", "segments_in", "table_of"]
+__all__ = ["Writer", "compacted_files", "compacted_lines", "holds_lines", "lines_of", "segments_of", "table_of"]
 
 NAME = re.compile(r"([a-z]+)-([0-9a-f]{8})-([0-9a-f]{8})\.parquet")
 SEGMENTS_KEY = b"mlauto.segments"  # their numbers in the order of the row groups
@@ -122,9 +123,72 @@ def lines_of(table: "pyarrow.Table") -> list[bytes]:
     return lines
 
 
-def segments_in(metadata: Any) -> list[int]:
-    """The segments of a Parquet file's metadata, in the order of its row groups."""
-    return msgspec.json.decode(metadata.metadata[SEGMENTS_KEY], type=list[int])
+class Writer:
+    """Writes one Parquet file, a segment at a time; it is on disk when the block ends. Raises `OSError`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._segments: list[int] = []
+        self._writer: Any = None
+
+    def add(self, segment: int, content: bytes) -> int:
+        """Write a segment's lines, and return how many there are."""
+        import pyarrow.parquet
+
+        table = table_of(content)
+        if self._writer is None:
+            self._writer = pyarrow.parquet.ParquetWriter(
+                self._path,
+                table.schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=["v", "error", "client_id", "retried_from"],  # the others never repeat
+            )
+        if table.num_rows:  # a row group cannot be empty
+            self._writer.write_table(table, row_group_size=table.num_rows)
+            self._segments.append(segment)
+        return int(table.num_rows)
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._writer is None:
+            return
+        self._writer.add_key_value_metadata({SEGMENTS_KEY: msgspec.json.encode(self._segments)})
+        self._writer.close()
+        with self._path.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def segments_of(path: Path) -> list[int]:
+    """The segments whose lines a file has; empty ones are not among them. Raises `MeasurementError`."""
+    with _opened(path) as (_, segments):
+        return segments
+
+
+def holds_lines(path: Path, segment: int, content: bytes) -> bool:
+    """Whether the file, read back, has all of a segment's lines in their order. Raises `MeasurementError`."""
+    expected = table_of(content)
+    with _opened(path) as (file, segments):
+        if segment not in segments:
+            return int(expected.num_rows) == 0
+        return bool(file.read_row_group(segments.index(segment), use_threads=False).equals(expected))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, list[int]]]:
+    """The open file and the segments of its row groups. Raises `MeasurementError`, also for what fails in the block."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            yield file, msgspec.json.decode(file.metadata.metadata[SEGMENTS_KEY], type=list[int])
+    except FileNotFoundError:
+        raise
+    except (OSError, KeyError, TypeError, msgspec.MsgspecError, pyarrow.ArrowException) as error:
+        raise MeasurementError(f"{path} cannot be read: {error}: move it away") from error
 
 
 def compacted_lines(path: Path, segment: int, ids: Collection[str]) -> list[bytes]:
@@ -134,11 +198,9 @@ def compacted_lines(path: Path, segment: int, ids: Collection[str]) -> list[byte
     """
     import pyarrow
     import pyarrow.compute
-    import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            segments = segments_in(file.metadata)
+        with _opened(path) as (file, segments):
             if segment not in segments:
                 return []
             group = segments.index(segment)
@@ -148,5 +210,3 @@ def compacted_lines(path: Path, segment: int, ids: Collection[str]) -> list[byte
             return lines_of(file.read_row_group(group, use_threads=False).take(places)) if len(places) else []
     except FileNotFoundError:
         return []
-    except (OSError, KeyError, pyarrow.ArrowException) as error:
-        raise MeasurementError(f"{path} cannot be read: {error}: move it away") from error

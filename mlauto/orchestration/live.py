@@ -1,4 +1,4 @@
-"""What the live deployment is doing: measured, judged, and triaged against what could be done about it."""
+"""What the live deployment is doing: measured, judged, and triaged against what could be done about it; its log."""
 
 import time
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from mlauto.errors import DeliveryError, MeasurementError
+from mlauto.monitoring.compaction import Compaction, compact
 from mlauto.monitoring.drift import Profile
 from mlauto.monitoring.incidents import open_incident
 from mlauto.monitoring.judge import Limits, judge
@@ -14,11 +15,12 @@ from mlauto.monitoring.scores import better
 from mlauto.monitoring.triage import Context, triage
 from mlauto.orchestration.names import INCIDENT_TAG, WORK_TAG
 from mlauto.orchestration.platform import Platform
+from mlauto.orchestration.problems import keeps_problem
 from mlauto.orchestration.sensors.work import MAX_ATTEMPTS
 from mlauto.product import ModelProduct
 from mlauto.records import Deployment, LiveMetrics, Score, TrainedModel, TrainingSet, Verdict, VerifiedCommit
 
-__all__ = ["Observation", "Retrainings", "incident_id", "observe", "retrainings", "with_action"]
+__all__ = ["Observation", "Retrainings", "compact_log", "incident_id", "observe", "retrainings", "with_action"]
 
 RUNS_READ = 50
 FULL_WINDOW = 0.9  # of the window's rows: some labels never come
@@ -175,3 +177,9 @@ def _better_version(platform: Platform, product: ModelProduct, observed: Observa
     model = platform.store.read_record(product.name, f"models/{incident.version}", TrainedModel)
     before = _measured(platform, product, incident.version, model, observed.metrics.measured).quality
     return incident.version if before is not None and better(before.metric, before.value, live.value) else None
+
+
+@keeps_problem("prediction_log")
+def compact_log(platform: Platform, product: ModelProduct) -> Compaction:
+    """Full segments of the prediction log as Parquet, within the bound on history."""
+    return compact(platform.settings.product_home(product.name) / "predictions")

@@ -5,10 +5,12 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from mlauto.monitoring.compaction import Compaction
 from mlauto.orchestration.platform import Platform
 from mlauto.records import (
     Batch,
@@ -30,6 +32,7 @@ __all__ = [
     "ci_check",
     "ci_report",
     "commit",
+    "compaction",
     "deployment",
     "details",
     "expectations",
@@ -263,4 +266,18 @@ def live_metrics(metrics: LiveMetrics, verdict: Verdict) -> Metadata:
         "errors": dg.MetadataValue.int(metrics.errors),
         "labelled": dg.MetadataValue.int(metrics.labelled),
         **{name: _number(value) for name, value in numbers.items() if value is not None},
+    }
+
+
+def compaction(done: Compaction, folder: Path) -> Metadata:
+    """What became of old segments, and where anybody finds them."""
+    return {
+        "segments": dg.MetadataValue.int(done.segments),
+        "dagster/row_count": dg.MetadataValue.int(done.lines),
+        "bytes_before": dg.MetadataValue.int(done.bytes_before),
+        "bytes_after": dg.MetadataValue.int(done.bytes_after),
+        "files": dg.MetadataValue.int(done.files),
+        "file_bytes": dg.MetadataValue.int(done.file_bytes),
+        "dropped_files": dg.MetadataValue.int(done.dropped),
+        "folder": dg.MetadataValue.path(str(folder)),
     }

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mlauto.serving.durability import Syncer, sync_folder
 
-__all__ = ["Segments", "hold", "is_held", "segment_numbers"]
+__all__ = ["Segments", "hold", "is_held", "segment_numbers", "segment_sizes"]
 
 SEGMENT_BYTES = 4 << 20
 MOST_SEGMENTS = 256
@@ -150,7 +150,7 @@ class Segments:
             self._syncer.submit(partial(sync_folder, self._folder))
 
     def _drop_oldest(self) -> None:
-        sizes = {number: path.stat().st_size for number, path in _lines(self._folder, self._kind)}
+        sizes = segment_sizes(self._folder, self._kind)
         count, total = len(sizes), sum(sizes.values())
         for number in sorted(sizes):
             if count <= self._most_segments and total <= MOST_BYTES:
@@ -171,6 +171,15 @@ def segment_numbers(folder: Path, kind: str) -> set[int]:
         return set()
     found = (NAME.fullmatch(name) for name in os.listdir(folder))
     return {int(match[2], 16) for match in found if match and match[1] == kind}
+
+
+def segment_sizes(folder: Path, kind: str) -> dict[int, int]:
+    """Bytes of the segments of a kind by their numbers, in no order."""
+    sizes = {}
+    for path in folder.glob(f"{kind}-{'[0-9a-f]' * 8}.jsonl"):
+        with contextlib.suppress(FileNotFoundError):  # dropped or compacted by another process
+            sizes[int(path.stem[-8:], 16)] = path.stat().st_size
+    return sizes
 
 
 def hold(path: Path) -> int | None:
@@ -207,10 +216,6 @@ def _lock(file: int) -> bool:
     except BlockingIOError:
         return False
     return os.fstat(file).st_nlink > 0
-
-
-def _lines(folder: Path, kind: str) -> list[tuple[int, Path]]:
-    return [(int(path.stem[-8:], 16), path) for path in folder.glob(f"{kind}-{'[0-9a-f]' * 8}.jsonl")]
 
 
 def _is_whole(path: Path, size: int) -> bool:

@@ -4,11 +4,18 @@ import json
 from pathlib import Path
 
 import pyarrow
-import pyarrow.parquet
 import pytest
 
 from mlauto.errors import MeasurementError
-from mlauto.monitoring.compacted import compacted_files, compacted_lines, lines_of, segments_in, table_of
+from mlauto.monitoring.compacted import (
+    Writer,
+    compacted_files,
+    compacted_lines,
+    holds_lines,
+    lines_of,
+    segments_of,
+    table_of,
+)
 from mlauto.monitoring.predictionlog import Label, LogReader, Prediction
 
 LINES = [
@@ -25,13 +32,10 @@ ODD = [
 ]
 
 
-def write_compacted(path: Path, segments: dict[int, bytes]) -> None:
-    """A Parquet file as compaction writes it."""
-    tables = [table_of(content) for content in segments.values()]
-    with pyarrow.parquet.ParquetWriter(path, tables[0].schema) as writer:
-        for table in tables:
-            writer.write_table(table)
-        writer.add_key_value_metadata({"mlauto.segments": json.dumps(list(segments))})
+def write_compacted(path: Path, segments: dict[int, bytes]) -> list[int]:
+    """A Parquet file of these segments, and the number of their lines."""
+    with Writer(path) as writer:
+        return [writer.add(number, content) for number, content in segments.items()]
 
 
 def test_lines_come_out_as_they_went_in() -> None:
@@ -71,7 +75,20 @@ def test_lines_are_found_by_segment_and_id(tmp_path: Path) -> None:
     assert compacted_lines(path, 7, ["00000000-00000005-abcd"]) == ODD[:1]
     assert compacted_lines(path, 7, ["00000000-00000001-abcd"]) == []
     assert compacted_lines(path, 3, ["00000000-00000001-abcd"]) == []
-    assert segments_in(pyarrow.parquet.read_metadata(path)) == [0, 7]
+    assert segments_of(path) == [0, 7]
+
+
+def test_an_empty_segment_leaves_no_trace(tmp_path: Path) -> None:
+    """Its number is not in the file, and the others' row groups are theirs."""
+    path = tmp_path / "predictions-00000000-00000002.parquet"
+    counts = write_compacted(path, {0: b"", 1: b"\n".join(LINES), 2: b"\n"})
+
+    assert counts == [0, 4, 0]
+    assert segments_of(path) == [1]
+    assert holds_lines(path, 0, b"")
+    assert holds_lines(path, 2, b"\n")
+    assert not holds_lines(path, 2, LINES[0])
+    assert len(compacted_lines(path, 1, ["00000000-00000001-abcd"])) == 1
 
 
 def test_readers_see_what_they_saw_in_the_segment(tmp_path: Path) -> None:
@@ -107,6 +124,47 @@ def test_a_damaged_file_is_an_error_and_a_dropped_one_is_not(tmp_path: Path) -> 
     path = tmp_path / "predictions-00000000-00000007.parquet"
     assert compacted_lines(path, 0, ["x"]) == []
     path.write_bytes(b"PAR1 nonsense PAR1")
+
+    with pytest.raises(MeasurementError, match="move it away"):
+        compacted_lines(path, 0, ["x"])
+    with pytest.raises(MeasurementError, match="move it away"):
+        holds_lines(path, 0, b"")
+
+
+def test_what_is_not_the_same_is_found(tmp_path: Path) -> None:
+    """Reading back compares every value: one byte, one line more or less, another order."""
+    path = tmp_path / "predictions-00000000-00000000.parquet"
+    content = b"\n".join([*LINES, *ODD])
+    write_compacted(path, {0: content})
+
+    assert holds_lines(path, 0, content + b"\n")
+    assert not holds_lines(path, 0, content.replace(b"0.217", b"0.218"))
+    assert not holds_lines(path, 0, b"\n".join([*LINES, *ODD[1:]]))
+    assert not holds_lines(path, 0, b"\n".join([*ODD, *LINES]))
+
+
+def test_damage_on_the_disk_is_found(tmp_path: Path) -> None:
+    """Wherever a bit of the lines' data flips, reading back says so, one way or the other."""
+    path = tmp_path / "predictions-00000000-00000000.parquet"
+    content = b"\n".join(LINES * 50)
+    write_compacted(path, {0: content})
+    whole = path.read_bytes()
+    start = whole.index(magic := b"\x28\xb5\x2f\xfd") + len(magic) + 4
+    for place in range(start, start + 20):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            same = holds_lines(path, 0, content)
+        except MeasurementError:
+            same = False
+        assert not same
+
+
+def test_a_parquet_file_that_is_not_ours_is_said_so(tmp_path: Path) -> None:
+    """It has no list of segments."""
+    from pyarrow import parquet
+
+    path = tmp_path / "predictions-00000000-00000000.parquet"
+    parquet.write_table(table_of(LINES[0]), path)
 
     with pytest.raises(MeasurementError, match="move it away"):
         compacted_lines(path, 0, ["x"])

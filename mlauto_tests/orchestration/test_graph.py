@@ -31,6 +31,8 @@ SHAPE = {
         None,
         None,
     ),
+    # an addition to the design's table: old segments become Parquet (docs/decisions/prediction-log.md)
+    "prediction_log": ("monitoring", ["production"], [], None, None),
 }
 
 

@@ -1,4 +1,4 @@
-"""Continuous monitoring: `live_metrics` and the checks that retrain."""
+"""Continuous monitoring: `live_metrics` and the checks that retrain; `prediction_log`, compacted."""
 
 from collections.abc import Iterator
 
@@ -16,12 +16,13 @@ CHECKS = ("performance", "service_level", "data_available", "drift")
 
 
 def monitoring_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
-    """`live_metrics` of one product; the live sensor evaluates the same checks by itself."""
+    """`live_metrics` of one product, whose checks the live sensor evaluates by itself too, and `prediction_log`."""
     key = asset_key(product, "live_metrics")
+    production = asset_key(product, "production")
 
     @dg.asset(
         key=key,
-        deps=[asset_key(product, "production")],
+        deps=[production],
         group_name=GROUP,
         owners=list(product.owners),
         description="Quality, latency, errors and drift of the live version over the last window.",
@@ -34,4 +35,15 @@ def monitoring_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
             check_results=[render.check(outcome) for outcome in observed.verdict.checks],
         )
 
-    return [live_metrics]
+    @dg.asset(
+        key=asset_key(product, "prediction_log"),
+        deps=[production],
+        group_name=GROUP,
+        owners=list(product.owners),
+        description="What users asked and were answered. Materializing it turns full segments into Parquet files.",
+    )
+    def prediction_log(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
+        folder = platform.settings.product_home(product.name) / "predictions"
+        yield dg.MaterializeResult(metadata=render.compaction(live.compact_log(platform, product), folder))
+
+    return [live_metrics, prediction_log]

@@ -9,6 +9,7 @@ import dagster as dg
 from mlauto.delivery.decisions import approved, rejected_versions
 from mlauto.delivery.reconcile import wanted
 from mlauto.delivery.rollout import retire_expired
+from mlauto.monitoring.compaction import due_groups
 from mlauto.monitoring.incidents import open_incident, record_verdict
 from mlauto.monitoring.labelfiles import import_labels
 from mlauto.orchestration import render
@@ -70,6 +71,7 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
         return
     memory["due"] = now + product.monitoring.every
     _import_labels(tick, platform, product)
+    _compact(tick, platform, product)
     observed = observe(platform, product)
     if observed.production is None:
         tick.notes.append(f"{product.name}: nothing is in production yet")
@@ -103,6 +105,15 @@ def _import_labels(tick: Tick, platform: Platform, product: ModelProduct) -> Non
         home = platform.settings.product_home(product.name)
         report = import_labels(folder, home / "predictions", home / "imported_labels.json", now=time.time())
         tick.notes += report.problems
+
+
+def _compact(tick: Tick, platform: Platform, product: ModelProduct) -> None:
+    """Ask for old segments of the prediction log to be compacted when enough of them are full."""
+    groups = due_groups(platform.settings.product_home(product.name) / "predictions")
+    if groups:
+        reason = f"{sum(len(group.segments) for group in groups)} full segments"
+        name = f"{product.name}/prediction_log/{groups[0].name}"
+        tick.ask(Work(name=name, selection=[asset_key(product, "prediction_log")], tags={REASON_TAG: reason}))
 
 
 def _keep_alive(platform: Platform, product: ModelProduct, observed: Observation) -> None:

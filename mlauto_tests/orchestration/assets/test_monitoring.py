@@ -1,11 +1,15 @@
-"""The asset of continuous monitoring, materialized by hand: the sensor evaluates the same checks by itself."""
+"""The assets of continuous monitoring, materialized by hand: the sensor evaluates the same checks by itself."""
 
 import dagster as dg
+import pytest
 
+from mlauto.monitoring import compaction
 from mlauto.orchestration.assets.monitoring import CHECKS, monitoring_assets
+from mlauto.records import Problem
 from mlauto_tests.orchestration.conftest import World, made_product
 
 KEY = dg.AssetKey(["tides", "live_metrics"])
+LOG = dg.AssetKey(["tides", "prediction_log"])
 TRUTH = [float(number % 24) for number in range(40)]
 
 
@@ -49,8 +53,40 @@ def test_good_predictions_are_healthy(released: World) -> None:
 
 def test_the_checks_are_those_of_the_judge() -> None:
     """None of them blocks; the names are what dashboards and alerts go by."""
-    [asset] = monitoring_assets(made_product("tides"))
+    asset, log = monitoring_assets(made_product("tides"))
 
     assert asset.key == KEY
     assert sorted(spec.name for spec in asset.check_specs) == sorted(CHECKS)
     assert not any(spec.blocking for spec in asset.check_specs)
+    assert list(log.check_specs) == []
+
+
+def test_full_segments_are_compacted(released: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run says how much became of how much, and where it is; a second one has nothing to do."""
+    monkeypatch.setattr(compaction, "GROUP_SEGMENTS", 3)
+    monkeypatch.setattr(compaction, "KEPT_SEGMENTS", 1)
+    released.serve(TRUTH, TRUTH)
+    folder = released.settings.product_home("tides") / "predictions"
+    for number in range(1, 4):
+        (folder / f"predictions-{number:08x}.jsonl").write_text('{"id":"x","t":1.0}\n')
+    runs = [released.run(dg.RunRequest(asset_selection=[LOG])) for _ in range(2)]
+    first, second = (
+        {name: value.value for name, value in event.metadata.items()}
+        for done in runs
+        for event in done.asset_materializations_for_node("tides__prediction_log")
+    )
+
+    assert (first["segments"], first["dagster/row_count"], first["files"]) == (3, 42, 1)
+    assert (second["segments"], second["files"]) == (0, 1)
+    assert first["folder"] == str(folder)
+    assert (folder / "predictions-00000000-00000002.parquet").exists()
+
+
+def test_a_log_that_was_never_written_cannot_be_compacted(released: World) -> None:
+    """The run fails with a sentence, and `mlauto status` shows it."""
+    done = released.run(dg.RunRequest(asset_selection=[LOG]))
+
+    assert not done.success
+    problem = released.store.read_record("tides", "problems/prediction_log", Problem)
+    assert problem is not None
+    assert "no prediction was logged yet" in problem.text

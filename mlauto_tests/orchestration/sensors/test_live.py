@@ -474,6 +474,26 @@ def test_a_fallback_whose_time_is_over_is_stopped(released: World) -> None:
     assert released.runtime.running("tides") == {"2": "ready"}
 
 
+def test_full_segments_of_the_log_are_compacted(released: World) -> None:
+    """When enough of them wait, and once: not while it is under way, and not before the next ones are full."""
+    folder = released.settings.product_home("tides") / "predictions"
+    folder.mkdir(exist_ok=True)
+    for number in range(130):
+        (folder / f"predictions-{number:08x}.jsonl").write_text('{"id":"x","t":1.0}\n')
+    released.serve(TRUTH, GOOD)
+
+    [request] = asked(released.tick("live"))
+    released.start(request)
+    meanwhile = asked(released.tick("live"))
+    released.run(request)
+    left = list(folder.glob("predictions-*.jsonl"))
+
+    assert names(request) == ["prediction_log"]
+    assert request.tags["mlauto/work"] == "tides/prediction_log/predictions-0000003f"
+    assert (meanwhile, len(left)) == ((), 66)
+    assert asked(released.tick("live")) == ()
+
+
 def test_label_files_are_imported_and_bad_ones_noted(released: World) -> None:
     """Labels that land as files count like those that users send back."""
     released.serve(TRUTH, GOOD)
