@@ -1,25 +1,35 @@
 """One request on its way: who was asked so far, and who may be asked next."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlauto.serving.backend import Backend
 from mlauto.serving.errors import ServingError
-from mlauto.serving.route import Product
+from mlauto.serving.protocol import Request
+from mlauto.serving.route import Product, Route
+from mlauto.serving.signature import Signature
 
-__all__ = ["Attempts"]
+__all__ = ["Attempts", "Parse"]
+
+Parse = Callable[[bytes, Signature], Request]
 
 
 @dataclass(slots=True)
 class Attempts:
-    """The attempts at one request, of which only one may follow another that was made.
+    """A user's request (`parse` makes rows of its `body`) and the attempts at it, of which one may follow another.
 
-    `deadline` is monotonic time. `canary` is set while the canary is to be asked first; `refused` is True once it
-    called the request the client's mistake.
+    `route` is the one of the moment when it came; `began` and `deadline` are monotonic time. `exact` is the only
+    version that may answer, if one was named. `canary` is set while the canary is to be asked first; `refused` is True
+    once it called the request the client's mistake.
     """
 
     product: Product
-    exact: Backend | None
+    body: bytes
+    parse: Parse
+    route: Route
+    began: float
     deadline: float
+    exact: Backend | None = None
     canary: Backend | None = None
     refused: bool = False
     count: int = 0
@@ -28,7 +38,7 @@ class Attempts:
     _generation: int = 0
 
     def wanted(self) -> list[Backend]:
-        """Those that may answer, the best first, whatever their state."""
+        """Those that may answer, the best first, whatever their state: by the route as it is now."""
         if self.exact is not None:
             return [self.exact]
         route = self.product.route

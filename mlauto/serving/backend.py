@@ -97,6 +97,10 @@ class Backend:
         self._set("stopped")
         await self._end_process(STOP_SECONDS)
 
+    def put(self, rows: bytes, count: int, *, seconds: float = ANSWER_SECONDS) -> "asyncio.Future[Answer]":
+        """`ask` for callers that do not wait: the future's exceptions are those that `ask` raises."""
+        return self._batches.put(rows, count, seconds=seconds)
+
     async def ask(self, rows: bytes, count: int, *, seconds: float = ANSWER_SECONDS, alone: bool = False) -> Answer:
         """The answer to a JSON list of `count` rows, asked together with whatever else waits unless `alone`.
 

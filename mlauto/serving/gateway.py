@@ -18,9 +18,11 @@ from pathlib import Path
 
 from mlauto.serving.control import ControlApp
 from mlauto.serving.errors import StateError
+from mlauto.serving.front import Front
 from mlauto.serving.http import server
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.public import PublicApp
+from mlauto.serving.shortway import ShortWay
 from mlauto.serving.sockets import listen_tcp, listen_unix
 from mlauto.serving.supervisor import Supervisor
 from mlauto.serving.traffic import Traffic
@@ -62,7 +64,8 @@ async def run(home: Path, public_socket: socket.socket) -> None:
     supervisor = Supervisor(home / "gateway")
     metrics = Metrics()
     traffic = Traffic(supervisor, metrics, home / "products")
-    public = server(PublicApp(supervisor, traffic, metrics))
+    short = ShortWay(supervisor, traffic, metrics)
+    public = server(PublicApp(supervisor, traffic, metrics), protocol=Front.with_short(short))
     control = server(ControlApp(supervisor, metrics, host=host, port=port))
     control_path = home / "gateway" / "control.sock"
     control_socket = listen_unix(control_path)

@@ -12,6 +12,8 @@ from mlauto.serving.errors import RequestError, ServingError
 if TYPE_CHECKING:
     import uvicorn
 
+    from mlauto.serving.front import Front
+
 __all__ = [
     "BODY_LIMIT",
     "App",
@@ -99,7 +101,7 @@ async def reply_error(send: Send, error: ServingError, *, headers: Headers = ())
     await reply(send, {"error": str(error)}, status=error.status, headers=extra)
 
 
-def server(app: App, *, keep_alive: int = 75) -> "uvicorn.Server":
+def server(app: App, *, keep_alive: int = 75, protocol: "type[Front] | None" = None) -> "uvicorn.Server":
     """A uvicorn server of that application, to be awaited with `serve(sockets=[...])`; `keep_alive` in seconds.
 
     It installs no signal handlers and writes no log of requests.
@@ -112,7 +114,7 @@ def server(app: App, *, keep_alive: int = 75) -> "uvicorn.Server":
 
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=protocol or "httptools",
         loop="uvloop",
         ws="none",
         lifespan="off",

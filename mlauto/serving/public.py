@@ -27,7 +27,7 @@ from mlauto.serving.route import Product
 from mlauto.serving.supervisor import Supervisor
 from mlauto.serving.traffic import Answered, Traffic
 
-__all__ = ["PublicApp"]
+__all__ = ["PublicApp", "rendered"]
 
 TIMEOUT = b"x-mlauto-timeout-ms"
 TEXT = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
@@ -121,9 +121,10 @@ class PublicApp:
             await reply(send, {"accepted": len(labels)})
             return
         parse = parse_infer if found.verb == "infer" else parse_invocations
-        answered = await self._traffic.predict(product, body, parse, exact, seconds=_seconds(scope))
+        ask = self._traffic.request(product, body, parse, exact, seconds=_seconds(scope))
+        answered = await self._traffic.predict(ask)
         headers = _headers(answered.version, answered.prediction_id)
-        await reply(send, _rendered(answered, product.name, found.verb), headers=headers)
+        await reply(send, rendered(answered, product.name, found.verb), headers=headers)
 
     def _label(self, found: _Path | None) -> tuple[str, str]:
         """Product and version for a counter; only names that exist, or clients could invent any number of series."""
@@ -185,7 +186,8 @@ def _headers(version: str | None, prediction_id: str | None) -> Headers:
     return [(name, value.encode()) for name, value in pairs if value is not None]
 
 
-def _rendered(answered: Answered, product: str, verb: str) -> bytes:
+def rendered(answered: Answered, product: str, verb: str) -> bytes:
+    """The body of the reply, in the format of the verb that was asked."""
     version, prediction_id = answered.version, answered.prediction_id
     if verb == "infer":
         return infer_reply(

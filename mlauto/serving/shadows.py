@@ -2,21 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 
+from mlauto.serving.attempts import Parse
 from mlauto.serving.backend import Backend
 from mlauto.serving.errors import ServingError
 from mlauto.serving.journal import Journal
 from mlauto.serving.link import LinkError
-from mlauto.serving.protocol import Answer, Request
+from mlauto.serving.protocol import Answer
 from mlauto.serving.signature import Signature
 
-__all__ = ["Copied", "Parse", "Shadows"]
-
-Parse = Callable[[bytes, Signature], Request]
+__all__ = ["Copied", "Shadows"]
 
 # Of all products together; what comes while so many are on their way is not copied.
 MOST_COPIES = 64

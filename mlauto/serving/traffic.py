@@ -7,7 +7,7 @@ from random import random
 
 import msgspec
 
-from mlauto.serving.attempts import Attempts
+from mlauto.serving.attempts import Attempts, Parse
 from mlauto.serving.backend import Backend
 from mlauto.serving.batches import ANSWER_SECONDS
 from mlauto.serving.errors import ModelError, RequestError, ServingError, UnavailableError
@@ -16,11 +16,13 @@ from mlauto.serving.link import LinkError, LinkTimeoutError, Reply
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.protocol import Answer, Request
 from mlauto.serving.route import Product
-from mlauto.serving.shadows import Copied, Parse, Shadows
+from mlauto.serving.shadows import Copied, Shadows
 from mlauto.serving.signature import Signature
 from mlauto.serving.supervisor import Supervisor
 
-__all__ = ["Answered", "Traffic"]
+__all__ = ["Answered", "Load", "Lost", "Traffic", "signature_of"]
+
+Lost = tuple[Backend, ServingError | LinkError]
 
 # So long a request waits for a version that is being started (again) when no other is ready.
 HOLD_SECONDS = 10.0
@@ -34,16 +36,17 @@ CANARY_SECONDS = 5.0
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False):
-    """A logged prediction."""
+    """A logged prediction; `rows` are those that were asked for, as JSON."""
 
     answer: Answer
     request: Request
+    rows: bytes
     signature: Signature
     version: str
     prediction_id: str
 
 
-class _Load:
+class Load:
     """What one product's users wait for."""
 
     __slots__ = ("bytes", "requests")
@@ -51,10 +54,25 @@ class _Load:
     def __init__(self) -> None:
         self.requests = self.bytes = 0
 
+    @property
+    def full(self) -> bool:
+        """True when one more would be too many: a queue that grows helps nobody."""
+        return self.requests >= MOST_IN_FLIGHT or self.bytes >= MOST_BYTES
+
+    def come(self, body: bytes) -> None:
+        """One more waits."""
+        self.requests += 1
+        self.bytes += len(body)
+
     def check(self, product: str) -> None:
-        """Raises `UnavailableError` when one more is too many: a queue that grows helps nobody."""
+        """Raises `UnavailableError` when the newest was one too many."""
         if self.requests > MOST_IN_FLIGHT or self.bytes > MOST_BYTES:
             raise UnavailableError(f"{self.requests} requests for {product} are waiting: come again")
+
+    def go(self, body: bytes) -> None:
+        """It waits no longer."""
+        self.requests -= 1
+        self.bytes -= len(body)
 
 
 class Traffic:
@@ -63,12 +81,12 @@ class Traffic:
     def __init__(self, supervisor: Supervisor, metrics: Metrics, products_home: Path) -> None:
         """Prediction logs are written to `products_home/<product>/predictions`."""
         self.journal = Journal(metrics, products_home)
+        self.loads: defaultdict[str, Load] = defaultdict(Load)
         self._supervisor = supervisor
         self._metrics = metrics
-        self._loads: defaultdict[str, _Load] = defaultdict(_Load)
         self._shadows = Shadows(self.journal)
 
-    async def predict(
+    def request(
         self,
         product: Product,
         body: bytes,
@@ -76,51 +94,65 @@ class Traffic:
         exact: Backend | None = None,
         *,
         seconds: float = ANSWER_SECONDS,
-    ) -> Answered:
-        """The answer of whoever the route says, or of exactly the version given, within `seconds`.
-
-        A failing canary is covered by the champion, a failing champion by the fallback. The answer is logged before it
-        is returned. Raises `RequestError` for the client's mistakes and `FailedError` otherwise.
-        """
-        began = time.monotonic()
-        name, route = product.name, product.route
-        ask = Attempts(product, exact, began + seconds)
+    ) -> Attempts:
+        """A request that is to be answered by whoever the route says, or by exactly the version given."""
+        now, route = time.monotonic(), product.route
+        ask = Attempts(product, body, parse, route, now, now + seconds, exact)
         if route.canary is not None and exact is None and random() * 100 < route.percent:  # noqa: S311 -- no secret
             ask.canary = route.canary
-        load = self._loads[name]
-        load.requests += 1
-        load.bytes += len(body)
+        return ask
+
+    async def predict(self, ask: Attempts, lost: Lost | None = None) -> Answered:
+        """The answer, logged. A failing canary is covered by the champion, a failing champion by the fallback.
+
+        `lost` is an attempt that was made already, and how it ended. Raises `RequestError` for the client's mistakes
+        and `FailedError` otherwise.
+        """
+        name, load = ask.product.name, self.loads[ask.product.name]
+        load.come(ask.body)
         try:
             load.check(name)
-            backend, request, rows, answer = await self._asked(ask, body, parse)
+            if lost is not None:
+                self._fail(ask, *lost)
+            backend, request, rows, answer = await self._asked(ask)
         except (UnavailableError, ModelError) as error:
-            at = ask.failed or exact or route.champion
+            at = ask.failed or ask.exact or ask.route.champion
             version = error.version if isinstance(error, UnavailableError) else None
             version = version or (at.version if at else None)
-            raise self.journal.failed(name, version, error, time.monotonic() - began) from error
+            raise self.journal.failed(name, version, error, time.monotonic() - ask.began) from error
         finally:
-            load.requests -= 1
-            load.bytes -= len(body)
+            load.go(ask.body)
+        answered = self.answered(ask, backend, request, rows, answer)
+        if self.journal.waits:
+            await self.journal.durable(name)
+        self.copy(ask, answered)
+        return answered
+
+    def answered(self, ask: Attempts, backend: Backend, request: Request, rows: bytes, answer: Answer) -> Answered:
+        """Log and count an answer."""
         prediction_id = self.journal.answered(
-            name,
+            ask.product.name,
             backend.version,
-            time.monotonic() - began,
+            time.monotonic() - ask.began,
             rows=rows,
             answer=answer,
             client_id=request.client_id,
             retried_from=ask.failed.version if ask.failed else None,
         )
-        if self.journal.waits:
-            await self.journal.durable(name)
-        signature = _signature(backend)
-        if route.shadow is not None and exact is None:
-            copied = Copied(prediction_id, body, parse, signature, rows, len(answer.predictions))
-            self._shadows.send(name, route.shadow, copied)
-        return Answered(answer, request, signature, backend.version, prediction_id)
+        return Answered(answer, request, rows, signature_of(backend), backend.version, prediction_id)
+
+    def copy(self, ask: Attempts, answered: Answered) -> None:
+        """Send the shadow its copy, once whoever calls has sent the reply."""
+        shadow = ask.route.shadow
+        if shadow is not None and ask.exact is None:
+            number = len(answered.answer.predictions)
+            copied = Copied(answered.prediction_id, ask.body, ask.parse, answered.signature, answered.rows, number)
+            self._shadows.send(ask.product.name, shadow, copied)
 
     async def metadata(self, product: Product, exact: Backend | None = None) -> Reply:
         """The model server's own metadata, asked of whoever answers users. Raises `UnavailableError`."""
-        ask = Attempts(product, exact, time.monotonic() + HOLD_SECONDS)
+        now = time.monotonic()
+        ask = Attempts(product, b"", _unparsed, product.route, now, now + HOLD_SECONDS, exact)
         for _ in range(2):
             backend = await self._next(ask)
             try:
@@ -129,33 +161,20 @@ class Traffic:
                 ask.fail(backend, UnavailableError(f"{product.name} cannot answer now: {error}"))
         raise ask.error or UnavailableError(f"{product.name} cannot answer now")
 
-    async def _asked(self, ask: Attempts, body: bytes, parse: Parse) -> tuple[Backend, Request, bytes, Answer]:
+    async def _asked(self, ask: Attempts) -> tuple[Backend, Request, bytes, Answer]:
         """Ask one version, and one other if the first cannot be reached or fails."""
         while ask.count < 2:
             if isinstance(ask.error, ModelError) and not ask.candidates():
                 raise ask.error  # the same process would only fail again
             backend = await self._next(ask)
-            canary = backend is ask.canary
             try:
-                request = parse(body, _signature(backend))
+                request = ask.parse(ask.body, signature_of(backend))
                 rows = msgspec.json.encode(request.rows)
                 seconds = ask.deadline - time.monotonic()
-                seconds = min(seconds / 2, CANARY_SECONDS) if canary else seconds
+                seconds = min(seconds / 2, CANARY_SECONDS) if backend is ask.canary else seconds
                 answer = await backend.ask(rows, len(request.rows), seconds=seconds, alone=ask.count > 0)
-            except LinkError as error:
-                lost = UnavailableError(f"version {backend.version} of {ask.product.name} was lost: {error}")
-                self._fail(ask, backend, lost, seen=canary and error.asked, asked=error.asked)
-            except ModelError as error:
-                # the user will get an answer from another version; that this one failed must be seen nevertheless
-                others = ask.exact is None and len(list(ask.product.route.ready())) > 1
-                self._fail(ask, backend, error, seen=canary or (ask.count == 0 and others))
-            except (RequestError, UnavailableError) as error:
-                if not canary:
-                    if ask.error is not None and not ask.refused and isinstance(error, RequestError):
-                        raise ask.error from None  # the fallback takes other columns: the failure is the champion's
-                    raise
-                ask.refused = isinstance(error, RequestError)
-                self._fail(ask, backend, error, seen=not ask.refused)
+            except (LinkError, ModelError, RequestError, UnavailableError) as error:
+                self._fail(ask, backend, error)
             else:
                 if ask.refused and ask.failed is not None and ask.error is not None:
                     # what the champion takes, the canary should have taken
@@ -163,8 +182,24 @@ class Traffic:
                 return backend, request, rows, answer
         raise ask.error or UnavailableError(f"{ask.product.name} cannot answer now")
 
-    def _fail(self, ask: Attempts, backend: Backend, error: ServingError, *, seen: bool, asked: bool = True) -> None:
-        """Remember, count and (where it is to be `seen`) log that a version failed, which another may make good."""
+    def _fail(self, ask: Attempts, backend: Backend, error: ServingError | LinkError) -> None:
+        """Remember, count and perhaps log that a version failed, which another may make good; raises what none can."""
+        canary, asked, seen = backend is ask.canary, True, backend is ask.canary
+        if isinstance(error, LinkError):
+            asked = error.asked
+            seen = canary and asked
+            error = UnavailableError(f"version {backend.version} of {ask.product.name} was lost: {error}")
+        elif isinstance(error, ModelError):
+            # the user will get an answer from another version; that this one failed must be seen nevertheless
+            others = ask.exact is None and len(list(ask.product.route.ready())) > 1
+            seen = canary or (ask.count == 0 and others)
+        elif canary:
+            ask.refused = isinstance(error, RequestError)
+            seen = not ask.refused
+        elif ask.error is not None and not ask.refused and isinstance(error, RequestError):
+            raise ask.error from None  # the fallback takes other columns: the failure is the champion's
+        else:
+            raise error
         ask.fail(backend, error, asked=asked)
         self._metrics.retries[ask.product.name, backend.version] += 1
         if seen:
@@ -190,7 +225,12 @@ class Traffic:
                 return lost
 
 
-def _signature(backend: Backend) -> Signature:
-    if backend.signature is None:  # a version is ready only once it told its signature
+def signature_of(backend: Backend) -> Signature:
+    """Its columns. Raises `UnavailableError` before it told them, which it does before it is ready."""
+    if backend.signature is None:
         raise UnavailableError(f"version {backend.version} of {backend.product} is not ready")
     return backend.signature
+
+
+def _unparsed(_body: bytes, _signature: Signature) -> Request:
+    return Request([])

@@ -5,6 +5,7 @@ import pytest
 from mlauto.serving.attempts import Attempts
 from mlauto.serving.backend import Backend
 from mlauto.serving.errors import ModelError
+from mlauto.serving.invocations import parse_invocations
 from mlauto.serving.route import Product, Route
 
 
@@ -14,22 +15,26 @@ def backend(state: str = "ready") -> Backend:
     return found
 
 
+def attempts(product: Product, exact: Backend | None = None, canary: Backend | None = None) -> Attempts:
+    return Attempts(product, b"", parse_invocations, product.route, 0.0, 0.0, exact, canary)
+
+
 def test_the_best_ready_one_comes_first() -> None:
     """The canary where it was chosen, then champion and fallback, each while it is ready."""
     champion, fallback, canary = backend(), backend(), backend("starting")
     product = Product("bikes", route=Route(champion, fallback, canary, 50.0))
 
-    assert Attempts(product, None, 0.0).candidates() == [champion, fallback]
-    assert Attempts(product, None, 0.0, canary=canary).wanted() == [canary, champion, fallback]
-    assert Attempts(product, None, 0.0, canary=canary).candidates() == [champion, fallback]
-    assert Attempts(product, canary, 0.0).candidates() == []
-    assert Attempts(Product("bikes"), None, 0.0).wanted() == []
+    assert attempts(product).candidates() == [champion, fallback]
+    assert attempts(product, canary=canary).wanted() == [canary, champion, fallback]
+    assert attempts(product, canary=canary).candidates() == [champion, fallback]
+    assert attempts(product, canary).candidates() == []
+    assert attempts(Product("bikes")).wanted() == []
 
 
 def test_a_process_that_failed_is_not_asked_again_but_the_next_one_is() -> None:
     """The same version counts as another once it was started again."""
     champion, fallback = backend(), backend()
-    ask = Attempts(Product("bikes", route=Route(champion, fallback)), None, 0.0)
+    ask = attempts(Product("bikes", route=Route(champion, fallback)))
     ask.fail(champion, ModelError("no"))
 
     assert (ask.candidates(), ask.count, str(ask.error)) == ([fallback], 1, "no")
@@ -41,7 +46,7 @@ def test_a_process_that_failed_is_not_asked_again_but_the_next_one_is() -> None:
 def test_only_what_was_asked_counts(asked: bool) -> None:
     """A connection that could not be opened costs no attempt, and a canary has only one chance."""
     champion, canary = backend(), backend()
-    ask = Attempts(Product("bikes", route=Route(champion)), None, 0.0, canary=canary)
+    ask = attempts(Product("bikes", route=Route(champion)), canary=canary)
     ask.fail(canary, ModelError("no"), asked=asked)
 
     assert ask.count == int(asked)

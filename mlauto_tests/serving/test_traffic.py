@@ -182,7 +182,7 @@ BODY = b'{"instances": [{"temp": 2}]}'
 def predict(home: Path, route: Route, body: bytes = BODY, *, exact: Backend | None = None) -> Answered:
     async def scenario() -> Answered:
         traffic = Traffic(Supervisor(home / "gateway"), Metrics(), home / "products")
-        return await traffic.predict(Product("bikes", route=route), body, parse_invocations, exact)
+        return await traffic.predict(traffic.request(Product("bikes", route=route), body, parse_invocations, exact))
 
     return asyncio.run(scenario())
 

@@ -1,0 +1,137 @@
+"""Predictions without a task of their own, where all goes well: asked of the champion at once, answered when it did.
+
+Whatever needs waiting or another attempt goes on as `Traffic.predict`. Replies equal those of `public.PublicApp`.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+
+from mlauto.serving.attempts import Attempts, Parse
+from mlauto.serving.backend import Backend
+from mlauto.serving.errors import ModelError, RequestError, UnavailableError
+from mlauto.serving.front import Quick
+from mlauto.serving.invocations import parse_invocations
+from mlauto.serving.journal import FailedError
+from mlauto.serving.link import LinkError
+from mlauto.serving.metrics import Metrics
+from mlauto.serving.protocol import Answer, Request, parse_infer
+from mlauto.serving.public import rendered
+from mlauto.serving.supervisor import Supervisor
+from mlauto.serving.traffic import Answered, Lost, Traffic, signature_of
+
+__all__ = ["ShortWay"]
+
+PARSERS: dict[str, Parse] = {"infer": parse_infer, "invocations": parse_invocations}
+MOST_ADDRESSES = 1024
+BROKEN = b'{"error":"the gateway failed: see its log"}'
+Future = asyncio.Future[Answer]
+
+
+class ShortWay:
+    """Answers POSTs to `/v2/models/{product}/infer` and `/invocations`."""
+
+    def __init__(self, supervisor: Supervisor, traffic: Traffic, metrics: Metrics) -> None:
+        self._supervisor = supervisor
+        self._traffic = traffic
+        self._metrics = metrics
+        self._addresses: dict[bytes, tuple[str, Callable[[Quick], None]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def takes(self, url: bytes) -> Callable[[Quick], None] | None:
+        """What answers there; None for products that are not here and for everything but predictions."""
+        found = self._addresses.get(url)
+        if found is None:
+            parts = url.split(b"/")
+            if len(parts) != 5 or parts[:3] != [b"", b"v2", b"models"]:
+                return None
+            name, verb = parts[3].decode("latin-1"), parts[4].decode("latin-1")
+            if verb not in PARSERS or name not in self._supervisor.products:
+                return None
+            if len(self._addresses) >= MOST_ADDRESSES:
+                self._addresses.clear()
+            found = self._addresses[url] = name, partial(self._begin, name, verb)
+        return found[1] if found[0] in self._supervisor.products else None
+
+    def _begin(self, name: str, verb: str, quick: Quick) -> None:
+        product = self._supervisor.products.get(name)
+        if product is None:  # stopped while the request waited for its turn
+            quick.respond(404, b"", msgspec.json.encode({"error": f"product {name!r} is not here: see GET /v2"}))
+            return
+        ask = self._traffic.request(product, quick.body, PARSERS[verb])
+        champion = ask.route.champion
+        load = self._traffic.loads[name]
+        busy = load.full or self._traffic.journal.waits
+        if busy or ask.canary is not None or champion is None or champion.state != "ready":
+            self._go_on(self._predict(ask, verb, quick))
+            return
+        try:
+            request = ask.parse(ask.body, signature_of(champion))
+        except RequestError as error:
+            self._refuse(quick, name, error)
+            return
+        rows = msgspec.json.encode(request.rows)
+        load.come(ask.body)
+        asked = champion.put(rows, len(request.rows))
+        asked.add_done_callback(partial(self._ended, _Call(ask, champion, request, rows, verb, quick)))
+
+    def _ended(self, call: "_Call", asked: Future) -> None:
+        """Answer, or go on with the next attempt."""
+        ask, champion, request, rows, verb, quick = call
+        self._traffic.loads[ask.product.name].go(ask.body)
+        error = asked.exception()
+        if isinstance(error, LinkError | ModelError | UnavailableError):
+            self._go_on(self._predict(ask, verb, quick, (champion, error)))
+            return
+        try:
+            if isinstance(error, RequestError):
+                self._refuse(quick, ask.product.name, error)
+            else:
+                answered = self._traffic.answered(ask, champion, request, rows, asked.result())
+                _answer(quick, ask, verb, answered)
+                self._traffic.copy(ask, answered)
+        finally:
+            quick.respond(500, b"", BROKEN)  # unless it was answered
+
+    async def _predict(self, ask: Attempts, verb: str, quick: Quick, lost: Lost | None = None) -> None:
+        try:
+            _answer(quick, ask, verb, await self._traffic.predict(ask, lost))
+        except FailedError as failed:
+            pairs = ((b"x-mlauto-version", failed.version), (b"x-prediction-id", failed.prediction_id))
+            lines = [b"%b: %b\r\n" % (name, value.encode()) for name, value in pairs if value is not None]
+            if failed.error.status == 503:
+                lines.append(b"retry-after: 2\r\n")
+            quick.respond(failed.error.status, b"".join(lines), msgspec.json.encode({"error": str(failed)}))
+        except RequestError as error:
+            self._refuse(quick, ask.product.name, error)
+        finally:
+            quick.respond(500, b"", BROKEN)  # unless it was answered
+
+    def _refuse(self, quick: Quick, product: str, error: RequestError) -> None:
+        self._metrics.refused(product, "", error.status)
+        if error.status == 413:
+            quick.keep_alive = False
+        quick.respond(error.status, b"", msgspec.json.encode({"error": str(error)}))
+
+    def _go_on(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _answer(quick: Quick, ask: Attempts, verb: str, answered: Answered) -> None:
+    ids = answered.version.encode(), answered.prediction_id.encode()
+    body = rendered(answered, ask.product.name, verb)
+    quick.respond(200, b"x-mlauto-version: %b\r\nx-prediction-id: %b\r\n" % ids, body)
+
+
+class _Call(NamedTuple):
+    ask: Attempts
+    champion: Backend
+    request: Request
+    rows: bytes
+    verb: str
+    quick: Quick
