@@ -39,6 +39,7 @@ class Syncer:
         self._pause = bound / 2  # a line may be written right after a pass began
         self._tasks: deque[Callable[[], None]] = deque()
         self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+        self._gathering = False
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._thread: threading.Thread | None = None
@@ -48,7 +49,8 @@ class Syncer:
     def submit(self, task: Callable[[], None]) -> None:
         """Have the thread run `task` in its next pass. The task may raise `OSError`; it is reported and counted."""
         self._tasks.append(task)
-        self._wake.set()
+        if not self.shared:  # there it is who waits that wakes the thread, or time
+            self._wake.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log-sync", daemon=True)
             self._thread.start()
@@ -63,8 +65,14 @@ class Syncer:
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
         self._waiting.append((loop, waiter))
-        self._wake.set()
+        if not self._gathering:  # the requests that this turn of the loop has still to answer share the pass
+            self._gathering = True
+            loop.call_soon(self._gathered)
         await waiter
+
+    def _gathered(self) -> None:
+        self._gathering = False
+        self._wake.set()
 
     def stop(self) -> None:
         """Do what is left now, and end the thread; a task submitted later begins a new one."""
@@ -78,7 +86,7 @@ class Syncer:
     def _run(self) -> None:
         ending = False
         while not ending:
-            self._wake.wait()
+            self._wake.wait(self._pause if self.shared else None)
             ending = self._hurry.is_set() if self.shared else self._hurry.wait(self._pause)
             self._wake.clear()
             waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]

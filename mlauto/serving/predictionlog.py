@@ -96,9 +96,9 @@ class PredictionLog:
         """Log a prediction; `rows` are a JSON list of objects. Raises `OSError`."""
         line = _Line(
             prediction_id,
-            round(time.time(), 3),
+            int(time.time() * 1e3 + 0.5) / 1e3,  # as `round` to three places, in half the time
             version,
-            round(seconds * 1000, 3),
+            int(seconds * 1e6 + 0.5) / 1e3,
             msgspec.Raw(rows),
             predictions,
             probabilities,
