@@ -19,16 +19,18 @@ READ_LIMIT = 8 << 20  # bytes of labels per origin and call
 SCAN_LIMIT = 24  # prediction segments per call; what needs more waits for the next call
 PENDING_LIMIT = 2000
 PENDING_SECONDS = 3600.0
+CONCURRENT = 4  # segments that may be written at a time, so that the older number is not the older prediction
 VERSIONS = 4  # the live one, its fallback and two more, for comparing after a rollback
 
 
 class Joined(msgspec.Struct, array_like=True, frozen=True):
-    """One request with its labels; `y`, `label` and `p` have one item per row."""
+    """One request with its labels; `y`, `label` and `p` have one item per row, `t` is when it was answered."""
 
     id: str
     y: list[Any]
     label: list[Any]
     p: list[list[float]] | None = None
+    t: float = 0.0
 
 
 class JoinState(msgspec.Struct):
@@ -122,10 +124,9 @@ class _Join:
         by_segment = self._by_segment()
         scanned = 0
         for segment in sorted(by_segment, reverse=True):
-            floor = self._floor()
-            wanted = {i for i in by_segment[segment] if i > floor}
-            self.state.count("late", len(by_segment[segment]) - len(wanted))
-            if not wanted:
+            wanted = set(by_segment[segment])
+            if segment < self._floor():
+                self.state.count("late", len(wanted))
                 continue
             found: dict[str, Prediction] = {}
             there = oldest - 1 <= segment <= newest
@@ -149,10 +150,11 @@ class _Join:
                 grouped.setdefault(segment, []).append(prediction_id)
         return grouped
 
-    def _floor(self) -> str:
-        """The id that a prediction must exceed to enter the live version's window: ids sort by time."""
-        full = self.state.rows(self.version) >= self.window
-        return self.state.windows[self.version][0].id if full else ""
+    def _floor(self) -> int:
+        """The oldest segment that may have a prediction for the live version's window."""
+        if not self._is_full(self.version):
+            return 0
+        return (segment_of(self.state.windows[self.version][0].id) or 0) - CONCURRENT
 
     def _keep_or_count(self, prediction_id: str, *, waits: bool) -> None:
         """Keep a label whose prediction may still come, within bounds of number and age; else it is unknown."""
@@ -163,6 +165,7 @@ class _Join:
             self.state.count("unknown")
 
     def _insert(self, found: dict[str, Prediction]) -> None:
+        floors = {v: _age(entries[0]) for v, entries in self.state.windows.items() if self._is_full(v)}
         touched = set()
         for line in found.values():
             label = self.labels[line.id][1]
@@ -170,16 +173,22 @@ class _Join:
                 self.state.count("unusable")
                 continue
             odds = line.p[-self.window :] if line.p else None
-            joined = Joined(line.id, line.y[-self.window :], label[-self.window :], odds)
+            joined = Joined(line.id, line.y[-self.window :], label[-self.window :], odds, line.t)
+            if line.v in floors and _age(joined) < floors[line.v]:
+                self.state.count("late")
+                continue
             self.state.windows.setdefault(line.v, []).append(joined)
             touched.add(line.v)
         for version in touched:
             self.state.windows[version] = _newest(self.state.windows[version], self.window)
 
+    def _is_full(self, version: str) -> bool:
+        return self.state.rows(version) >= self.window
+
     def forget(self) -> None:
         """Drop the windows of all but the live version and those that predicted last."""
         windows = self.state.windows
-        others = sorted((v for v in windows if v != self.version), key=lambda v: windows[v][-1].id, reverse=True)
+        others = sorted((v for v in windows if v != self.version), key=lambda v: _age(windows[v][-1]), reverse=True)
         for version in others[VERSIONS - 1 :]:
             del windows[version]
 
@@ -187,9 +196,13 @@ class _Join:
 def _newest(entries: list[Joined], rows: int) -> list[Joined]:
     """The newest requests that together have at least `rows` rows, oldest first."""
     kept: list[Joined] = []
-    for entry in sorted(entries, key=lambda joined: joined.id, reverse=True):
+    for entry in sorted(entries, key=_age, reverse=True):
         if rows <= 0:
             break
         kept.append(entry)
         rows -= len(entry.y)
     return kept[::-1]
+
+
+def _age(joined: Joined) -> tuple[float, str]:
+    return joined.t, joined.id

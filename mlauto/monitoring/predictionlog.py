@@ -7,6 +7,7 @@ given, so that it is found by scanning that segment or the next. Old segments ar
 """
 
 import contextlib
+import math
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -27,6 +28,7 @@ ID = re.compile(r"([0-9a-f]{8})-[0-9a-f]{8}-[0-9a-f]{4}")
 LONGEST_LINE = 32 << 20  # a request body of 16 MB, and its answers
 FEW = 16  # so many ids are searched as bytes; for more it is faster to parse every line once
 LABEL_SEGMENTS = 16
+CONCURRENT = 8  # writers at a time that are looked for
 CLOCK_SECONDS = 1.0  # the time of a file lags a little behind that of the line that was written last
 
 
@@ -160,7 +162,17 @@ class LogReader(Generic[Line]):
         return [line for line in lines if line.t >= since]
 
     def tail(self, limit: int) -> Chunk[Line]:
-        """The newest lines within about `limit` bytes, and at least one if there is any."""
+        """The newest lines within about `limit` bytes, and at least one if there is any.
+
+        Of several segments that are written to now, each has an equal part of the bound.
+        """
+        sizes = self.sizes()
+        written = [segment for segment in list(sizes)[-CONCURRENT:] if is_held(self._path(segment))]
+        if len(written) > 1 and sum(sizes[segment] for segment in written) > limit:
+            part = limit // len(written)
+            found = [self._later(segment, max(0, sizes[segment] - part), -math.inf) for segment in written]
+            lines = sorted((line for lines in found for line in lines), key=_time)
+            return Chunk(lines, sizes, skipped=sum(sizes.values()) - limit)
         while True:
             chunk = self.since(None, limit)
             if chunk.lines or not chunk.skipped or limit >= LONGEST_LINE:

@@ -202,10 +202,10 @@ def is_held(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
     except BlockingIOError:
         return True
+    except OSError:  # gone, or what else whoever reads it will hear
+        return False
     return False
 
 

@@ -64,6 +64,19 @@ def test_the_window_holds_the_newest_rows(log: Any, join: Join) -> None:
     assert found.counts["late"] == 10
 
 
+def test_the_newest_rows_of_several_writers(log: Any, join: Join) -> None:
+    """The time counts, not the segment's number: an older worker may have answered last."""
+    for number in range(5):
+        log.segment = 1 - number % 2
+        log.label(log.predict(float(number), t=log.now + number), 0.0)
+    assert [y for y, _ in pairs(join(window=3))] == [2.0, 3.0, 4.0]
+
+    log.segment = 0
+    log.label(log.predict(5.0, t=log.now + 5), 0.0)
+
+    assert [y for y, _ in pairs(join(window=3))] == [3.0, 4.0, 5.0]
+
+
 def test_requests_of_several_rows(log: Any, join: Join) -> None:
     """Whole requests are kept as long as the window needs a row of them; of a giant one only its last rows."""
     small = [log.predict(1.0, 2.0, 3.0), log.predict(4.0, 5.0, 6.0)]
@@ -154,7 +167,7 @@ def test_labels_that_are_delayed_by_many_segments(log: Any, join: Join) -> None:
     old = log.predict(1.0)
     moved = log.new_id()
     log.segment = 1
-    log.line("predictions", 1, id=moved, t=1.0, v="1", y=[2.0])
+    log.line("predictions", 1, id=moved, t=log.now, v="1", y=[2.0])
     for segment in range(2, 200):
         log.segment = segment
         log.predict(0.0)

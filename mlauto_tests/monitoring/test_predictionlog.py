@@ -167,6 +167,25 @@ def test_several_writers_at_a_time(log: Any, reader: Reader) -> None:
     assert reader.since(again.cursor, LIMIT).lines == []
 
 
+def test_the_tail_is_fair_to_all_who_write(log: Any, reader: Reader) -> None:
+    """Two workers that answer at the same time are both in it, in the order of time; a closed segment is not."""
+    ids = []
+    for number in range(600):
+        log.segment = number % 3
+        ids.append(log.predict(1.0, t=log.now + number))
+    writers = [hold(log.folder / f"predictions-{number:08x}.jsonl") for number in (0, 1)]
+    tail = reader.tail(4000)
+    for writer in writers:
+        assert writer is not None
+        os.close(writer)
+
+    got = [line.id for line in tail.lines]
+    assert got == [i for i in ids[-len(got) * 3 // 2 :] if i[:8] != "00000002"][-len(got) :]
+    assert {i[:8] for i in got} == {"00000000", "00000001"}
+    assert 20 < len(got) < 60
+    assert tail.skipped > 10_000
+
+
 def test_a_torn_line_is_damage_once_its_writer_is_gone(log: Any, reader: Reader) -> None:
     """While the writer of an older segment lives, it may still finish the line; damage is counted once."""
     log.raw("predictions", 0, b'{"id":"00000000-00000')
