@@ -15,6 +15,7 @@ import msgspec
 
 from mlauto.serving.errors import ModelError, RequestError
 from mlauto.serving.protocol import LONGEST_ID, Answer, Request, decoded
+from mlauto.serving.rows import rows_for
 from mlauto.serving.signature import Column, Signature, described, rows_from, unknown_column
 
 __all__ = ["invocations_reply", "parse_invocations", "parse_rows"]
@@ -24,6 +25,9 @@ FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 def parse_invocations(body: bytes, signature: Signature) -> Request:
     """The rows of an `invocations` request. Raises `RequestError` naming the key that is wrong."""
+    quick = rows_for(signature).invocations(body)
+    if quick is not None:
+        return Request(*quick)
     content = decoded(body, dict[str, Any])
     unknown = [key for key in content if key not in (*FORMATS, "params", "id")]
     if unknown:
@@ -48,7 +52,8 @@ def parse_invocations(body: bytes, signature: Signature) -> Request:
 
 def parse_rows(body: bytes, signature: Signature) -> Request:
     """The rows of a JSON list of objects. Raises `RequestError`."""
-    return Request(_records(decoded(body, list[Any]), "rows", signature, lists=False))
+    quick = rows_for(signature).objects(body)
+    return Request(_records(decoded(body, list[Any]), "rows", signature, lists=False) if quick is None else quick)
 
 
 def invocations_reply(answer: Answer, request: Request, *, version: str, prediction_id: str | None) -> bytes:

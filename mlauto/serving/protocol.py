@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mlauto.serving.errors import ModelError, RequestError
+from mlauto.serving.rows import rows_for
 from mlauto.serving.signature import Column, Signature, described, rows_from
 
 __all__ = ["LONGEST_ID", "Answer", "Request", "decoded", "infer_reply", "metadata", "parse_infer"]
@@ -81,6 +82,9 @@ def decoded(body: bytes, kind: type[Kind]) -> Kind:
 
 def parse_infer(body: bytes, signature: Signature) -> Request:
     """The rows of an `infer` request. Raises `RequestError`."""
+    quick = rows_for(signature).infer(body)
+    if quick is not None:
+        return Request(quick[0], quick[1], quick[2] or OUTPUTS)
     request = decoded(body, _Infer)
     if request.id is not None and len(request.id) > LONGEST_ID:
         raise RequestError(f"id: longer than {LONGEST_ID} characters")

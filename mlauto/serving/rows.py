@@ -1,0 +1,197 @@
+"""Rows decoded and checked in one go, by types made from a signature.
+
+Whatever does not fit at once is left to the parsers of `invocations` and `protocol`, which accept a little more (3.0 as
+a whole number, 1 as true) and own the sentences about mistakes. Where both accept, both give the same rows.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+from mlauto.serving.signature import LARGEST_FLOAT, MOST_CELLS, Signature
+
+__all__ = ["Rows", "rows_for"]
+
+Row = dict[str, Any]
+
+WHOLE = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+TYPES: dict[str, Any] = {
+    # a whole number stays one: it is logged as it was sent
+    "number": WHOLE | Annotated[float, Meta(gt=-LARGEST_FLOAT, lt=LARGEST_FLOAT)] | None,
+    "integer": WHOLE | None,
+    "boolean": bool | None,
+    "string": str | None,
+}
+FLOATS = ("FP16", "FP32", "FP64")
+INTEGERS = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
+# kind and datatype of a tensor -> what its values may be
+TENSORS: dict[tuple[str, str], Any] = {
+    **{("number", datatype): TYPES["number"] for datatype in FLOATS},
+    **{(kind, datatype): TYPES["integer"] for kind in ("number", "integer") for datatype in INTEGERS},
+    ("boolean", "BOOL"): TYPES["boolean"],
+    ("string", "BYTES"): TYPES["string"],
+}
+MOST_ORDERS = 64  # of columns, as clients send them
+
+
+class _Split(msgspec.Struct, forbid_unknown_fields=True):
+    columns: list[str]
+    data: Raw
+    index: Raw | UnsetType = UNSET
+
+
+class _Invocations(msgspec.Struct, forbid_unknown_fields=True):
+    dataframe_split: _Split | UnsetType = UNSET
+    dataframe_records: Raw | UnsetType = UNSET
+    instances: Raw | UnsetType = UNSET
+    id: Annotated[str, Meta(max_length=256)] | None = None
+
+
+class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    shape: tuple[int]
+    datatype: str
+    data: Raw
+
+
+class _Wanted(msgspec.Struct, forbid_unknown_fields=True):
+    name: Literal["predict", "probabilities"]
+
+
+class _Infer(msgspec.Struct, forbid_unknown_fields=True):
+    inputs: list[_Tensor]
+    id: Annotated[str, Meta(max_length=256)] | None = None
+    outputs: list[_Wanted] = []
+
+
+class _Order:
+    """Lists of values in one order of the columns."""
+
+    def __init__(self, names: Sequence[str], signature: Signature) -> None:
+        self._decode = _lists(names, signature).decode
+        self._names = list(signature.columns)
+        places = {name: place for place, name in enumerate(names)}
+        self._places = [places.get(name) for name in self._names]
+        self._straight = list(names) == self._names
+
+    def rows(self, data: Raw) -> list[Row]:
+        """Raises `msgspec.MsgspecError`."""
+        found = self._decode(data)
+        names = self._names
+        if self._straight:
+            return [dict(zip(names, row, strict=True)) for row in found]
+        places = self._places
+        return [
+            dict(zip(names, [None if place is None else row[place] for place in places], strict=True)) for row in found
+        ]
+
+
+def _lists(names: Sequence[str], signature: Signature) -> "msgspec.json.Decoder[list[tuple[Any, ...]]]":
+    kinds = tuple(TYPES[signature.columns[name]] for name in names)
+    return msgspec.json.Decoder(list[tuple[kinds]] if kinds else list[tuple[()]])  # type: ignore[valid-type]
+
+
+class Rows:
+    """The decoders of one signature. Each gives None for what it does not take."""
+
+    def __init__(self, signature: Signature) -> None:
+        self._signature = signature
+        self._names = list(signature.columns)
+        self._most = MOST_CELLS // max(1, len(self._names))
+        self._orders: dict[tuple[str, ...], _Order] = {}
+        fields = [(f"f{index}", TYPES[kind], None) for index, kind in enumerate(signature.columns.values())]
+        rename = {f"f{index}": name for index, name in enumerate(self._names)}
+        row = msgspec.defstruct("Row", fields, forbid_unknown_fields=True, rename=rename, gc=False)
+        self._records = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
+        self._body = msgspec.json.Decoder(_Invocations)
+        self._infer = msgspec.json.Decoder(_Infer)
+        self._columns = {
+            (name, datatype): msgspec.json.Decoder(list[values])  # type: ignore[valid-type]
+            for name, kind in signature.columns.items()
+            for (taken, datatype), values in TENSORS.items()
+            if taken == kind
+        }
+
+    def invocations(self, body: bytes) -> tuple[list[Row], str | None] | None:
+        """The rows and the client's id of a request in one of MLflow's formats."""
+        try:
+            content = self._body.decode(body)
+            split, records, instances = content.dataframe_split, content.dataframe_records, content.instances
+            if (split is UNSET) + (records is UNSET) + (instances is UNSET) != 2:
+                return None
+            if isinstance(split, _Split):
+                order = self._order(tuple(split.columns))
+                rows = order.rows(split.data) if order is not None else []
+            elif isinstance(records, Raw):
+                rows = self._objects(records)
+            else:
+                rows = self._either(instances)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        return (rows, content.id) if 0 < len(rows) <= self._most else None
+
+    def infer(self, body: bytes) -> tuple[list[Row], str | None, tuple[str, ...]] | None:
+        """The rows of an Open Inference request, the client's id, and the outputs it names."""
+        try:
+            content = self._infer.decode(body)
+            tensors = content.inputs
+            columns = {
+                tensor.name: self._columns[tensor.name, tensor.datatype].decode(tensor.data) for tensor in tensors
+            }
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError):
+            return None
+        count = tensors[0].shape[0] if tensors else 0
+        if len(columns) < len(tensors) or not 0 < count <= self._most:
+            return None
+        if any(tensor.shape[0] != count or len(columns[tensor.name]) != count for tensor in tensors):
+            return None
+        gaps = [None] * count
+        names = self._names
+        by_row = zip(*[columns.get(name, gaps) for name in names], strict=True)
+        rows = [dict(zip(names, row, strict=True)) for row in by_row]
+        return rows, content.id, tuple([wanted.name for wanted in content.outputs])
+
+    def objects(self, body: bytes) -> list[Row] | None:
+        """The rows of a JSON list of objects."""
+        try:
+            rows = self._objects(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        return rows if 0 < len(rows) <= self._most else None
+
+    def _objects(self, data: bytes | Raw) -> list[Row]:
+        names, values = self._names, msgspec.structs.astuple
+        return [dict(zip(names, values(row), strict=True)) for row in self._records.decode(data)]
+
+    def _either(self, data: Any) -> list[Row]:
+        try:
+            return self._objects(data)
+        except msgspec.ValidationError:
+            order = self._order(tuple(self._names))
+            return order.rows(data) if order is not None else []
+
+    def _order(self, names: tuple[str, ...]) -> _Order | None:
+        """Made when columns first come in that order; None where they are not the model's."""
+        found = self._orders.get(names)
+        if found is None:
+            if len(set(names)) < len(names) or not set(names) <= self._signature.columns.keys():
+                return None
+            if len(self._orders) >= MOST_ORDERS:
+                self._orders.clear()
+            found = self._orders[names] = _Order(names, self._signature)
+        return found
+
+
+_known: dict[int, tuple[Signature, Rows]] = {}
+
+
+def rows_for(signature: Signature) -> Rows:
+    """The decoders of that signature, made once for each."""
+    found = _known.get(id(signature))
+    if found is None or found[0] is not signature:
+        if len(_known) >= MOST_ORDERS:
+            _known.clear()
+        found = _known[id(signature)] = signature, Rows(signature)
+    return found[1]
