@@ -7,7 +7,7 @@ else that does not belong into an image is named, never dropped silently.
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from mlauto.serving.bundle import write_manifest
 
 __all__ = ["assemble", "inspect"]
 
-MODEL_FILES = ("model.skops", "signature.json", "golden.json")
+COMMON = ("signature.json", "golden.json")
+PLAN_FILES = ("plan.json", "plan.npz", "walker.so")
 LEFT_OUT = frozenset({".git", "__pycache__", ".pytest_cache", ".ruff_cache", ".mypy_cache"})
 PICKLES = ("*.pkl", "*.pickle", "*.joblib", "*.dill", "*.cloudpickle")
 SECRETS = (
@@ -33,25 +34,37 @@ BEYOND_READING = stat.S_ISUID | stat.S_ISGID | stat.S_IXUSR | stat.S_IXGRP | sta
 def assemble(content: Path, product: str, model: TrainedModel, artifact: Path, tree: Path) -> list[str]:
     """Fill the empty directory `content` with the bundle of a model: its files, the code tree and the manifest.
 
+    A model that was compiled is served by its plan alone: neither scikit-learn's file nor the team's code is needed.
     Returns one sentence per link of the tree that could not be taken. Raises `StoreError` for an incomplete artifact.
     """
-    for name in MODEL_FILES:
-        if not (artifact / name).is_file():
-            raise StoreError(f"the artifact of version {model.version} lacks {name}: materialize the model again")
-        _copy(artifact / name, content / name)
-    (content / "code").mkdir()
-    refused = list(_copy_tree(tree.resolve(), content / "code"))
+    compiled = (artifact / "plan").is_dir()
+    refused: list[str] = []
+    _take((*COMMON, *(() if compiled else ("model.skops",))), artifact, content, model.version)
+    if compiled:
+        present = [name for name in PLAN_FILES if name != "walker.so" or (artifact / "plan" / name).is_file()]
+        _take(present, artifact / "plan", content, model.version)
+    else:
+        (content / "code").mkdir()
+        refused = list(_copy_tree(tree.resolve(), content / "code"))
     write_manifest(
         content,
         name=product,
         version=model.version,
         commit=model.commit.sha,
         key=model.key,
-        trusted=_trusted(artifact),
+        trusted=() if compiled else _trusted(artifact),
+        flavour="compiled" if compiled else "sklearn",
     )
     (content / "manifest.json").chmod(0o644)
     content.chmod(0o755)
     return refused
+
+
+def _take(names: Sequence[str], source: Path, content: Path, version: str) -> None:
+    for name in names:
+        if not (source / name).is_file():
+            raise StoreError(f"the artifact of version {version} lacks {name}: materialize the model again")
+        _copy(source / name, content / name)
 
 
 def inspect(content: Path) -> list[str]:

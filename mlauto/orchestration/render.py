@@ -216,8 +216,16 @@ def model(trained: TrainedModel, platform: Platform) -> Metadata:
         "plot": dg.MetadataValue.md(f"![plot](data:image/png;base64,{plot})"),
         "mlflow_run": dg.MetadataValue.url(platform.registry.run_url(trained.run_id)),
         "model_card": dg.MetadataValue.md((folder / "card.md").read_text()),
+        "served_as": dg.MetadataValue.text(_served_as(evaluation)),
         "random_state": dg.MetadataValue.int(trained.seed),
     }
+
+
+def _served_as(evaluation: dict[str, Any]) -> str:
+    reason = evaluation.get("compiling", "")
+    if evaluation.get("compiled"):
+        return f"compiled plan{f' ({reason})' if reason else ''}"
+    return f"scikit-learn, because {reason or 'it was trained before models were compiled'}"
 
 
 def _pairs(importances: object) -> list[tuple[object, ...]]:

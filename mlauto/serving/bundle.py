@@ -1,7 +1,8 @@
-"""A bundle: a directory with a model, its signature and its code, whose manifest names every file's digest.
+"""A bundle: a directory with a model and its signature, whose manifest names every file's digest.
 
-`manifest.json` is `{"format": 1, "name", "version", "commit", "key", "flavour": "sklearn", "files": {relative path:
-SHA-256}, "trusted": [type, ...]}`. A symbolic link counts by what it points at, which must be within the bundle.
+`manifest.json` is `{"format": 1, "name", "version", "commit", "key", "flavour", "files": {relative path: SHA-256},
+"trusted": [type, ...]}`. The flavour `compiled` holds a plan, `sklearn` a skops file and the team's code. A symbolic
+link counts by what it points at, which must be within the bundle.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from mlauto.serving.signature import KINDS, Signature
 __all__ = ["Bundle", "Manifest", "read", "write_manifest"]
 
 MANIFEST = "manifest.json"
+FLAVOURS = {"compiled": ("plan.json", "plan.npz", "signature.json"), "sklearn": ("model.skops", "signature.json")}
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +91,7 @@ def read(root: Path) -> Bundle:
     Raises `BundleError` naming the file that is missing, changed, or not listed.
     """
     manifest = _parsed(root / MANIFEST, Manifest)
-    if manifest.format != 1 or manifest.flavour != "sklearn":
+    if manifest.format != 1 or manifest.flavour not in FLAVOURS:
         raise BundleError(
             f"{root / MANIFEST}: format {manifest.format}, flavour {manifest.flavour!r} is not known here"
         )
@@ -101,7 +103,7 @@ def read(root: Path) -> Bundle:
             raise BundleError(f"{name} is not listed in the manifest of {root}: build the bundle again")
         if found[name] != manifest.files[name]:
             raise BundleError(f"{name} in the bundle {root} was changed after it was built: build it again")
-    for name in ("model.skops", "signature.json"):
+    for name in FLAVOURS[manifest.flavour]:
         if name not in found:
             raise BundleError(f"the bundle {root} has no {name}: build it again")
     signature = _parsed(root / "signature.json", Signature)

@@ -132,17 +132,27 @@ def end_with_parent(parent: int) -> None:
 def load(root: Path) -> ModelApp:
     """Verify, load and warm the bundle. Raises `ServingError` when it is damaged or cannot answer its golden rows."""
     bundle = bundles.read(root)
-    _import_pandas_alone()
-    from mlauto.serving import trust
-    from mlauto.serving.model import SklearnModel
-
-    trust.import_skops_quickly()
-    model = SklearnModel(bundle)
+    model: Model = _compiled(bundle) if bundle.manifest.flavour == "compiled" else _sklearn(bundle)
     rows = bundle.golden_rows()
     for some in (rows, rows[:1]):
         if some:
             model.answer(some)
     return ModelApp(bundle, model)
+
+
+def _compiled(bundle: bundles.Bundle) -> Model:
+    from mlauto.serving.plan.model import PlanModel
+
+    return PlanModel(bundle.root)
+
+
+def _sklearn(bundle: bundles.Bundle) -> Model:
+    _import_pandas_alone()
+    from mlauto.serving import trust
+    from mlauto.serving.model import SklearnModel
+
+    trust.import_skops_quickly()
+    return SklearnModel(bundle)
 
 
 def _import_pandas_alone() -> None:

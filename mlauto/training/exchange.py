@@ -20,7 +20,10 @@ class Importance:
 
 @dataclass(frozen=True, kw_only=True)
 class FitRequest:
-    """What to fit. `frame` (Parquet) holds the rows oldest to newest, `weights` (npy) one weight for each."""
+    """What to fit. `frame` (Parquet) holds the rows oldest to newest, `weights` (npy) one weight for each.
+
+    `cache` is a folder for what is the same for all models of this machine.
+    """
 
     tree: str
     estimator: str
@@ -31,6 +34,7 @@ class FitRequest:
     task: str
     metric: str
     output: str
+    cache: str
     seed: int = 0
     exclude: tuple[str, ...] = ()
     timestamp: str | None = None
@@ -41,7 +45,8 @@ class Evaluation:
     """What is known of the model, `evaluation.json`. Scores are of the fit without the holdout, on the holdout.
 
     `weights` says how sample weights were used; `refused` names kinds of rows that the model cannot answer; `types` are
-    the types in the model file beyond skops' own; `seconds` the time each step took.
+    the types in the model file beyond skops' own; `seconds` the time each step took. `compiled`: a plan was proven to
+    answer the same, and is what will be served; `compiling` says why not, or what is amiss with it.
     """
 
     estimator: str
@@ -59,6 +64,8 @@ class Evaluation:
     types: tuple[str, ...]
     requirements: tuple[str, ...]
     seconds: dict[str, float]
+    compiled: bool = False
+    compiling: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from mlauto.training import artifact, explain
 from mlauto.training.estimator import answers_of, build, classes_of, described, fitted, import_root, seed
 from mlauto.training.evaluate import METRICS, Answers, score
 from mlauto.training.exchange import Evaluation, FitRequest, Holdout, Importance
+from mlauto.training.plan import add_plan
 from mlauto.training.requirements import pinned
 
 if TYPE_CHECKING:
@@ -112,6 +113,9 @@ def _fit(request: FitRequest) -> None:
     loaded, types = artifact.dump(model, folder, root, signature=signature, golden=golden)
     answers = answers_of(model, newest, request.task)
     clock.lap("save")
+    compiling = add_plan(model, signature, artifact.rows_of(newest), folder / "plan", Path(request.cache))
+    print(f"served as a compiled plan: {compiling or 'yes'}", flush=True)
+    clock.lap("compile")
     evaluation = Evaluation(
         estimator=described(estimator),
         parameters=_parameters(estimator),
@@ -128,6 +132,8 @@ def _fit(request: FitRequest) -> None:
         types=types,
         requirements=pinned(root),
         seconds=clock.seconds,
+        compiled=(folder / "plan").is_dir(),
+        compiling=compiling,
     )
     (folder / "evaluation.json").write_bytes(msgspec.json.encode(evaluation))
     (output / "holdout.json").write_bytes(msgspec.json.encode(trial.holdout))

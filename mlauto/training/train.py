@@ -148,6 +148,7 @@ def _request(task: _Task, tree: Path, holdout: int, store: Store, scratch: Path)
         task=product.data.task,
         metric=product.metric,
         output=str(scratch),
+        cache=str(store.home / "native"),
         seed=product.training.seed,
         exclude=product.data.exclude,
         timestamp=product.data.timestamp,

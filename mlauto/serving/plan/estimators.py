@@ -1,0 +1,133 @@
+"""From a plan's prepared rows to predictions and probabilities, as the estimator's own `predict*` makes them.
+
+| `finish`        | predictions                                   | probabilities                         |
+|-----------------|-----------------------------------------------|---------------------------------------|
+| `identity`      | the sum                                       | none                                  |
+| `exp`           | its exponential                               | none                                  |
+| `logistic`      | the second class where the sum is above 0     | logistic function                     |
+| `logistic_tie`  | the second class where it is 0 or above       | logistic function                     |
+| `softmax`       | the class with the largest sum                | softmax                               |
+| `one_vs_rest`   | the same                                      | logistic functions, normalized        |
+| `shares`        | the same                                      | the sums themselves                   |
+| `sign`          | the second class where the sum is above 0     | none                                  |
+| `largest`       | the class with the largest sum                | none                                  |
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlauto.serving.errors import RequestError
+from mlauto.serving.plan.format import Linear, Plan, PlanError, Trees
+from mlauto.serving.plan.prepare import Matrix
+from mlauto.serving.plan.trees import sums
+from mlauto.serving.protocol import Answer
+
+__all__ = ["REGRESSION", "executor"]
+
+REGRESSION = ("identity", "exp")
+BINARY = ("logistic", "logistic_tie", "sign")
+SEVERAL = ("softmax", "one_vs_rest", "shares", "largest")
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def executor(plan: Plan, arrays: Arrays, library: Path | None = None) -> Callable[[Matrix], Answer]:
+    """A function from prepared rows to the answer. Raises `PlanError` when plan and arrays do not fit."""
+    estimator = plan.estimator
+    if isinstance(estimator, Trees):
+        raw, outputs = sums(estimator, arrays, library), len(estimator.baseline)
+    else:
+        raw, outputs = _linear(estimator, arrays)
+    _check_finish(estimator.finish, outputs, len(plan.classes))
+    finish, classes = estimator.finish, list(plan.classes)
+    if finish in REGRESSION:
+        return lambda cells: Answer(_number(raw(cells), finish))
+    labels = _labels(finish)
+    probabilities = PROBABILITIES.get(finish)
+
+    def run(cells: Matrix) -> Answer:
+        found = raw(cells)
+        predictions = [classes[place] for place in labels(found).tolist()]
+        return Answer(predictions, None if probabilities is None else probabilities(found).tolist())
+
+    return run
+
+
+def _check_finish(finish: str, outputs: int, classes: int) -> None:
+    if finish in REGRESSION:
+        wanted, sound = 0, outputs == 1 and classes == 0
+    elif finish in BINARY:
+        wanted, sound = 2, outputs == 1 and classes == 2
+    elif finish in SEVERAL:
+        wanted, sound = outputs, outputs == classes
+    else:
+        raise PlanError(f"the plan's finish {finish!r} is not known here")
+    if not sound:
+        raise PlanError(f"the plan's finish {finish!r} with {outputs} outputs wants {wanted} classes, not {classes}")
+
+
+def _linear(plan: Linear, arrays: Arrays) -> tuple[Callable[[Matrix], Matrix], int]:
+    for name, dimensions in (("coefficients", 2), ("intercept", 1)):
+        array = arrays.get(name)
+        if array is None or array.dtype != np.float64 or array.ndim != dimensions or not np.isfinite(array).all():
+            raise PlanError(f"the plan's array {name} is missing or of another type")
+    coefficients, intercept = arrays["coefficients"], arrays["intercept"]
+    if coefficients.shape != (len(intercept), plan.width):
+        raise PlanError(f"the plan's coefficients are {coefficients.shape}, not {(len(intercept), plan.width)}")
+    transposed = np.ascontiguousarray(coefficients.T)
+
+    def run(cells: Matrix) -> Matrix:
+        if not np.isfinite(cells).all():
+            raise RequestError("the model refuses these values: one is missing or not finite", 422)
+        found: Matrix = cells @ transposed + intercept
+        return found
+
+    return run, len(intercept)
+
+
+def _number(found: Matrix, finish: str) -> list[float]:
+    with np.errstate(over="ignore"):
+        numbers: list[float] = (np.exp(found) if finish == "exp" else found).ravel().tolist()
+    return numbers
+
+
+def _labels(finish: str) -> Callable[[Matrix], NDArray[Any]]:
+    if finish == "logistic_tie":
+        return lambda found: (found[:, 0] >= 0).astype(np.intp)
+    if finish in BINARY:
+        return lambda found: (found[:, 0] > 0).astype(np.intp)
+    return lambda found: found.argmax(axis=1)
+
+
+def _logistic(found: Matrix) -> Matrix:
+    small = np.exp(-np.abs(found))  # never overflows
+    return np.where(found >= 0, 1.0, small) / (1.0 + small)
+
+
+def _two(found: Matrix) -> Matrix:
+    second = _logistic(found[:, :1])
+    return np.hstack([1.0 - second, second])
+
+
+def _softmax(found: Matrix) -> Matrix:
+    odds = np.exp(found - found.max(axis=1, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+
+def _one_vs_rest(found: Matrix) -> Matrix:
+    odds = _logistic(found)
+    total = odds.sum(axis=1, keepdims=True)
+    odds = np.where(total == 0, 1.0, odds)
+    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+
+PROBABILITIES: Mapping[str, Callable[[Matrix], Matrix]] = {
+    "logistic": _two,
+    "logistic_tie": _two,
+    "softmax": _softmax,
+    "one_vs_rest": _one_vs_rest,
+    "shares": lambda found: found,
+}

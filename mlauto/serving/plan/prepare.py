@@ -1,0 +1,131 @@
+"""The steps of a plan: a request's columns in, the estimator's matrix out, as the pipeline's transformers made it.
+
+Every operation is the one that scikit-learn does, in its order, in float64.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlauto.serving.errors import RequestError
+from mlauto.serving.plan.format import (
+    Arithmetic,
+    Clip,
+    Impute,
+    Join,
+    Lookup,
+    Missing,
+    Numbers,
+    OneHot,
+    Plan,
+    Step,
+    Table,
+    Take,
+)
+
+__all__ = ["Columns", "Matrix", "preparation"]
+
+Columns = Sequence[Sequence[Any]]  # in the signature's order, each with a value, or None, for every row
+Matrix = NDArray[np.float64]
+# the matrices made so far, and the request's columns and number of rows
+Run = Callable[[list[Matrix], Columns, int], Matrix]
+OPERATIONS = {"subtract": np.subtract, "divide": np.divide, "multiply": np.multiply, "add": np.add}
+
+
+def preparation(plan: Plan) -> Callable[[Columns, int], Matrix]:
+    """A function from a request's columns and number of rows to a C-contiguous matrix (rows, width).
+
+    The function raises `RequestError` (422) for a value that the pipeline's encoder refuses.
+    """
+    runs = [_run(step, plan.columns) for step in plan.steps]
+
+    def prepare(columns: Columns, rows: int) -> Matrix:
+        made: list[Matrix] = []
+        for run in runs:
+            made.append(run(made, columns, rows))
+        return np.ascontiguousarray(made[-1])
+
+    return prepare
+
+
+def _run(step: Step, names: Sequence[str]) -> Run:
+    match step:
+        case Numbers(columns=wanted):
+            # numpy makes None a NaN; one matrix for all columns costs a fraction of one for each
+            return lambda _made, columns, _rows: np.array([columns[i] for i in wanted], dtype=np.float64).T
+        case Lookup():
+            return _lookup(step, names)
+        case OneHot():
+            return _one_hot(step, names)
+        case Join(sources=sources):
+            return lambda made, _columns, _rows: np.hstack([made[source] for source in sources])
+        case Take(source=source, cells=cells):
+            places = np.array(cells, dtype=np.intp)
+            return lambda made, _columns, _rows: made[source][:, places]
+        case Missing(source=source, cells=cells):
+            places = np.array(cells, dtype=np.intp)
+            return lambda made, _columns, _rows: np.isnan(made[source][:, places]).astype(np.float64)
+        case Impute():
+            return _impute(step)
+        case Arithmetic(source=source, operator=operator, values=values):
+            operation, operand = OPERATIONS[operator], np.array(values, dtype=np.float64)
+            return lambda made, _columns, _rows: operation(made[source], operand)
+        case Clip(source=source, low=low, high=high):
+            return lambda made, _columns, _rows: np.clip(made[source], low, high)
+
+
+def _impute(step: Impute) -> Run:
+    source = step.source
+    fill = np.array([np.nan if value is None else value for value in step.fill], dtype=np.float64)
+
+    def run(made: list[Matrix], _columns: Columns, _rows: int) -> Matrix:
+        found = made[source]
+        gaps = np.isnan(found)
+        return np.where(gaps, fill, found) if gaps.any() else found
+
+    return run
+
+
+class _Codes(dict[Any, float]):
+    """Value -> code; what is not listed has the table's code for unknown values, or is refused."""
+
+    def __init__(self, table: Table, name: str, nothing: float) -> None:
+        codes = [nothing if code is None else code for code in table.codes]
+        super().__init__(zip(table.values, codes, strict=True))
+        self._name = name
+        self._unknown = nothing if table.unknown is None else table.unknown
+        self._refuse = table.refuse_unknown
+        if not table.refuse_missing:
+            self[None] = nothing if table.missing is None else table.missing
+
+    def __missing__(self, value: object) -> float:
+        if value is None:
+            raise RequestError(f"the model refuses a missing value in column {self._name!r}", 422)
+        if self._refuse:
+            raise RequestError(f"the model does not know {str(value)[:100]!r} in column {self._name!r}", 422)
+        return self._unknown
+
+
+def _lookup(step: Lookup, names: Sequence[str]) -> Run:
+    tables = [(table.column, _Codes(table, names[table.column], np.nan).__getitem__) for table in step.tables]
+
+    def run(_made: list[Matrix], columns: Columns, _rows: int) -> Matrix:
+        return np.array([list(map(code, columns[column])) for column, code in tables], dtype=np.float64).T
+
+    return run
+
+
+def _one_hot(step: OneHot, names: Sequence[str]) -> Run:
+    width = step.width
+    # the place behind the last one takes the ones that belong nowhere
+    tables = [(table.column, _Codes(table, names[table.column], float(width)).__getitem__) for table in step.tables]
+
+    def run(_made: list[Matrix], columns: Columns, rows: int) -> Matrix:
+        found = np.zeros((rows, width + 1))
+        places = np.array([list(map(code, columns[column])) for column, code in tables], dtype=np.intp)
+        found[np.arange(rows), places] = 1.0
+        return found[:, :width]
+
+    return run

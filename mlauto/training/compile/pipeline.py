@@ -1,0 +1,79 @@
+"""A fitted pipeline, compiled. What is not known for sure is refused: such a model is served as it is."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from mlauto.serving.plan.format import Linear, Plan, Trees
+from mlauto.training.compile import linear, trees
+from mlauto.training.compile.builder import Builder, Feature, UnsupportedError
+from mlauto.training.compile.columns import transformed
+
+__all__ = ["compile_pipeline"]
+
+Arrays = dict[str, NDArray[Any]]
+Handler = Callable[[Any, int], tuple[Trees | Linear, Arrays]]
+REGRESSORS = (
+    *("LinearRegression", "Ridge", "RidgeCV", "Lasso", "LassoCV", "ElasticNet", "ElasticNetCV", "BayesianRidge"),
+    *("ARDRegression", "HuberRegressor", "TheilSenRegressor", "Lars", "LassoLars", "SGDRegressor", "LinearSVR"),
+)
+HANDLERS: Mapping[str, Handler] = {
+    "HistGradientBoostingClassifier": trees.histogram_boosted,
+    "HistGradientBoostingRegressor": trees.histogram_boosted,
+    "GradientBoostingClassifier": trees.gradient_boosted,
+    "GradientBoostingRegressor": trees.gradient_boosted,
+    "RandomForestClassifier": trees.forest,
+    "RandomForestRegressor": trees.forest,
+    "ExtraTreesClassifier": trees.forest,
+    "ExtraTreesRegressor": trees.forest,
+    "DecisionTreeClassifier": trees.single_tree,
+    "DecisionTreeRegressor": trees.single_tree,
+    "ExtraTreeClassifier": trees.single_tree,
+    "ExtraTreeRegressor": trees.single_tree,
+    "LogisticRegression": linear.logistic,
+    "LogisticRegressionCV": linear.logistic,
+    "SGDClassifier": linear.stochastic,
+    "RidgeClassifier": linear.classifier,
+    "RidgeClassifierCV": linear.classifier,
+    "LinearSVC": linear.classifier,
+    "Perceptron": linear.classifier,
+    "PoissonRegressor": linear.generalized,
+    "GammaRegressor": linear.generalized,
+    "TweedieRegressor": linear.generalized,
+    **dict.fromkeys(REGRESSORS, linear.regressor),
+}
+
+
+def compile_pipeline(model: Any, columns: Mapping[str, str], classes: Sequence[Any]) -> tuple[Plan, Arrays]:
+    """The plan of a fitted pipeline or estimator for a signature's columns (name -> kind), and its arrays.
+
+    Raises `UnsupportedError` naming the part that cannot be compiled. That the plan answers the same is for `proof`.
+    """
+    builder = Builder(columns)
+    features, estimator = builder.start(), model
+    while True:
+        if type(estimator).__name__ in {"GridSearchCV", "RandomizedSearchCV"}:
+            estimator = estimator.best_estimator_
+        elif type(estimator).__name__ == "Pipeline":
+            for _name, part in estimator.steps[:-1]:
+                features = transformed(builder, part, features)
+            estimator = estimator.steps[-1][1]
+        else:
+            break
+    kind = type(estimator)
+    handler = HANDLERS.get(kind.__name__)
+    if handler is None or not kind.__module__.startswith("sklearn."):
+        raise UnsupportedError(f"the estimator {kind.__name__} is not among those that can be compiled")
+    features = _own_preparation(builder, estimator, features)
+    last = builder.matrix(features, kind.__name__)
+    plan, arrays = handler(estimator, len(features))
+    return Plan(
+        columns=tuple(columns), steps=tuple(builder.steps[: last + 1]), estimator=plan, classes=tuple(classes)
+    ), arrays
+
+
+def _own_preparation(builder: Builder, estimator: Any, features: list[Feature]) -> list[Feature]:
+    """Boosted trees encode native categories themselves, and put them first."""
+    own = getattr(estimator, "_preprocessor", None)
+    return features if own is None else transformed(builder, own, features)
