@@ -17,6 +17,7 @@ REQUEST = FitRequest(
     task="regression",
     metric="mae",
     output="/o",
+    cache="cache",
     exclude=("x",),
 )
 SCORE = Score(metric="mae", value=1.0, low=0.5, high=1.5, rows=5)

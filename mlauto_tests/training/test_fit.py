@@ -43,6 +43,7 @@ def ask(tmp_path: Path, tree: Path, rows: Rows) -> Ask:
             task="regression",
             metric="mae",
             output=str(output),
+            cache=str(tmp_path / "native"),
             exclude=("leak",),
             timestamp="timestamp",
         )
@@ -89,7 +90,7 @@ def test_a_regression_writes_the_whole_artifact(ask: Ask, fit: Fit) -> None:
 
     assert ended.exit_code == 0, ended.output
     folder = Path(request.output) / "artifact"
-    names = {"model.skops", "signature.json", "golden.json", "evaluation.json", "trusted.json", "plot.png"}
+    names = {"model.skops", "signature.json", "golden.json", "evaluation.json", "trusted.json", "plot.png", "plan"}
     assert {path.name for path in folder.iterdir()} == names
     signature = msgspec.json.decode((folder / "signature.json").read_bytes(), type=Signature)
     assert signature.columns == {"temp": "number", "hour": "integer", "open": "boolean", "kind": "string"}
@@ -118,7 +119,7 @@ def test_the_evaluation_says_what_was_found(ask: Ask, fit: Fit) -> None:
     assert found.weights == "passed as final__sample_weight"
     assert (found.rows, found.holdout, found.finite, found.reloads, found.refused) == (300, 60, True, True, {})
     assert f"numpy=={np.__version__}" in found.requirements
-    assert set(found.seconds) == {"read", "import", "fit", "score", "plot", "importances", "refit", "save"}
+    assert set(found.seconds) == {"read", "import", "fit", "score", "plot", "importances", "refit", "save", "compile"}
 
 
 def test_golden_rows_are_answered_alike_by_the_saved_model(ask: Ask, fit: Fit) -> None:

@@ -98,6 +98,7 @@ def test_a_first_model_is_trained_stored_registered_and_recorded(
         "plot.png",
         "card.md",
         "trusted.json",
+        "plan",
     }
     assert "# tides" in (artifact / "card.md").read_text()
     assert any("fitting Pipeline with Ridge on 320 rows" in line for line in lines)

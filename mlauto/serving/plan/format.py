@@ -9,6 +9,7 @@ cells, lengths, and (by the estimator's own module) that no walk through a tree 
 
 import zipfile
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ __all__ = [
     "OneHot",
     "Plan",
     "PlanError",
+    "Recode",
+    "Recoding",
     "Step",
     "Table",
     "Take",
@@ -89,6 +92,22 @@ class Impute(msgspec.Struct, frozen=True, tag="impute"):
     fill: tuple[float | None, ...]
 
 
+class Recoding(msgspec.Struct, frozen=True):
+    """What each number stands for, numbers ascending; `unknown` and `missing` as in a table, where None means NaN."""
+
+    values: tuple[float, ...]
+    codes: tuple[float | None, ...]
+    unknown: float | None = None
+    missing: float | None = None
+
+
+class Recode(msgspec.Struct, frozen=True, tag="recode"):
+    """Cells replaced by what their numbers stand for, with a recoding for each."""
+
+    source: int
+    recodings: tuple[Recoding, ...]
+
+
 class Missing(msgspec.Struct, frozen=True, tag="missing"):
     """1 where the cell is NaN, else 0, for the cells named."""
 
@@ -125,7 +144,7 @@ class Join(msgspec.Struct, frozen=True, tag="join"):
     sources: tuple[int, ...]
 
 
-Step = Numbers | Lookup | OneHot | Impute | Missing | Arithmetic | Clip | Take | Join
+Step = Numbers | Lookup | OneHot | Recode | Impute | Missing | Arithmetic | Clip | Take | Join
 OPERATORS = ("subtract", "divide", "multiply", "add")
 
 
@@ -209,7 +228,7 @@ def width_of(steps: Sequence[Step], columns: int) -> int:
     return widths[-1]
 
 
-def _width(step: Step, widths: Sequence[int], columns: int) -> int:
+def _width(step: Step, widths: Sequence[int], columns: int) -> int:  # noqa: C901 - a case for each step
     match step:
         case Numbers():
             _within(step.columns, columns, "column")
@@ -225,6 +244,10 @@ def _width(step: Step, widths: Sequence[int], columns: int) -> int:
             _within((step.source,), len(widths), "step")
             _within(step.cells, widths[step.source], "cell")
             return len(step.cells)
+        case Recode():
+            for recoding in step.recodings:
+                _check_recoding(recoding)
+            return _same(step.source, widths, len(step.recodings))
         case Impute():
             return _same(step.source, widths, len(step.fill))
         case Arithmetic():
@@ -246,6 +269,13 @@ def _same(source: int, widths: Sequence[int], length: int | None) -> int:
     if length is not None and length != widths[source]:
         raise ValueError(f"{length} numbers for {widths[source]} cells")
     return widths[source]
+
+
+def _check_recoding(recoding: Recoding) -> None:
+    if not recoding.values or len(recoding.values) != len(recoding.codes):
+        raise ValueError(f"{len(recoding.codes)} codes for {len(recoding.values)} numbers")
+    if any(low >= high for low, high in pairwise(recoding.values)):
+        raise ValueError("numbers that do not ascend")
 
 
 def _check_table(table: Table, columns: int, width: int | None) -> None:

@@ -20,6 +20,8 @@ from mlauto.serving.plan.format import (
     Numbers,
     OneHot,
     Plan,
+    Recode,
+    Recoding,
     Step,
     Table,
     Take,
@@ -50,7 +52,7 @@ def preparation(plan: Plan) -> Callable[[Columns, int], Matrix]:
     return prepare
 
 
-def _run(step: Step, names: Sequence[str]) -> Run:
+def _run(step: Step, names: Sequence[str]) -> Run:  # noqa: C901 - a case for each step
     match step:
         case Numbers(columns=wanted):
             # numpy makes None a NaN; one matrix for all columns costs a fraction of one for each
@@ -67,6 +69,9 @@ def _run(step: Step, names: Sequence[str]) -> Run:
         case Missing(source=source, cells=cells):
             places = np.array(cells, dtype=np.intp)
             return lambda made, _columns, _rows: np.isnan(made[source][:, places]).astype(np.float64)
+        case Recode(source=source):
+            codes = [_recoding(recoding) for recoding in step.recodings]
+            return lambda made, _columns, _rows: np.stack([f(x) for f, x in zip(codes, made[source].T, strict=True)]).T
         case Impute():
             return _impute(step)
         case Arithmetic(source=source, operator=operator, values=values):
@@ -74,6 +79,21 @@ def _run(step: Step, names: Sequence[str]) -> Run:
             return lambda made, _columns, _rows: operation(made[source], operand)
         case Clip(source=source, low=low, high=high):
             return lambda made, _columns, _rows: np.clip(made[source], low, high)
+
+
+def _recoding(recoding: Recoding) -> Callable[[Matrix], Matrix]:
+    values = np.array(recoding.values, dtype=np.float64)
+    codes, unknown, missing = (
+        np.array([np.nan if value is None else value for value in some], dtype=np.float64)
+        for some in (recoding.codes, (recoding.unknown,), (recoding.missing,))
+    )
+
+    def run(cells: Matrix) -> Matrix:
+        places = np.minimum(np.searchsorted(values, cells), len(values) - 1)
+        found = np.where(values[places] == cells, codes[places], unknown)
+        return np.where(np.isnan(cells), missing, found)
+
+    return run
 
 
 def _impute(step: Impute) -> Run:

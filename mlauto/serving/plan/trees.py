@@ -30,7 +30,9 @@ __all__ = ["CATEGORY", "LEAF", "MISSING_LEFT", "NODE", "WORDS", "sums"]
 NODE = np.dtype(
     [("threshold", "<f8"), ("left", "<i4"), ("right", "<i4"), ("feature", "<i4"), ("flags", "<u4")], align=True
 )
-LEAF, MISSING_LEFT, CATEGORY = 1, 2, 4
+LEAF = 1
+MISSING_LEFT = 2
+CATEGORY = 4
 WORDS = 8
 CHUNK = 1 << 18  # rows times trees that numpy walks at once: bounds memory
 Arrays = Mapping[str, NDArray[Any]]

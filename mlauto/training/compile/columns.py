@@ -4,11 +4,12 @@ Every handler takes the features that reach a transformer and gives those that l
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from mlauto.serving.plan.format import Arithmetic, Clip, Impute, Lookup, Missing, OneHot, Table
+from mlauto.serving.plan.format import Arithmetic, Clip, Impute, Lookup, Missing, OneHot, Recode, Recoding, Table
 from mlauto.training.compile.builder import Builder, Cell, Feature, Raw, UnsupportedError, filled, plain
 
 __all__ = ["transformed"]
@@ -51,7 +52,10 @@ def _feature_union(builder: Builder, transformer: Any, features: list[Feature]) 
 
 
 def _function(_builder: Builder, transformer: Any, features: list[Feature]) -> list[Feature]:
-    if transformer.func is not None:
+    function = transformer.func
+    if isinstance(function, partial) and function.func.__qualname__ == "check_array":
+        function = None  # how boosted trees pass on the columns that are no categories
+    if function is not None:
         raise UnsupportedError(f"FunctionTransformer calls the function {transformer.func!r}")
     return features
 
@@ -174,12 +178,30 @@ def _ordinal(builder: Builder, transformer: Any, features: list[Feature]) -> lis
     refuse = transformer.handle_unknown == "error"
     unknown = None if refuse else plain(transformer.unknown_value)
     absent = plain(transformer.encoded_missing_value)
+    if all(isinstance(feature, Cell) for feature in features):
+        return _recoded(builder, transformer, features, unknown=unknown, absent=absent)
     tables = []
     for number, feature in enumerate(features):
         categories = transformer.categories_[number]
         codes = [absent if plain(value) is None else float(place) for place, value in enumerate(categories)]
         tables.append(_table(feature, transformer, categories, codes, unknown=unknown, refuse=refuse))
     return builder.add(Lookup(tuple(tables)))
+
+
+def _recoded(
+    builder: Builder, transformer: Any, features: list[Feature], *, unknown: float | None, absent: float | None
+) -> list[Feature]:
+    """Codes of codes, as boosted trees make them of categories that an encoder has numbered before."""
+    if transformer.handle_unknown == "error":
+        raise UnsupportedError("OrdinalEncoder that refuses unknown values behind another transformer is not compiled")
+    recodings = []
+    for categories in transformer.categories_:
+        known = {float(value): float(place) for place, value in enumerate(categories) if plain(value) is not None}
+        if not known:
+            raise UnsupportedError("OrdinalEncoder saw a column without any value")
+        missing = absent if len(known) < len(categories) else unknown
+        recodings.append(Recoding(tuple(known), tuple(known.values()), unknown=unknown, missing=missing))
+    return builder.add(Recode(builder.matrix(features, "OrdinalEncoder"), tuple(recodings)))
 
 
 def _table(

@@ -13,7 +13,7 @@ from mlauto.serving.errors import ServingError
 from mlauto.serving.plan.model import PlanModel
 from mlauto.training.evaluate import Answers
 
-__all__ = ["adversarial", "prove"]
+__all__ = ["Rows", "adversarial", "prove"]
 
 Rows = Sequence[Mapping[str, Any]]
 ODD: Mapping[str, tuple[Any, ...]] = {

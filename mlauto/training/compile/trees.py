@@ -103,14 +103,12 @@ def _histogram_tree(predictor: Any, output: int, known: NDArray[Any], feature_to
     nodes["flags"] = (
         leaf * LEAF + (given["missing_go_to_left"].astype(bool) & ~leaf) * MISSING_LEFT + category * CATEGORY
     )
-    # thresholds at +inf separate missing from present values: every number goes left
-    nodes["threshold"] = np.where(np.isposinf(nodes["threshold"]), np.finfo(np.float64).max, nodes["threshold"])
     sets = np.zeros((int(category.sum()), 2 * WORDS), dtype=np.uint32)
     for number, place in enumerate(np.flatnonzero(category)):
         sets[number, :WORDS] = predictor.raw_left_cat_bitsets[given["bitset_idx"][place]]
         sets[number, WORDS:] = known[feature_to_set[given["feature_idx"][place]]]
     nodes["threshold"][category] = np.arange(len(sets))
-    return _Tree(_leaves_cleaned(nodes), output, sets=sets)
+    return _Tree(_cleaned(nodes), output, sets=sets)
 
 
 def _plain_tree(tree: Any, output: int = 0) -> _Tree:
@@ -122,18 +120,21 @@ def _plain_tree(tree: Any, output: int = 0) -> _Tree:
     nodes["left"], nodes["right"], nodes["feature"] = tree.children_left, tree.children_right, tree.feature
     missing_left = tree.missing_go_to_left.astype(bool) & ~leaf
     nodes["flags"] = leaf * LEAF + missing_left * MISSING_LEFT
-    nodes = _leaves_cleaned(nodes)
+    nodes = _cleaned(nodes)
     if not several:
         return _Tree(nodes, output)
     nodes["threshold"][leaf] = np.arange(int(leaf.sum()))
     return _Tree(nodes, output, values=np.ascontiguousarray(values[leaf], dtype=np.float64))
 
 
-def _leaves_cleaned(nodes: NDArray[Any]) -> NDArray[Any]:
+def _cleaned(nodes: NDArray[Any]) -> NDArray[Any]:
     leaf = (nodes["flags"] & LEAF) != 0
     nodes["feature"][leaf] = 0
     for side in ("left", "right"):
         nodes[side][leaf] = np.flatnonzero(leaf)
+    # an infinite threshold parts missing values from all others: no number lies beyond the largest one
+    largest = np.finfo(np.float64).max
+    nodes["threshold"][~leaf] = np.clip(nodes["threshold"][~leaf], -largest, largest)
     return nodes
 
 

@@ -1,0 +1,113 @@
+"""Pipelines of many kinds, and the plan of each beside it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlauto.serving.model import frame_of
+from mlauto.serving.plan import format as formats
+from mlauto.serving.plan import native
+from mlauto.serving.plan.model import PlanModel
+from mlauto.serving.signature import Signature
+from mlauto.training.artifact import kinds_of_features, rows_of
+from mlauto.training.compile.pipeline import compile_pipeline
+from mlauto.training.estimator import classes_of
+
+TEXT = ["", "a", "b", "c", "rare"]
+
+
+def table(seed: int, rows: int = 400) -> pd.DataFrame:
+    """Numbers, whole numbers, truth values and text, with gaps where a dtype has room for them."""
+    chance = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "x": chance.normal(size=rows),
+            "y": chance.lognormal(size=rows) * 1000,
+            "count": chance.integers(-3, 9, rows),
+            "open": chance.random(rows) < 0.5,
+            "kind": pd.Series(chance.choice(TEXT, rows, p=[0.1, 0.4, 0.3, 0.19, 0.01]), dtype="str"),
+            "place": pd.Series(chance.choice(["north", "south"], rows), dtype="str"),
+        }
+    )
+    frame.loc[chance.random(rows) < 0.1, ["x", "y"]] = np.nan
+    frame.loc[chance.random(rows) < 0.1, "kind"] = None
+    return frame
+
+
+def target(frame: pd.DataFrame, classes: int = 0) -> Any:
+    """Something to learn; with classes, as so many labels."""
+    value = frame["x"].fillna(0) * 2 + (frame["kind"] == "a") * 3 + frame["count"] * 0.5 + frame["open"]
+    if not classes:
+        return value.to_numpy()
+    ranks = pd.qcut(value.rank(method="first"), classes, labels=False).to_numpy()
+    return np.array(["low", "middle", "high"])[ranks] if classes == 3 else ranks == 1
+
+
+@dataclass
+class Pair:
+    """A fitted model, its plan, and the rows that both are asked."""
+
+    model: Any
+    plan: PlanModel
+    signature: Signature
+
+    def frame(self, rows: list[dict[str, Any]]) -> pd.DataFrame:
+        return frame_of(rows, self.signature)
+
+
+Compile = Callable[..., Pair]
+
+
+@pytest.fixture(scope="session")
+def walker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C walker; these machines have a compiler."""
+    library = native.compiled(tmp_path_factory.mktemp("native"))
+    assert isinstance(library, Path), library
+    return library
+
+
+@pytest.fixture
+def compiled(tmp_path: Path, walker: Path) -> Compile:
+    """Fit a model and compile it; `library=None` walks with numpy."""
+
+    def made(model: Any, frame: pd.DataFrame, labels: Any, library: Path | None = walker) -> Pair:
+        model.fit(frame, labels)
+        classes = classes_of(model)
+        signature = Signature(kinds_of_features(frame), "classification" if classes else "regression", classes)
+        plan, arrays = compile_pipeline(model, signature.columns, classes)
+        formats.write(tmp_path / "plan", plan, arrays)
+        return Pair(model, PlanModel(tmp_path / "plan", library), signature)
+
+    return made
+
+
+@pytest.fixture
+def same(compiled: Compile) -> Callable[[Any, pd.DataFrame, Any, pd.DataFrame], bool]:
+    """Whether model and plan answer rows alike, labels exactly, numbers within 1e-12; asserted in detail."""
+
+    def check(model: Any, frame: pd.DataFrame, labels: Any, asked: pd.DataFrame) -> bool:
+        pair = compiled(model, frame, labels)
+        rows = rows_of(asked)
+        served = pair.frame(rows)
+        found = pair.plan.answer(rows)
+        wanted = pair.model.predict(served)
+        if pair.signature.classes:
+            assert found.predictions == wanted.tolist()
+        else:
+            np.testing.assert_allclose(found.predictions, wanted, rtol=1e-12, atol=1e-12)
+        if found.probabilities is None:
+            assert not pair.signature.classes or not hasattr(pair.model, "predict_proba")
+        else:
+            np.testing.assert_allclose(found.probabilities, pair.model.predict_proba(served), rtol=0, atol=1e-12)
+        alone = pair.plan.answer(rows[:1]).predictions
+        assert alone == (
+            found.predictions[:1] if pair.signature.classes else pytest.approx(found.predictions[:1], rel=1e-12)
+        )
+        return True
+
+    return check
