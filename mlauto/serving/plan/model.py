@@ -30,8 +30,7 @@ class PlanModel:
         self._numbers = not plan.classes
 
     def answer(self, rows: Sequence[Mapping[str, Any]]) -> Answer:
-        """Predictions, and a classifier's probabilities, for rows as `rows_from` makes them: with every column of the
-        signature, in its order.
+        """Predictions, and a classifier's probabilities, for rows as `rows_from` makes them, columns in order.
 
         Raises `RequestError` (422) for values that the pipeline would refuse, and `ModelError` when a number comes out
         that is not finite.
