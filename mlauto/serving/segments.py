@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -97,7 +98,7 @@ class Segments:
             size = self._resume(newest)
         if size is None:
             self._create(0 if newest is None else max(newest, self.number) + 1)
-            self._drop_oldest()
+            self._later(self._drop_oldest)
             size = 0
         self._began = True
         self.room = self._segment_bytes - size
@@ -112,6 +113,13 @@ class Segments:
             os.close(file)
         else:
             self._syncer.submit(partial(_finish, file))
+
+    def _later(self, task: Callable[[], None]) -> None:
+        """What need not be done before the next line is written is done by the syncer's thread."""
+        if self._syncer is None:
+            task()
+        else:
+            self._syncer.submit(task)
 
     def _sync(self) -> None:
         """Have what was written so far survive a power cut; called by the syncer, which alone closes files."""
@@ -167,18 +175,24 @@ class Segments:
 
 def segment_numbers(folder: Path, kind: str) -> set[int]:
     """Numbers of the segments of a kind; of those that were compacted, the last of each file."""
-    if not folder.is_dir():
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
         return set()
-    found = (NAME.fullmatch(name) for name in os.listdir(folder))
+    found = (NAME.fullmatch(name) for name in names if name.startswith(f"{kind}-"))
     return {int(match[2], 16) for match in found if match and match[1] == kind}
 
 
 def segment_sizes(folder: Path, kind: str) -> dict[int, int]:
-    """Bytes of the segments of a kind by their numbers, in no order."""
+    """Bytes of the segments of a kind by their numbers, in no order; empty where there is no folder."""
     sizes = {}
-    for path in folder.glob(f"{kind}-{'[0-9a-f]' * 8}.jsonl"):
-        with contextlib.suppress(FileNotFoundError):  # dropped or compacted by another process
-            sizes[int(path.stem[-8:], 16)] = path.stat().st_size
+    length = len(f"{kind}-00000000.jsonl")
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if len(name) == length and name.startswith(f"{kind}-") and NAME.fullmatch(name):
+                with contextlib.suppress(FileNotFoundError):  # dropped or compacted by another process
+                    sizes[int(name[-14:-6], 16)] = entry.stat().st_size
     return sizes
 
 

@@ -45,6 +45,18 @@ def test_bytes_are_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 8_000
 
 
+def test_the_syncer_drops_what_is_beyond_the_bounds(tmp_path: Path) -> None:
+    """Looking through old files is nothing that a request should wait for."""
+    syncer = Syncer(bound=60.0)
+    segments = Segments(tmp_path, "labels", segment_bytes=10, most_segments=3, syncer=syncer)
+    for _ in range(10):
+        segments.append(b"0123456789")
+    before = len(names(tmp_path))
+    syncer.stop()
+
+    assert (before, names(tmp_path)) == (10, [f"labels-{n:08x}.jsonl" for n in (7, 8, 9)])
+
+
 def test_two_writers_never_share_a_segment(tmp_path: Path) -> None:
     """Each takes a new one while another holds the newest; both may go on for as long as they like."""
     first, second = Segments(tmp_path, "labels", segment_bytes=20), Segments(tmp_path, "labels", segment_bytes=20)
