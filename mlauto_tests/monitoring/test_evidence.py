@@ -12,6 +12,9 @@ from mlauto.errors import MeasurementError
 from mlauto.monitoring import evidence as module
 from mlauto.monitoring.evidence import gather_evidence
 from mlauto.records import RolloutEvidence
+from mlauto_tests.serving.conftest import ROW, bundles, eventually, gateway
+
+__all__ = ["bundles"]
 
 NOW = 1_700_000_000.0
 RANDOM = np.random.default_rng(3)
@@ -224,3 +227,41 @@ def test_its_cost_does_not_grow_with_the_log(log: Any, tmp_path: Path) -> None:
 
     assert found.requests == {"3": 1, "2": 0}
     assert min(took) < 0.05
+
+
+def test_the_evidence_of_a_real_rollout(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """A gateway's shadow and canary: what it logs is what is counted, and labels prove which version is better."""
+    began = time.time()
+    with gateway(tmp_path / "home") as running:
+        for name in ("bikes-1", "bikes-2"):
+            running.start(bundles, name)
+        folder = running.home / "products" / "bikes" / "predictions"
+
+        def ask(count: int, truth_from_answer: float) -> None:
+            for number in range(count):
+                row = {**ROW, "hour": number % 24}
+                reply = running.served.post("/v2/models/bikes/invocations", {"instances": [row]})
+                assert reply.status_code == 200, reply.text
+                champion = 1 if reply.headers["x-mlauto-version"] == "1" else 2
+                truth = reply.json()["predictions"][0] - (1000 if champion == 2 else 0) + truth_from_answer
+                label = {"id": reply.headers["x-prediction-id"], "label": truth}
+                assert running.served.post("/v2/models/bikes/feedback", label).status_code == 200
+
+        def now() -> RolloutEvidence:
+            return gather_evidence(folder, candidate="2", champion="1", since=began - 1, now=time.time(), metric="mae")
+
+        running.switch("bikes", "1", shadow="2")
+        ask(30, 1.0)
+        shadowed = eventually(lambda: now().shadows == 30 and now(), "thirty shadows")
+        running.switch("bikes", "1", canary="2", percent=50.0)
+        ask(80, 1.0)
+        canary = now()
+
+    assert (shadowed.requests, shadowed.paired, shadowed.disagreement) == ({"2": 0, "1": 30}, 30, 1.0)
+    assert shadowed.difference == pytest.approx(998.0, abs=1.0)
+    assert shadowed.difference_low > 900
+    assert sum(canary.requests.values()) == 110
+    assert 20 <= canary.requests["2"] == canary.labelled["2"] <= 60
+    assert canary.errors == {"2": 0, "1": 0}
+    assert canary.difference_low is not None
+    assert canary.difference_low > 900
