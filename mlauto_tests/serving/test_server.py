@@ -1,13 +1,19 @@
 """A model server by itself: both protocols, errors as sentences, damaged bundles refused."""
 
+import asyncio
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from mlauto.serving import bundle
 from mlauto.serving.bundle import write_manifest
+from mlauto.serving.protocol import Answer, Request
+from mlauto.serving.server import ModelApp
 from mlauto_tests.serving.conftest import COLUMNS, ROW, Served, environment, free_port, served
 
 MODULE = "mlauto.serving.server"
@@ -191,3 +197,48 @@ def test_either_a_socket_or_a_port_is_needed(bundles: dict[str, Path]) -> None:
 
     assert done.returncode == 2
     assert "either --socket or --port" in done.stderr
+
+
+class Watched:
+    """A model that takes `pause` seconds for every row and remembers in which thread it was asked."""
+
+    def __init__(self, pause: float = 0.0) -> None:
+        self.pause = pause
+        self.threads: list[threading.Thread] = []
+
+    def answer(self, rows: list[dict[str, object]]) -> Answer:
+        self.threads.append(threading.current_thread())
+        time.sleep(self.pause * len(rows))
+        return Answer([0.0] * len(rows))
+
+
+def test_what_is_quick_is_answered_on_the_spot(bundles: dict[str, Path]) -> None:
+    """Only what is known to take less than two milliseconds, and never beside what the thread is doing."""
+    model = Watched()
+    app = ModelApp(bundle.read(bundles["bikes-1"]), model)
+
+    async def scenario() -> None:
+        here = threading.current_thread()
+        for _ in range(200):
+            await app._answer(Request([ROW]))
+        assert model.threads[0] is not here
+        assert model.threads[-1] is here
+
+        model.pause = 0.01
+        await app._answer(Request([ROW]))
+        assert model.threads[-1] is here  # nobody could know
+        await app._answer(Request([ROW]))
+        assert model.threads[-1] is not here
+
+        model.pause = 0.0
+        for _ in range(200):
+            await app._answer(Request([ROW]))
+        assert model.threads[-1] is here
+        model.pause = 0.00001
+        large = asyncio.create_task(app._answer(Request([ROW] * 20_000)))
+        await asyncio.sleep(0.01)
+        assert len((await app._answer(Request([ROW]))).predictions) == 1
+        await large
+        assert [thread is here for thread in model.threads[-2:]] == [False, False]
+
+    asyncio.run(scenario())
