@@ -59,7 +59,7 @@ def gather_evidence(
         champion=champion,
         since=min(now, gathered.oldest) if gathered.cut else since,
         until=now,
-        requests={version: len(times[version]) + errors[version] for version in versions},
+        requests={version: gathered.answered[version] + errors[version] for version in versions},
         errors=errors,
         p99_ms={version: quantile(times[version], 0.99) for version in versions},
         p99_low_ms={version: least_p99(times[version]) for version in versions},
@@ -82,6 +82,7 @@ class _Gathered:
         self.metric, self.candidate, self.champion = metric, candidate, champion
         versions = (candidate, champion)
         self.times = {version: array("d") for version in versions}
+        self.answered: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.retried: Counter[str] = Counter()
         self.own: dict[str, deque[Outcome]] = {version: deque(maxlen=MOST_ROWS) for version in versions}
@@ -129,7 +130,8 @@ class _Gathered:
         if line.y is None:
             self.failed[version] += 1
             return
-        if line.ms is not None:
+        self.answered[version] += 1
+        if line.ms is not None and line.retried_from is None:  # else most of it is the time of who failed
             self.times[version].append(line.ms)
         rows = len(line.y)
         truth = self._truth.get(line.id, (0.0, []))[1]
