@@ -15,6 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 __all__ = ["LARGEST_BODY", "Front", "Quick", "Short"]
 
 LARGEST_BODY = 256 << 10
+LARGEST_HEAD = 64 << 10
+HEAD_SECONDS = 20.0  # so long a client may take for a request's head
 # What these ask for (or that something is wrong with them) is known to the long way alone.
 TELLING = frozenset(
     (
@@ -90,7 +92,8 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
         self._answer: Callable[[Quick], None]
         self._length = b""
         self._telling = False
-        self._idle_since = 0.0
+        self._idle_since = self._head_since = self.loop.time()
+        self._head_size = -1  # bytes of a head that is not complete; -1 while there is none
 
     @classmethod
     def with_short(cls, short: Short) -> type["Front"]:
@@ -100,6 +103,11 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
     def data_received(self, data: bytes) -> None:
         """Feed the parser; then answer what is whole, and give to the long way what is not."""
         super().data_received(data)
+        if self._head_size >= 0:
+            self._head_size += len(data)
+            if self._head_size > LARGEST_HEAD and not self.transport.is_closing():
+                self.send_400_response(f"The request's head is larger than {LARGEST_HEAD >> 10} kB.")
+                return
         quick = self._quick
         if quick is not None:
             self._quick = None
@@ -118,6 +126,8 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
         self.expect_100_continue = False
         self._telling = False
         self._length = b""
+        self._head_size = 0
+        self._head_since = self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note what decides about the way."""
@@ -134,6 +144,7 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
 
     def on_headers_complete(self) -> None:
         """Decide about the way."""
+        self._head_size = -1
         answer = None
         if not self._telling and self._length.isdigit() and int(self._length) <= LARGEST_BODY:
             idle = self.cycle is None or self.cycle.response_complete
@@ -178,8 +189,16 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
 
     # One timer for the life of a connection instead of two timer calls for each request
 
+    def connection_made(self, transport: Any) -> None:
+        """A connection is idle from the start."""
+        super().connection_made(transport)
+        self._arm(min(self.timeout_keep_alive, HEAD_SECONDS))
+
     def _unset_keepalive_if_required(self) -> None:
-        self._idle_since = 0.0
+        """The timer looks by itself whether anything is to be done."""
+
+    def _arm(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def on_response_complete(self) -> None:
         """Begin the next request that waits, or note since when nothing is to be done."""
@@ -192,22 +211,21 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
             self._start_asgi_task(cycle, app)
             return
         self._idle_since = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close what was idle for so long; look again later where it was not."""
-        self.timeout_keep_alive_task = None
+        """Close what was idle for so long, or does not come to the end of a head; look again later where it was not."""
         if self.transport.is_closing():
             return
-        idle = self.loop.time() - self._idle_since if self._idle_since else 0.0
-        if idle >= self.timeout_keep_alive:
-            self.transport.close()
+        now = self.loop.time()
+        left = min(self.timeout_keep_alive, HEAD_SECONDS)
+        if self._head_size >= 0:
+            left = self._head_since + HEAD_SECONDS - now
+        elif self.cycle is None or self.cycle.response_complete:
+            left = min(self._idle_since + self.timeout_keep_alive - now, left)
+        if left > 0:
+            self._arm(left)
         else:
-            left = self.timeout_keep_alive - idle
-            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits for the reply any more."""
