@@ -1,0 +1,59 @@
+"""Load by `wrk`, and what it measured."""
+
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+LUA = """
+wrk.method = "POST"
+wrk.headers["content-type"] = "application/json"
+wrk.body = io.open("{body}", "rb"):read("*a")
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Requests per second, latencies in milliseconds, and requests that failed."""
+
+    rate: float
+    p50: float
+    p99: float
+    failed: int
+
+
+def require_wrk() -> str:
+    """The program's path. Raises `SystemExit` with what to do when it is missing."""
+    found = shutil.which("wrk")
+    if found is None:
+        raise SystemExit("wrk is missing: apt-get install wrk")
+    return found
+
+
+def load(url: str, body: bytes, *, connections: int, seconds: float) -> Measured:
+    """Closed-loop load from one thread over so many connections."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "body.json"
+        path.write_bytes(body)
+        script = Path(folder) / "post.lua"
+        script.write_text(LUA.format(body=path))
+        command = [require_wrk(), "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(script), url]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return parsed(done.stdout)
+
+
+def parsed(text: str) -> Measured:
+    """What `wrk --latency` printed."""
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    if rate is None:
+        raise SystemExit(f"wrk said something else: {text[:500]}")
+    shares = {
+        share: float(value) * UNITS[unit] for share, value, unit in re.findall(r"(\d+)%\s+([\d.]+)(us|ms|s)", text)
+    }
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+    errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
+    failed = (int(bad[1]) if bad else 0) + (sum(map(int, errors.groups())) if errors else 0)
+    return Measured(float(rate[1]), shares["50"], shares["99"], failed)
