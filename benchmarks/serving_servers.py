@@ -49,9 +49,11 @@ async def app(scope, receive, send):
     while message.get("more_body"):
         message = await receive()
         body += message["body"]
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(body)).encode())]})
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
     await send({"type": "http.response.body", "body": body})
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error", access_log=False, lifespan="off", ws="none")
+quiet = {"log_level": "error", "access_log": False, "lifespan": "off", "ws": "none"}
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), **quiet)
 """
 
 
@@ -151,7 +153,7 @@ def ours_behind_gateway(bundle: Path, version: str, home: Path, body: bytes, wan
         runtime.shut_down()
 
 
-def mlflow_peer(
+def mlflow_peer(  # noqa: PLR0917 - what is run, with what, and where its log goes
     python: Path, skops: Path, folder: Path, body: bytes, wanted: object, log: Path
 ) -> contextlib.AbstractContextManager[Server]:
     """`mlflow models serve`, one worker, in its own environment."""

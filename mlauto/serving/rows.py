@@ -15,6 +15,7 @@ from mlauto.serving.signature import LARGEST_FLOAT, MOST_CELLS, Signature
 __all__ = ["Rows", "rows_for"]
 
 Row = dict[str, Any]
+Values = tuple[Any, ...]  # of one row, in the signature's order
 
 WHOLE = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 TYPES: dict[str, Any] = {
@@ -71,21 +72,17 @@ class _Order:
 
     def __init__(self, names: Sequence[str], signature: Signature) -> None:
         self._decode = _lists(names, signature).decode
-        self._names = list(signature.columns)
         places = {name: place for place, name in enumerate(names)}
-        self._places = [places.get(name) for name in self._names]
-        self._straight = list(names) == self._names
+        self._places = [places.get(name) for name in signature.columns]
+        self._straight = list(names) == list(signature.columns)
 
-    def rows(self, data: Raw) -> list[Row]:
+    def values(self, data: Raw) -> list[Values]:
         """Raises `msgspec.MsgspecError`."""
         found = self._decode(data)
-        names = self._names
         if self._straight:
-            return [dict(zip(names, row, strict=True)) for row in found]
+            return found
         places = self._places
-        return [
-            dict(zip(names, [None if place is None else row[place] for place in places], strict=True)) for row in found
-        ]
+        return [tuple([None if place is None else row[place] for place in places]) for row in found]
 
 
 def _lists(names: Sequence[str], signature: Signature) -> "msgspec.json.Decoder[list[tuple[Any, ...]]]":
@@ -116,6 +113,11 @@ class Rows:
 
     def invocations(self, body: bytes) -> tuple[list[Row], str | None] | None:
         """The rows and the client's id of a request in one of MLflow's formats."""
+        found = self.values(body)
+        return None if found is None else (self._named(found[0]), found[1])
+
+    def values(self, body: bytes) -> tuple[list[Values], str | None] | None:
+        """The same, rows as tuples in the signature's order."""
         try:
             content = self._body.decode(body)
             split, records, instances = content.dataframe_split, content.dataframe_records, content.instances
@@ -123,7 +125,7 @@ class Rows:
                 return None
             if isinstance(split, _Split):
                 order = self._order(tuple(split.columns))
-                rows = order.rows(split.data) if order is not None else []
+                rows = order.values(split.data) if order is not None else []
             elif isinstance(records, Raw):
                 rows = self._objects(records)
             else:
@@ -155,22 +157,30 @@ class Rows:
 
     def objects(self, body: bytes) -> list[Row] | None:
         """The rows of a JSON list of objects."""
+        found = self.object_values(body)
+        return None if found is None else self._named(found)
+
+    def object_values(self, body: bytes) -> list[Values] | None:
+        """The same as tuples in the signature's order."""
         try:
             rows = self._objects(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         return rows if 0 < len(rows) <= self._most else None
 
-    def _objects(self, data: bytes | Raw) -> list[Row]:
-        names, values = self._names, msgspec.structs.astuple
-        return [dict(zip(names, values(row), strict=True)) for row in self._records.decode(data)]
+    def _named(self, rows: list[Values]) -> list[Row]:
+        names = self._names
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def _either(self, data: Any) -> list[Row]:
+    def _objects(self, data: bytes | Raw) -> list[Values]:
+        return list(map(msgspec.structs.astuple, self._records.decode(data)))
+
+    def _either(self, data: Any) -> list[Values]:
         try:
             return self._objects(data)
         except msgspec.ValidationError:
             order = self._order(tuple(self._names))
-            return order.rows(data) if order is not None else []
+            return order.values(data) if order is not None else []
 
     def _order(self, names: tuple[str, ...]) -> _Order | None:
         """Made when columns first come in that order; None where they are not the model's."""

@@ -35,8 +35,11 @@ class PlanModel:
         Raises `RequestError` (422) for values that the pipeline would refuse, and `ModelError` when a number comes out
         that is not finite.
         """
-        columns = list(zip(*[row.values() for row in rows], strict=True))
-        answer = self._execute(self._prepare(columns, len(rows)))
+        return self.answer_values([tuple(row.values()) for row in rows])
+
+    def answer_values(self, rows: Sequence[Sequence[Any]]) -> Answer:
+        """The same for rows as tuples in the signature's order."""
+        answer = self._execute(self._prepare(list(zip(*rows, strict=True)), len(rows)))
         if self._numbers:
             for index, number in enumerate(answer.predictions):
                 if not math.isfinite(number):

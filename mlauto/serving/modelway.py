@@ -1,0 +1,158 @@
+"""The short way through the model server: predictions without a task, those of one turn of the loop in one batch.
+
+For models that answer so fast that handing rows to a thread would cost more. A compiled model needs hardly longer for
+sixteen rows than for one.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+
+from mlauto.serving.bundle import Bundle
+from mlauto.serving.errors import ServingError
+from mlauto.serving.front import Quick
+from mlauto.serving.invocations import parse_invocations, parse_rows
+from mlauto.serving.protocol import Answer, Request, infer_reply, parse_infer
+from mlauto.serving.rows import rows_for
+from mlauto.serving.signature import Signature
+
+__all__ = ["ModelWay"]
+
+MOST_ROWS = 256  # of one batch: the loop answers nobody else meanwhile
+Values = Sequence[Any]  # of one row, in the signature's order
+Parsed = tuple[Sequence[Values], Request]
+Parse = Callable[[bytes, Signature], Parsed]
+Render = Callable[[Answer, Request], bytes]
+NO_ROWS: list[dict[str, Any]] = []
+BROKEN = b'{"error":"the model server failed: see its log"}'
+
+
+class _Call(NamedTuple):
+    quick: Quick
+    rows: Sequence[Values]
+    request: Request
+    render: Render
+
+
+class ModelWay:
+    """Answers POSTs to `/rows`, `/invocations` and `/v2/models/{name}[/versions/{v}]/infer` and `/invocations`."""
+
+    def __init__(self, bundle: Bundle, answer: Callable[[Sequence[Values]], Answer]) -> None:
+        """`answer` takes rows as tuples in the signature's order, and raises `ServingError`."""
+        self._signature = bundle.signature
+        self._answer = answer
+        self._headers = b"x-mlauto-version: %b\r\n" % bundle.manifest.version.encode()
+        self._waiting: list[_Call] = []
+        name, version = bundle.manifest.name, bundle.manifest.version
+        infer, invocations = partial(_infer, bundle), _invocations
+        kinds: dict[str, tuple[Parse, Render]] = {
+            "/rows": (_parsed_rows, _rows),
+            "/invocations": (_parsed_invocations, invocations),
+        }
+        for prefix in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{version}"):
+            kinds |= {
+                f"{prefix}/infer": (_parsed_infer, infer),
+                f"{prefix}/invocations": (_parsed_invocations, invocations),
+            }
+        self._kinds = {path.encode(): partial(self._begin, *kind) for path, kind in kinds.items()}
+
+    def takes(self, url: bytes) -> Callable[[Quick], None] | None:
+        """What answers there; None for everything but predictions."""
+        return self._kinds.get(url)
+
+    def _begin(self, parse: Parse, render: Render, quick: Quick) -> None:
+        try:
+            rows, request = parse(quick.body, self._signature)
+        except ServingError as error:
+            self._refuse(quick, error)
+            return
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._waiting.append(_Call(quick, rows, request, render))
+
+    def _flush(self) -> None:
+        calls, self._waiting = self._waiting, []
+        batch: list[_Call] = []
+        rows = 0
+        for call in calls:
+            if batch and rows + len(call.rows) > MOST_ROWS:
+                self._together(batch)
+                batch, rows = [], 0
+            batch.append(call)
+            rows += len(call.rows)
+        self._together(batch)
+
+    def _together(self, batch: list[_Call]) -> None:
+        if len(batch) == 1:
+            self._alone(batch[0])
+            return
+        try:
+            whole = self._answer([row for call in batch for row in call.rows])
+        except ServingError:
+            for call in batch:  # one bad row must not fail its neighbours
+                self._alone(call)
+            return
+        start = 0
+        odds = whole.probabilities
+        for call in batch:
+            end = start + len(call.rows)
+            part = Answer(whole.predictions[start:end], None if odds is None else odds[start:end])
+            self._respond(call, part)
+            start = end
+
+    def _alone(self, call: _Call) -> None:
+        try:
+            self._respond(call, self._answer(call.rows))
+        except ServingError as error:
+            self._refuse(call.quick, error)
+        finally:
+            call.quick.respond(500, b"", BROKEN)  # unless it was answered
+
+    def _respond(self, call: _Call, answer: Answer) -> None:
+        call.quick.respond(200, self._headers, call.render(answer, call.request))
+
+    def _refuse(self, quick: Quick, error: ServingError) -> None:
+        if error.status == 413:
+            quick.keep_alive = False
+        quick.respond(error.status, self._headers, msgspec.json.encode({"error": str(error)}))
+
+
+def _parsed_rows(body: bytes, signature: Signature) -> Parsed:
+    quick = rows_for(signature).object_values(body)
+    return _values(parse_rows(body, signature)) if quick is None else (quick, Request(NO_ROWS))
+
+
+def _parsed_invocations(body: bytes, signature: Signature) -> Parsed:
+    quick = rows_for(signature).values(body)
+    return _values(parse_invocations(body, signature)) if quick is None else (quick[0], Request(NO_ROWS, quick[1]))
+
+
+def _parsed_infer(body: bytes, signature: Signature) -> Parsed:
+    return _values(parse_infer(body, signature))
+
+
+def _values(request: Request) -> Parsed:
+    return [tuple(row.values()) for row in request.rows], request
+
+
+def _rows(answer: Answer, _request: Request) -> bytes:
+    return msgspec.json.encode(answer)
+
+
+def _invocations(answer: Answer, request: Request) -> bytes:
+    body: dict[str, Any] = {"predictions": answer.predictions}
+    return msgspec.json.encode(body if request.client_id is None else {**body, "id": request.client_id})
+
+
+def _infer(bundle: Bundle, answer: Answer, request: Request) -> bytes:
+    return infer_reply(
+        answer,
+        request,
+        bundle.signature,
+        name=bundle.manifest.name,
+        version=bundle.manifest.version,
+        prediction_id=request.client_id,
+    )
