@@ -3,6 +3,9 @@
 import fcntl
 import os
 import resource
+import subprocess
+import sys
+import threading
 import time
 from itertools import count
 from pathlib import Path
@@ -15,9 +18,35 @@ from mlauto.monitoring import compaction as module
 from mlauto.monitoring.compacted import compacted_files, segments_of
 from mlauto.monitoring.compaction import Group, compact, due_groups
 from mlauto.monitoring.labels import join_labels
-from mlauto.monitoring.predictionlog import find_prediction
+from mlauto.monitoring.predictionlog import LogReader, Prediction, find_prediction
 from mlauto.serving.predictionlog import PredictionLog
 from mlauto.serving.segments import Segments, hold
+
+WRITER = """
+import sys
+import time
+from pathlib import Path
+from mlauto.serving.predictionlog import PredictionLog
+from mlauto.serving.segments import Segments
+log = PredictionLog(Path(sys.argv[1]))
+log.predictions = Segments(Path(sys.argv[1]), "predictions", segment_bytes=9000)
+while True:
+    name = log.new_id()
+    log.answered(name, version="3", seconds=0.1, rows=b'[{"a":1}]', predictions=[1.5])
+    print(name, flush=True)
+    time.sleep(0.0002)  # or it would drop what is too old before anybody can compact it
+"""
+COMPACTOR = """
+import sys
+from pathlib import Path
+from mlauto.monitoring import compaction
+compaction.GROUP_SEGMENTS = 3
+compaction.KEPT_SEGMENTS = 2
+import pyarrow.parquet
+print("ready", flush=True)
+while True:
+    compaction.compact(Path(sys.argv[1]))
+"""
 
 
 @pytest.fixture
@@ -182,6 +211,37 @@ def test_the_writer_goes_on_meanwhile(tmp_path: Path) -> None:
 
     assert len(compacted_files(tmp_path, "predictions")) >= 3
     assert int(after.new_id()[:8], 16) > compacted_files(tmp_path, "predictions")[-1][1]
+
+
+def test_kill_9_of_the_compaction_and_of_the_writer_loses_nothing(tmp_path: Path) -> None:
+    """Both are real processes that work on the same log until they are killed, the compaction again and again."""
+
+    def begin(script: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+
+    written: list[str] = []
+    with begin(WRITER) as writer:
+        assert writer.stdout is not None
+        reading = threading.Thread(target=lambda: written.extend(map(str.strip, writer.stdout or ())))
+        reading.start()
+        for number in range(6):
+            with begin(COMPACTOR) as compactor:
+                assert compactor.stdout is not None
+                assert compactor.stdout.readline() == "ready\n"
+                time.sleep(0.2 + 0.05 * number)
+                compactor.kill()
+        writer.kill()
+        reading.join()
+    acknowledged = {name for name in written if len(name) == 22}
+    by_segment: dict[int, set[str]] = {}
+    for name in acknowledged:
+        by_segment.setdefault(int(name[:8], 16), set()).add(name)
+    reader = LogReader(tmp_path, "predictions", Prediction)
+    found = {name for segment, names_ in by_segment.items() for name in reader.scan(segment, names_)}
+
+    assert compacted_files(tmp_path, "predictions")
+    assert len(acknowledged) > 1000
+    assert acknowledged - found == set()
 
 
 @pytest.mark.usefixtures("_small")
