@@ -1,0 +1,103 @@
+"""Kill -9 under load: the active model process, again and again, while its predecessor stands warm behind it.
+
+    python benchmarks/kills.py [--quick] [--json PATH]
+
+20 kills (3 with --quick) at 1,000 requests a second, no retries by clients: no request may fail, no gap between two
+answers may last 250 ms, and every acknowledged prediction must be in the log. Exit code 0 only when every target holds.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from load import Load, Result
+from rich.console import Console
+from rich.table import Table
+from rollouts import RATE, images
+from serving_model import NAME, body, expected, fitted
+from serving_servers import free_port
+
+from mlauto.runtime.base import Route
+from mlauto.runtime.gateway_client import GatewayClient
+from mlauto.runtime.local import LocalRuntime
+from mlauto.settings import Settings
+from mlauto.store import Store
+
+
+def kill_champion(client: GatewayClient) -> None:
+    """Kill the process of version 2, and wait until another one is ready."""
+    known = client.status()["products"][NAME]["versions"]["2"]
+    os.kill(known["pid"], signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        now = client.status()["products"][NAME]["versions"]["2"]
+        if now["state"] == "ready" and now["pid"] != known["pid"]:
+            return
+        time.sleep(0.02)
+    raise SystemExit("the killed version did not come back within 30 s")
+
+
+def logged(settings: Settings) -> set[str]:
+    """The ids of all predictions in the log."""
+    folder = settings.product_home(NAME) / "predictions"
+    lines = (line for path in folder.glob("predictions-*.jsonl") for line in path.read_bytes().splitlines())
+    return {json.loads(line)["id"] for line in lines}
+
+
+def run(kills: int) -> tuple[Result, int]:
+    """The load's result, and acknowledged predictions that are not in the log."""
+    home = Path(tempfile.mkdtemp())
+    port = free_port()
+    settings = Settings.from_environment({"MLAUTO_HOME": str(home), "MLAUTO_GATEWAY_PORT": str(port)})
+    store, runtime = Store(home), LocalRuntime(settings)
+    try:
+        for image in images(store, runtime, 2):
+            runtime.start(NAME, image)
+        runtime.switch(NAME, Route("2", fallback="1"))
+        wanted = expected(fitted("boosted"), 1)
+        with Load(port, f"/v2/models/{NAME}/invocations", body(1), wanted, rate=RATE) as load:
+            time.sleep(1.0)
+            for number in range(kills):
+                kill_champion(GatewayClient(settings.gateway_home))
+                print(f"{number + 1} of {kills} kills, {load.result.failed} failed", file=sys.stderr)
+                time.sleep(0.5)
+        return load.result, len(set(load.result.ids) - logged(settings))
+    finally:
+        runtime.shut_down()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    kills = 3 if options.quick else 20
+    result, missing = run(kills)
+    rows = [
+        ("failed requests", float(result.failed), 0.0),
+        ("longest gap between two answers, ms", result.longest_gap * 1000, 250.0),
+        ("acknowledged predictions missing in the log", float(missing), 0.0),
+    ]
+    table = Table("figure", "measured", "target", "holds")
+    for name, value, target in rows:
+        table.add_row(name, f"{value:.0f}", f"<= {target:g}", "yes" if value <= target else "NO")
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        f"{kills} kills, {result.requests:,} requests at {result.rate:.0f}/s, by version {dict(result.versions)}"
+    )
+    console.print(dict(result.problems) or "no problem of any kind")
+    if options.json:
+        options.json.write_text(json.dumps({name: {"measured": v, "target": t} for name, v, t in rows}, indent=2))
+    return 0 if all(value <= target for _, value, target in rows) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
