@@ -32,7 +32,7 @@ Future = asyncio.Future[Answer]
 
 
 class ShortWay:
-    """Answers POSTs to `/v2/models/{product}/infer` and `/invocations`."""
+    """Answers POSTs to `/v2/models/{product}/infer` and `/invocations`, and to `/invocations` of the only live one."""
 
     def __init__(self, supervisor: Supervisor, traffic: Traffic, metrics: Metrics) -> None:
         self._supervisor = supervisor
@@ -45,6 +45,9 @@ class ShortWay:
         """What answers there; None for products that are not here and for everything but predictions."""
         found = self._addresses.get(url)
         if found is None:
+            if url == b"/invocations":
+                live = [name for name, product in self._supervisor.products.items() if product.route.champion]
+                return partial(self._begin, live[0], "invocations") if len(live) == 1 else None
             parts = url.split(b"/")
             if len(parts) != 5 or parts[:3] != [b"", b"v2", b"models"]:
                 return None

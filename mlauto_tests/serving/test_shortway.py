@@ -173,6 +173,21 @@ def test_other_addresses_are_not_its_business(tmp_path: Path) -> None:
     assert short.takes(b"/v2/models/bikes/infer") is None
 
 
+def test_the_only_live_product_needs_no_name(tmp_path: Path) -> None:
+    """MLflow's own address is answered while it is clear who is meant."""
+    route = Route(Direct("2", ONE))
+    assert ask(tmp_path, route, path=b"/invocations").replies[0][0] == 200
+
+    supervisor = Supervisor(tmp_path / "gateway")
+    metrics = Metrics()
+    short = ShortWay(supervisor, Traffic(supervisor, metrics, tmp_path), metrics)
+    assert short.takes(b"/invocations") is None
+    supervisor.products |= {"bikes": Product("bikes", route=route), "cars": Product("cars")}
+    assert short.takes(b"/invocations") is not None
+    supervisor.products["cars"].route = route
+    assert short.takes(b"/invocations") is None
+
+
 @pytest.fixture(scope="module")
 def running(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway with bikes and skies live."""
