@@ -53,6 +53,7 @@ def test_a_document_becomes_the_products_graph(settings: Settings) -> None:
         "test_deployment",
         "production",
         "live_metrics",
+        "prediction_log",
     }
     assert graph.get(dg.AssetKey(["tides", "model"])).owners == ["team:sea"]
 
