@@ -106,7 +106,8 @@ def test_a_child_inherits_nothing_of_the_servers(address: Path, tmp_path: Path) 
         request = asked(tmp_path, "telling")
         send(connection, request, output.fileno())
         assert lines(connection)[-1] == {"exit": 0}
-    told = [line.split(maxsplit=1) for line in (tmp_path / "out").read_text().splitlines() if "/" in line or "socket:" in line]
+    printed = (tmp_path / "out").read_text().splitlines()
+    told = [line.split(maxsplit=1) for line in printed if "/" in line or "socket:" in line]
 
     assert not [target for _, target in told if target.startswith("socket:") or target.endswith(".lock")]
     assert {"0", "1", "2"} <= {number for number, _ in told}
