@@ -100,7 +100,7 @@ def started(command: list[str], url: str, body: bytes, wanted: object, log: Path
         seconds = time.perf_counter() - began
         if wanted is not None and answer["predictions"] != wanted:
             raise SystemExit(f"{command[:3]} answers {answer}, not {wanted}")
-        yield Server(url, _family(process.pid), seconds)
+        yield Server(url, family(process.pid), seconds)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
@@ -111,10 +111,10 @@ def started(command: list[str], url: str, body: bytes, wanted: object, log: Path
             process.wait()
 
 
-def _family(pid: int) -> tuple[int, ...]:
+def family(pid: int) -> tuple[int, ...]:
     """A process and its descendants."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return (pid, *(found for child in children for found in _family(int(child))))
+    return (pid, *(found for child in children for found in family(int(child))))
 
 
 def ours_alone(bundle: Path, body: bytes, wanted: object, log: Path) -> contextlib.AbstractContextManager[Server]:
@@ -148,7 +148,7 @@ def ours_behind_gateway(bundle: Path, version: str, home: Path, body: bytes, wan
         pid = GatewayClient(settings.gateway_home).pid()
         if pid is None:
             raise SystemExit("the gateway has no process")
-        yield Server(url, _family(pid), time.perf_counter() - began)
+        yield Server(url, family(pid), time.perf_counter() - began)
     finally:
         runtime.shut_down()
 
