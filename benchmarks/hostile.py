@@ -37,6 +37,7 @@ PATH = f"/v2/models/{NAME}/invocations"
 AT_ONCE = 32
 HALF_OPEN = 200
 GOOD_RATE = 100.0
+METHODS = ("PUT", "DELETE", "OPTIONS", "TRACE", "BREW")
 chance = random.Random(0)
 
 
@@ -95,7 +96,7 @@ def odd() -> bytes:
             post(content, "x-mlauto-timeout-ms: soon"),
             post(b"\xff\xfe" + content),
             post(b""),
-            f"{chance.choice(('PUT', 'DELETE', 'OPTIONS', 'TRACE', 'BREW'))} {PATH} HTTP/1.1\r\nhost: a\r\n\r\n".encode(),
+            f"{chance.choice(METHODS)} {PATH} HTTP/1.1\r\nhost: a\r\n\r\n".encode(),
             b"GET " + b"/" * chance.choice((10, 9_000)) + b" HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
             b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * chance.choice((10, 3_000)) + b"connection: close\r\n\r\n",
             chance.randbytes(chance.randrange(1, 400)) + b"\r\n\r\n",
@@ -201,7 +202,7 @@ def run(count: int, seconds: float) -> tuple[Counter[str], Load, float, int]:
             found = asyncio.run(all_attacks(port, count, seconds))
         time.sleep(1.0)
         grown = memory(pids) - before
-        logs = [path for path in home.rglob("*.log")]
+        logs = list(home.rglob("*.log"))
         tracebacks = sum(path.read_text(errors="replace").count("Traceback") for path in logs)
         if family(pid) != pids:
             found["a process died"] += 1

@@ -31,6 +31,14 @@ def test_rollouts_and_rollbacks_fail_no_request(tmp_path: Path) -> None:
     assert found["figures"]["requests"]["measured"] >= 8000
 
 
+def test_hostile_requests_hurt_nobody(tmp_path: Path) -> None:
+    """A thousand malformed, huge, deep, slow and half-open ones: no 5xx, no traceback, and good ones are answered."""
+    found = short_form("hostile", tmp_path)
+
+    assert found["good requests failed"]["measured"] == 0
+    assert found["memory grown, MB"]["measured"] <= 20
+
+
 def test_kills_of_the_active_model_fail_no_request(tmp_path: Path) -> None:
     """Three times kill -9 with the predecessor warm behind it; nothing acknowledged is missing from the log."""
     found = short_form("kills", tmp_path)
