@@ -3,8 +3,9 @@
 `python -m mlauto.serving.gateway --home MLAUTO_HOME --host HOST --port PORT [--detach]`
 
 With `--detach` the command returns as soon as the port is bound, and the gateway goes on in a process that is nobody's
-child. Exit codes: 0 after SIGTERM or SIGINT, when requests in flight were answered; 3 when another gateway runs for the
-same home; 1 when the port is taken or the state file cannot be read.
+child. A parent keeps the lock and the port, and replaces the gateway when it is killed (see `guardian`). Exit codes: 0
+after SIGTERM or SIGINT, when requests in flight were answered; 3 when another gateway runs for the same home; 1 when
+the port is taken or the state file cannot be read.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 from mlauto.serving.control import ControlApp
 from mlauto.serving.errors import StateError
 from mlauto.serving.front import Front
+from mlauto.serving.guardian import guarded
 from mlauto.serving.http import server
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.public import PublicApp
@@ -107,6 +109,13 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     if options.detach:
         _detach(lock)
+    try:
+        return guarded(lambda: _serve(home, public_socket))
+    finally:
+        public_socket.close()
+
+
+def _serve(home: Path, public_socket: socket.socket) -> int:
     import uvloop
 
     try:
@@ -114,8 +123,6 @@ def main(argv: list[str] | None = None) -> int:
     except StateError as error:
         print(error, file=sys.stderr)
         return 1
-    finally:
-        public_socket.close()
     return 0
 
 
