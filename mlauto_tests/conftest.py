@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mlauto.commands.doctor import docker_version
+from mlauto.serving.plan import native
 from mlauto.settings import Settings
 from mlauto.store import Store
 
@@ -37,7 +38,16 @@ def _docker() -> str | None:
     return None if docker_version(os.environ) else "no Docker engine answers: start dockerd, or set DOCKER_HOST"
 
 
-NEEDS: dict[str, Callable[[], str | None]] = {"streams": _streams, "chromium": _chromium, "docker": _docker}
+def _compiler() -> str | None:
+    return None if native.compiler() else "no C compiler on PATH: apt-get install gcc"
+
+
+NEEDS: dict[str, Callable[[], str | None]] = {
+    "streams": _streams,
+    "chromium": _chromium,
+    "docker": _docker,
+    "compiler": _compiler,
+}
 
 
 def check_need(name: str, required: str) -> None:
@@ -51,7 +61,9 @@ def check_need(name: str, required: str) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "needs(name): skipped where `name` (streams, chromium, docker) is missing")
+    config.addinivalue_line(
+        "markers", "needs(name): skipped where `name` (streams, chromium, docker, compiler) is missing"
+    )
     unknown = {word.strip() for word in os.environ.get("MLAUTO_REQUIRE", "").split(",")} - {*NEEDS, ""}
     if unknown:
         raise pytest.UsageError(f"MLAUTO_REQUIRE lists {sorted(unknown)}; known are {sorted(NEEDS)}")
@@ -68,7 +80,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name == "test_house.py")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def needs() -> Callable[[str], None]:
     """For a need that is known only within a test: `needs("docker")`."""
     return lambda name: check_need(name, os.environ.get("MLAUTO_REQUIRE", ""))
@@ -79,6 +91,15 @@ def streams(needs: Callable[[str], None]) -> Path:
     """The folder of real streams; the test is skipped (in CI: fails) without it."""
     needs("streams")
     return streams_folder()
+
+
+@pytest.fixture(scope="session")
+def walker(needs: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C walker of trees; the test is skipped (in CI: fails) without a compiler."""
+    needs("compiler")
+    library = native.compiled(tmp_path_factory.mktemp("native"))
+    assert isinstance(library, Path), library
+    return library
 
 
 @pytest.fixture

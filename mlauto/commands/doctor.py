@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from mlauto.serving.plan import native
 from mlauto.settings import PACKAGE, Settings
 
 __all__ = ["Finding", "docker_version", "examine", "healthy", "missing_bytecode", "render", "version_differences"]
@@ -48,6 +49,7 @@ def examine(settings: Settings, environment: Mapping[str, str] | None = None) ->
         lambda: _state_directory(settings.home),
         lambda: _gateway_port(settings),
         _ui_port,
+        _compiler,
         lambda: _docker(env),
         _chromium,
     )
@@ -240,6 +242,14 @@ def _listens(path: str) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(3)
         return probe.connect_ex(path) == 0
+
+
+def _compiler() -> Finding:
+    found = native.compiler()
+    if found:
+        return Finding(name="C compiler", status="ok", observed=found)
+    advice = "trees are walked by numpy, several times slower; for the fast walker: apt-get install gcc"
+    return Finding(name="C compiler", status="optional", observed="not on PATH", advice=advice)
 
 
 def _docker(env: Mapping[str, str]) -> Finding:

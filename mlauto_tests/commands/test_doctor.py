@@ -192,3 +192,15 @@ def test_an_engine_on_a_unix_socket_is_recognised(tmp_path: Path) -> None:
     assert answered == "20.10.24"
     assert docker_version({"DOCKER_HOST": f"unix://{tmp_path}/nowhere.sock"}) is None
     assert docker_version({"DOCKER_HOST": "tcp://127.0.0.1:1"}) is None
+
+
+def test_without_a_compiler_it_says_what_that_costs(
+    quiet: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing fails without one, so it is optional."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    found = next(finding for finding in examine(quiet) if finding.name == "C compiler")
+
+    assert (found.status, found.observed) == ("optional", "not on PATH")
+    assert "apt-get install gcc" in found.advice

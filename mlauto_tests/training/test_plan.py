@@ -21,6 +21,7 @@ SIGNATURE = Signature(columns={"x": "number", "y": "number"}, task="regression")
 ROWS = rows_of(FRAME)
 
 
+@pytest.mark.needs("compiler")
 def test_a_proven_plan_is_kept(tmp_path: Path) -> None:
     """With the walker beside it; it answers as the model does."""
     model = make_pipeline(SimpleImputer(), Ridge()).fit(FRAME, FRAME["x"] * 2)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LIBRARY", "SOURCE", "Walk", "compiled", "loaded"]
+__all__ = ["LIBRARY", "SOURCE", "Walk", "compiled", "compiler", "loaded"]
 
 SOURCE = Path(__file__).with_name("walker.c")
 LIBRARY = "walker.so"
@@ -25,27 +25,32 @@ SECONDS = 60
 Walk = Callable[[NDArray[np.float64], NDArray[np.float64]], None]
 
 
+def compiler() -> str | None:
+    """The C compiler's path; None when there is none."""
+    return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+
+
 def compiled(cache: Path) -> Path | str:
     """The library, compiled into `cache` unless it is there already; or why there is none, as a sentence."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    found = compiler()
     source = SOURCE.read_bytes()
     key = hashlib.sha256(b"\0".join([source, *(flag.encode() for flag in FLAGS)])).hexdigest()[:16]
     target = cache / f"walker-{platform.machine()}-{key}.so"
     if target.is_file():
         return target
-    if compiler is None:
+    if found is None:
         return "there is no C compiler (apt-get install gcc): trees are walked by numpy, several times slower"
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         made = Path(folder) / LIBRARY
-        command = [compiler, *FLAGS, "-o", str(made), str(SOURCE)]
+        command = [found, *FLAGS, "-o", str(made), str(SOURCE)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
-            return f"{compiler} does not work ({error}): trees are walked by numpy, several times slower"
+            return f"{found} does not work ({error}): trees are walked by numpy, several times slower"
         if done.returncode != 0:
             reason = (done.stderr.strip().splitlines() or ["no message"])[0]
-            return f"{compiler} failed ({reason}): trees are walked by numpy, several times slower"
+            return f"{found} failed ({reason}): trees are walked by numpy, several times slower"
         os.replace(made, target)
     return target
 

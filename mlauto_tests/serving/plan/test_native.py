@@ -9,6 +9,7 @@ import pytest
 from mlauto.serving.plan.native import SOURCE, compiled, loaded
 
 
+@pytest.mark.needs("compiler")
 def test_it_is_compiled_once(tmp_path: Path) -> None:
     """The second call finds the file of the first, and nothing else is left in the cache."""
     first = compiled(tmp_path)

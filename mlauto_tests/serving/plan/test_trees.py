@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from mlauto.serving.errors import RequestError
-from mlauto.serving.plan import native
 from mlauto.serving.plan.format import PlanError, Trees
 from mlauto.serving.plan.trees import LEAF, NODE, WORDS, sums
 from mlauto_tests.serving.plan.conftest import Arrays
@@ -18,12 +17,11 @@ PLAN = Trees(2, (100.0,), "identity")
 
 
 @pytest.fixture(params=["native", "numpy"])
-def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+def library(request: pytest.FixtureRequest) -> Path | None:
     """Both walkers give the same."""
     if request.param == "numpy":
         return None
-    found = native.compiled(tmp_path_factory.mktemp("native"))
-    assert isinstance(found, Path), found
+    found: Path = request.getfixturevalue("walker")
     return found
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from mlauto.serving.model import frame_of
 from mlauto.serving.plan import format as formats
-from mlauto.serving.plan import native
 from mlauto.serving.plan.model import PlanModel
 from mlauto.serving.signature import Signature
 from mlauto.training.artifact import kinds_of_features, rows_of
@@ -61,14 +60,6 @@ class Pair:
 
 
 Compile = Callable[..., Pair]
-
-
-@pytest.fixture(scope="session")
-def walker(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The C walker; these machines have a compiler."""
-    library = native.compiled(tmp_path_factory.mktemp("native"))
-    assert isinstance(library, Path), library
-    return library
 
 
 @pytest.fixture
