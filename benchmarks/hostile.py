@@ -11,10 +11,8 @@ import argparse
 import asyncio
 import json
 import random
-import shutil
 import socket
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -25,13 +23,10 @@ from rich.console import Console
 from rich.table import Table
 from rollouts import images
 from serving_model import NAME, body, expected, fitted
-from serving_servers import family, free_port
+from serving_servers import family, scratch
 
 from mlauto.runtime.base import Route
 from mlauto.runtime.gateway_client import GatewayClient
-from mlauto.runtime.local import LocalRuntime
-from mlauto.settings import Settings
-from mlauto.store import Store
 
 PATH = f"/v2/models/{NAME}/invocations"
 AT_ONCE = 32
@@ -182,11 +177,7 @@ def memory(pids: tuple[int, ...]) -> float:
 
 def run(count: int, seconds: float) -> tuple[Counter[str], Load, float, int]:
     """Replies by status, the good load, growth of memory in MB, and tracebacks in the logs."""
-    home = Path(tempfile.mkdtemp())
-    port = free_port()
-    settings = Settings.from_environment({"MLAUTO_HOME": str(home), "MLAUTO_GATEWAY_PORT": str(port)})
-    store, runtime = Store(home), LocalRuntime(settings)
-    try:
+    with scratch() as (settings, store, runtime):
         (image,) = images(store, runtime, 1)
         runtime.start(NAME, image)
         runtime.switch(NAME, Route("1"))
@@ -194,22 +185,21 @@ def run(count: int, seconds: float) -> tuple[Counter[str], Load, float, int]:
         if pid is None:
             raise SystemExit("the gateway has no process")
         pids = family(pid)
-        load = Load(port, PATH, body(1), expected(fitted("boosted"), 1), rate=GOOD_RATE, connections=4, fresh=1)
+        load = Load(
+            settings.gateway_port, PATH, body(1), expected(fitted("boosted"), 1), rate=GOOD_RATE, connections=4, fresh=1
+        )
         # what a large request needs at most is taken once, and kept by the allocator
-        asyncio.run(all_attacks(port, 200, 1.0))
+        asyncio.run(all_attacks(settings.gateway_port, 200, 1.0))
         before = memory(pids)
         with load:
-            found = asyncio.run(all_attacks(port, count, seconds))
+            found = asyncio.run(all_attacks(settings.gateway_port, count, seconds))
         time.sleep(1.0)
         grown = memory(pids) - before
-        logs = list(home.rglob("*.log"))
+        logs = list(settings.home.rglob("*.log"))
         tracebacks = sum(path.read_text(errors="replace").count("Traceback") for path in logs)
         if family(pid) != pids:
             found["a process died"] += 1
         return found, load, grown, tracebacks
-    finally:
-        runtime.shut_down()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def main() -> int:

@@ -10,10 +10,8 @@ times: it must answer again within 1 s. Exit code 0 only when every target holds
 import argparse
 import json
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -22,13 +20,11 @@ from rich.console import Console
 from rich.table import Table
 from rollouts import RATE, images
 from serving_model import NAME, body, expected, fitted
-from serving_servers import ask, free_port
+from serving_servers import ask, scratch
 
 from mlauto.runtime.base import Route
 from mlauto.runtime.gateway_client import GatewayClient
-from mlauto.runtime.local import LocalRuntime
 from mlauto.settings import Settings
-from mlauto.store import Store
 
 
 def kill_champion(client: GatewayClient) -> None:
@@ -66,16 +62,12 @@ def logged(settings: Settings) -> set[str]:
 
 def run(kills: int) -> tuple[Result, int, list[float]]:
     """The load's result, acknowledged predictions that are not in the log, and the gateway's seconds to come back."""
-    home = Path(tempfile.mkdtemp())
-    port = free_port()
-    settings = Settings.from_environment({"MLAUTO_HOME": str(home), "MLAUTO_GATEWAY_PORT": str(port)})
-    store, runtime = Store(home), LocalRuntime(settings)
-    try:
+    with scratch() as (settings, store, runtime):
         for image in images(store, runtime, 2):
             runtime.start(NAME, image)
         runtime.switch(NAME, Route("2", fallback="1"))
         wanted = expected(fitted("boosted"), 1)
-        with Load(port, f"/v2/models/{NAME}/invocations", body(1), wanted, rate=RATE) as load:
+        with Load(settings.gateway_port, f"/v2/models/{NAME}/invocations", body(1), wanted, rate=RATE) as load:
             time.sleep(1.0)
             for number in range(kills):
                 kill_champion(GatewayClient(settings.gateway_home))
@@ -84,15 +76,12 @@ def run(kills: int) -> tuple[Result, int, list[float]]:
         # in-flight requests of a killed gateway are lost: only what was acknowledged counts here
         acknowledged, back = set(load.result.ids), []
         for _ in range(max(1, kills // 4)):
-            with Load(port, f"/v2/models/{NAME}/invocations", body(1), wanted, rate=RATE) as beside:
+            with Load(settings.gateway_port, f"/v2/models/{NAME}/invocations", body(1), wanted, rate=RATE) as beside:
                 time.sleep(1.0)
                 back.append(kill_gateway(settings, wanted))
                 time.sleep(1.0)
             acknowledged |= set(beside.result.ids)
         return load.result, len(acknowledged - logged(settings)), back
-    finally:
-        runtime.shut_down()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def main() -> int:

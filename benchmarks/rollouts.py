@@ -9,9 +9,7 @@ must be 200 with the right predictions. Exit code 0 only when every target holds
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -19,12 +17,11 @@ from load import Load, Result
 from rich.console import Console
 from rich.table import Table
 from serving_model import NAME, body, bundle, expected, fitted
-from serving_servers import free_port
+from serving_servers import scratch
 
 from mlauto.delivery.rollout import roll_back, roll_out
 from mlauto.records import Deployment, Image
 from mlauto.runtime.local import LocalRuntime
-from mlauto.settings import Settings
 from mlauto.store import Store
 
 RATE = 1100.0
@@ -65,22 +62,15 @@ def changes(store: Store, runtime: LocalRuntime, made: list[Image], *, per_rollb
 
 def run(rollouts: int, per_rollback: int, seconds: float) -> tuple[Result, int]:
     """The load's result, and the number of rollbacks."""
-    home = Path(tempfile.mkdtemp())
-    port = free_port()
-    settings = Settings.from_environment({"MLAUTO_HOME": str(home), "MLAUTO_GATEWAY_PORT": str(port)})
-    store, runtime = Store(home), LocalRuntime(settings)
-    try:
+    with scratch() as (settings, store, runtime):
         made = images(store, runtime, rollouts + 1)
         first = Deployment(environment="test", version="1", image=made[0].digest, since=time.time())
         roll_out(NAME, made[0], first, runtime, store, promoted, mode="auto", bake=3600.0, now=time.time())
         wanted = expected(fitted("boosted"), 1)
-        load = Load(port, f"/v2/models/{NAME}/invocations", body(1), wanted, rate=RATE)
+        load = Load(settings.gateway_port, f"/v2/models/{NAME}/invocations", body(1), wanted, rate=RATE)
         with load:
             rollbacks = changes(store, runtime, made, per_rollback=per_rollback, seconds=seconds)
         return load.result, rollbacks
-    finally:
-        runtime.shut_down()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def main() -> int:

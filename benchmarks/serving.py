@@ -1,6 +1,6 @@
 """What serving costs: our model server by itself and behind the gateway, against what people use, in one run.
 
-    python benchmarks/serving.py [--quick] [--json PATH] [--peer PYTHON] [--kinds boosted,forest,linear]
+    python benchmarks/serving.py [--quick] [--json PATH] [--peer PYTHON] [--kinds boosted,forest,linear] [--rounds N]
 
 The same model, the same requests (MLflow's `dataframe_split`), the same client (wrk), one worker and one thread for
 numbers each; client and servers share the machine. All servers are measured round after round, and medians compared.
@@ -139,13 +139,15 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short round, the boosted trees only")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--peer", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of load at each point, in each round")
     parser.add_argument("--kinds", default=",".join(KINDS))
     options = parser.parse_args()
     require_wrk()
     HERE.mkdir(exist_ok=True)
     python = peer_python(options.peer)
     kinds = ["boosted"] if options.quick else options.kinds.split(",")
-    rounds, seconds = (1, 2.0) if options.quick else (3, 4.0)
+    rounds, seconds = (1, 2.0) if options.quick else (options.rounds, options.seconds)
     found = {kind: of_kind(kind, python, rounds=rounds, seconds=seconds) for kind in kinds}
     rows = [row for kind in kinds for row in figures(kind, found[kind])]
     table = Table("figure", "measured", "target", "holds")

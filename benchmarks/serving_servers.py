@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +17,9 @@ from pathlib import Path
 
 from serving_model import NAME
 
+from mlauto.runtime.local import LocalRuntime
 from mlauto.settings import Settings
+from mlauto.store import Store
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 START_SECONDS = 120.0
@@ -117,6 +120,18 @@ def family(pid: int) -> tuple[int, ...]:
     return (pid, *(found for child in children for found in family(int(child))))
 
 
+@contextlib.contextmanager
+def scratch() -> "Iterator[tuple[Settings, Store, LocalRuntime]]":
+    """A local runtime in a temporary directory and on a free port; all of it ends with the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings.from_environment({"MLAUTO_HOME": folder, "MLAUTO_GATEWAY_PORT": str(free_port())})
+        runtime = LocalRuntime(settings)
+        try:
+            yield settings, Store(settings.home), runtime
+        finally:
+            runtime.shut_down()
+
+
 def ours_alone(bundle: Path, body: bytes, wanted: object, log: Path) -> contextlib.AbstractContextManager[Server]:
     """The model server by itself, on a port."""
     port = free_port()
@@ -130,7 +145,6 @@ def ours_behind_gateway(bundle: Path, version: str, home: Path, body: bytes, wan
     from mlauto.records import Image
     from mlauto.runtime.base import Route
     from mlauto.runtime.gateway_client import GatewayClient
-    from mlauto.runtime.local import LocalRuntime
 
     port = free_port()
     environment = {"MLAUTO_HOME": str(home), "MLAUTO_GATEWAY_PORT": str(port)}
