@@ -174,10 +174,28 @@ def why(settings: Settings, prediction_id: str, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("product")
+@click.option("--at", help="A time, UTC unless it says otherwise: 2026-05-01T12:30; default: now.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@click.pass_obj
+def live(settings: Settings, product: str, at: str | None, as_json: bool) -> None:
+    """Show which version of PRODUCT answered users at a time, with which data and commit."""
+    import time
+
+    from mlauto.commands.live import live_at, render, when
+
+    found = live_at(settings, product, when(at, time.time()))
+    if as_json:
+        _print_json(found)
+    else:
+        _print_rich(render(found))
+
+
+@cli.command()
+@click.argument("product")
 @click.option("--to", help="A version; default: the one that answered before.")
 @click.pass_obj
 def rollback(settings: Settings, product: str, to: str | None) -> None:
-    """Put PRODUCT's previous version back, and prove it by asking the live server."""
+    """Give up PRODUCT's candidate; where none is on its way, put the previous version back and prove it."""
     from mlauto.commands.rollback import roll_back_product
 
     deployment = roll_back_product(settings, product, to)

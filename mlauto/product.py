@@ -5,6 +5,7 @@ The models know nothing of Dagster: `orchestration.component` reads them from `d
 """
 
 import re
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
@@ -108,14 +109,30 @@ class Training(Section):
         return self.retrain if isinstance(self.retrain, Policy) else POLICIES[self.retrain]
 
 
+Share = Annotated[float, Field(gt=0, le=100)]
+
+
 class Delivery(Section):
     """How a verified model reaches production."""
 
     mode: Literal["auto", "approve", "suggest"] = "auto"
+    shadow: Duration = Field(
+        30.0, description="how long a candidate gets copies of requests first; 0s: no copies at all"
+    )
+    canary: tuple[Share, ...] = Field((5.0, 25.0), description="percent of the requests that it answers, step by step")
+    step: Duration = Field(30.0, description="least time of each canary step")
+    hurry: bool = Field(True, description="straight to all users when the live version is known to be bad")
     bake: Duration = Field(60.0, description="how long the previous version stays warm as fallback")
     latency_ms: float = Field(
         250.0, gt=0, description="a one-row request in the test deployment must answer within (p99)"
     )
+
+    @field_validator("canary")
+    @classmethod
+    def _grows(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(later <= earlier for earlier, later in pairwise(value)):
+            raise ValueError(f"{list(value)} must grow from step to step")
+        return value[:-1] if value and value[-1] == 100 else value  # all users are what comes after the last step
 
 
 class ServiceLevel(Section):

@@ -23,6 +23,8 @@ def approve_version(settings: Settings, product: str, version: str | None = None
     store = Store(settings.home)
     if found.delivery.mode == "auto":
         raise DeliveryError(f"{product}: delivery mode is auto, so verified versions need no approval")
+    if found.delivery.mode == "suggest":
+        raise DeliveryError(f"{product}: delivery mode is suggest, which rolls nothing out: set it to approve or auto")
     if version is None:
         version = _verified(store, product)
     approve(product, version, store, by=_person(), now=time.time())

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlauto.delivery.decisions import rejection
+from mlauto.delivery.progress import Rollout, Stage
+from mlauto.delivery.stages import current_rollout
 from mlauto.monitoring.incidents import Incident, open_incident
 from mlauto.records import (
     Batch,
@@ -80,7 +82,7 @@ class Quarantined:
 
 @dataclass(frozen=True, kw_only=True)
 class ProductStatus:
-    """One product's newest records; None where nothing has happened yet."""
+    """One product's newest records; None where nothing has happened yet. `rollout` may have ended."""
 
     product: str
     commit: Commit | None
@@ -89,6 +91,7 @@ class ProductStatus:
     model: ModelState | None
     image: Image | None
     production: Deployment | None
+    rollout: Rollout | None
     verdict: Verdict | None
     incident: Incident | None
     problems: tuple[Problem, ...]
@@ -107,6 +110,7 @@ def status_of(settings: Settings, product: str) -> ProductStatus:
         model=_model(store, product),
         image=store.read_record(product, "image", Image),
         production=store.read_record(product, "production", Deployment),
+        rollout=current_rollout(product, store),
         verdict=store.read_record(product, "verdict", Verdict),
         incident=open_incident(store, product),
         problems=_problems(store, product),
@@ -224,6 +228,9 @@ def _lines(status: ProductStatus, now: float) -> list[tuple[str, str]]:
         lines.append(("production", f"version {production.version} since {_ago(now - production.since)}{spare}"))
     else:
         lines.append(("production", nothing))
+    rollout = status.rollout
+    if rollout is not None and rollout.stage is not Stage.PROMOTED and rollout.why:
+        lines.append(("rollout", f"{rollout.told}, {_ago(now - rollout.since)}"))
     lines.append(("verdict", f"{verdict.status}: {verdict.cause} (action: {verdict.action})" if verdict else nothing))
     if status.incident:
         incident = status.incident

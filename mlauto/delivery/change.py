@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from mlauto.delivery.decisions import newer, rejection
+from mlauto.delivery.history import Served, note
 from mlauto.errors import DeliveryError
 from mlauto.records import CheckOutcome, Deployment, Image
 from mlauto.runtime.base import Route, Runtime
@@ -82,6 +83,7 @@ class Change:
         )
         store, product = self.store, self.product
         store.write_record(product, f"deployments/{image.version}", deployment)
+        note(store, product, Served(at=self.now, champion=image.version, why=text))
         store.write_record(product, "production", deployment)
         for old in sorted(store.record_names(product, "deployments"), key=int)[:-DEPLOYMENTS_KEPT]:
             store.record_path(product, f"deployments/{old}").unlink(missing_ok=True)
@@ -96,13 +98,18 @@ class Change:
             self.store.write_record(self.product, "production", checked)
         return checked
 
-    def stop_leftovers(self) -> None:
-        """Stop what neither answers, nor stands behind it, nor is a candidate for later."""
+    def stop_leftovers(self, candidate: str | None = None) -> None:
+        """Stop what neither answers, nor stands behind it, nor is a candidate for later.
+
+        Where one `candidate` runs beside the champion, those before it are none any more.
+        """
         production = self.store.read_record(self.product, "production", Deployment)
         if production is None:
             return
-        for version in self.runtime.running(self.product).keys() - {production.version, production.fallback}:
-            if newer(production.version, version) or rejection(self.product, version, self.store) is not None:
+        used = {production.version, production.fallback, candidate}
+        newest = candidate or production.version
+        for version in self.runtime.running(self.product).keys() - used:
+            if newer(newest, version) or rejection(self.product, version, self.store) is not None:
                 self.runtime.stop(self.product, version)
 
     def _may_stand_behind(self, version: str) -> bool:

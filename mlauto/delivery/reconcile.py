@@ -19,11 +19,13 @@ def wanted(
     rejected: Collection[str],
     mode: str,
     approved: Collection[str] = (),
+    under_way: Collection[str] = (),
 ) -> tuple[str, ...]:
     """The steps, in order, between the newest model and its being in production; empty when there is nothing to do.
 
-    `image`, `test` and `production` are the newest records, `rejected` and `approved` versions. Nothing is wanted of a
-    version that failed a check, was rejected, or is older than production; a rollback that was cut short is finished.
+    `image`, `test` and `production` are the newest records, `rejected`, `approved` and `under_way` versions. Nothing is
+    wanted of a version that failed a check, was rejected, or is older than production; a rollback that was cut short is
+    finished. One whose rollout is under way goes on in its own time, not at once.
     """
     if production is not None and production.version in rejected and not _cures(model, production, rejected):
         return ("production",)
@@ -32,7 +34,8 @@ def wanted(
     if production is not None and newer(production.version, model.version):
         return ()
     steps = _missing(model, image, test, production)
-    if mode != "auto" and model.version not in approved:
+    waits = mode == "suggest" or (mode == "approve" and model.version not in approved)
+    if waits or model.version in under_way:
         steps = tuple(step for step in steps if step != "production")
     return steps
 

@@ -1,19 +1,23 @@
-"""Rollout and rollback: which version answers users. Each may be killed between any two steps and be run again.
+"""Rollout: which version answers users, stage by stage. Each call may be killed between any two steps and be run again.
 
-A rollback first records that the bad version is rejected, so that no rollout can put it back in between.
+`roll_out` begins the rollout of a verified image or takes it one stage further; `continue_rollout` does so for the one
+that is under way, whatever else was verified meanwhile. `delivery.progress` has the stages.
 """
 
 from dataclasses import replace
 
 from mlauto.delivery.change import EVENTS, Change, Promote, serving, with_event
-from mlauto.delivery.decisions import Rejection, approved, newer, reject, rejection, restore
+from mlauto.delivery.decisions import approved, newer, rejection
 from mlauto.delivery.exclusive import BusyError, exclusive
+from mlauto.delivery.progress import Rollout, Stage
+from mlauto.delivery.rollback import go_back
+from mlauto.delivery.stages import Way, carry_out, close, current_rollout, go_on, start_rollout
 from mlauto.errors import DeliveryError
 from mlauto.records import CheckOutcome, Deployment, Image
 from mlauto.runtime.base import Runtime
 from mlauto.store import Store
 
-__all__ = ["retire_expired", "roll_back", "roll_out", "serving_expected_version"]
+__all__ = ["continue_rollout", "retire_expired", "roll_out", "serving_expected_version"]
 
 PATIENCE_SECONDS = 10.0
 WAIT_SECONDS = 60.0  # for another change of production to end
@@ -28,21 +32,40 @@ def roll_out(  # noqa: PLR0917 - what is rolled out, with what, then how
     registry_promote: Promote,
     *,
     mode: str,
-    bake: float,
+    way: Way,
     now: float,
     patience: float = PATIENCE_SECONDS,
 ) -> Deployment:
-    """Let the verified image answer all users, with the version before it as warm fallback for `bake` seconds.
+    """Take the verified image one stage further on its way to all users.
 
-    Returns production as it is afterwards. A newer version in production, or a mode that waits for an approval, leaves
-    it unchanged, and the returned events say so. Raises `DeliveryError` when the image was not verified, was rejected,
-    or is not live within `patience` seconds after the switch (then the previous version is switched back), and when
-    nothing is in production and an approval is awaited.
+    Returns production as it is afterwards. A newer version in production or on its way there, or a mode that waits for
+    people, leaves it unchanged, and the returned events say so. Raises `DeliveryError` when the image was not verified,
+    was rejected, or is not live within `patience` seconds after the switch (then the previous version is switched
+    back), and when nothing is in production and an approval is awaited.
     """
     _require_verified(product, image, test)
     with exclusive(product, store, wait=WAIT_SECONDS):
         change = Change(product, runtime, store, registry_promote, now, patience)
-        return _roll_out(change, image, mode) or _retire(change, bake) or change.checked()
+        return _roll_out(change, image, mode, way) or _retire(change, way.plan.bake) or change.checked()
+
+
+def continue_rollout(
+    product: str,
+    runtime: Runtime,
+    store: Store,
+    registry_promote: Promote,
+    *,
+    way: Way,
+    now: float,
+    patience: float = PATIENCE_SECONDS,
+) -> Deployment:
+    """Take the recorded rollout one stage further, if that is due. Raises `DeliveryError` as `roll_out` does."""
+    with exclusive(product, store, wait=WAIT_SECONDS):
+        change = Change(product, runtime, store, registry_promote, now, patience)
+        rollout = current_rollout(product, store)
+        if rollout is not None and (rollout.under_way or not rollout.settled):
+            go_on(change, rollout, _image(product, rollout, store), way)
+        return _retire(change, way.plan.bake) or change.checked()
 
 
 def retire_expired(product: str, runtime: Runtime, store: Store, *, bake: float, now: float) -> Deployment | None:
@@ -58,28 +81,6 @@ def retire_expired(product: str, runtime: Runtime, store: Store, *, bake: float,
             return _retire(Change(product, runtime, store, _promote_nothing, now, 0.0), bake)
     except BusyError:
         return None
-
-
-def roll_back(
-    product: str,
-    runtime: Runtime,
-    store: Store,
-    registry_promote: Promote,
-    *,
-    to: str | None = None,
-    reason: str,
-    now: float,
-    patience: float = PATIENCE_SECONDS,
-) -> Deployment:
-    """Let the previous good version (or `to`) answer users again, proven by asking the public address.
-
-    The version that it replaces is rejected, if it is the newer one, and stopped. Raises `DeliveryError` when nothing
-    is in production, there is no good version, or it does not come to life: production then keeps what it had.
-    """
-    with exclusive(product, store, wait=WAIT_SECONDS):
-        change = Change(product, runtime, store, registry_promote, now, patience)
-        _roll_back(change, to, reason)
-        return change.checked()
 
 
 def serving_expected_version(product: str, runtime: Runtime, store: Store) -> CheckOutcome:
@@ -100,55 +101,48 @@ def _require_verified(product: str, image: Image, test: Deployment) -> None:
         raise DeliveryError(f"{product}: version {image.version} is not rolled out, it failed {reasons}")
 
 
-def _roll_out(change: Change, image: Image, mode: str) -> Deployment | None:
-    """Let the image answer users, unless something speaks against it: then production as it stays, with a note."""
+def _roll_out(change: Change, image: Image, mode: str, way: Way) -> Deployment | None:
+    """Take the image further, unless something speaks against it: then production as it stays, with a note."""
     product, store = change.product, change.store
     production = store.read_record(product, "production", Deployment)
     if production is not None and not newer(image.version, production.version):
         cut_short = rejection(product, production.version, store)
         if cut_short is not None:
-            _roll_back(change, cut_short.to, cut_short.reason)
+            go_back(change, cut_short.to, cut_short.reason)
             return change.checked()
+    rollout = current_rollout(product, store)
+    own = rollout if rollout is not None and rollout.version == image.version else None
     refused = rejection(product, image.version, store)
     if refused is not None:
+        if own is not None and own.stage is Stage.ABORTED and not own.settled:  # killed before all was done about it
+            carry_out(change, own, image, way)
+            return change.checked()
         raise DeliveryError(
             f"{product}: version {image.version} was rolled back ({refused.reason}) and does not come back by"
             f" itself: train a new one, or ask for it with mlauto rollback {product} --to {image.version}"
         )
-    note = _against(product, image, production, mode, store)
+    note = _against(change, image, production, rollout, mode)
     if note is not None and production is None:
         raise DeliveryError(f"{product}: {note}")
     if note is not None and production is not None:
         check = serving(production, change.runtime.live(product))
         return replace(production, checks=(check,), events=(*production.events, note)[-EVENTS:])
-    if not _in_place(image, production) or change.runtime.live(product) != image.version:
-        change.put(image, production)
-    change.stop_leftovers()
+    if _in_place(image, production) and (own is None or own.settled):
+        _keep(change, image, production)
+    elif own is not None and (own.under_way or not own.settled):
+        go_on(change, own, image, way)
+    else:
+        champion = production.version if production else None
+        carry_out(change, start_rollout(change, image, way, champion), image, way)
     return None
 
 
-def _roll_back(change: Change, to: str | None, reason: str) -> None:
-    """Start the target, reject what it replaces, then switch, prove, promote, record and stop the other."""
-    product, store = change.product, change.store
-    production = store.read_record(product, "production", Deployment)
-    if production is None:
-        raise DeliveryError(f"{product}: nothing is in production, so there is nothing to roll back")
-    left = production.version
-    begun = rejection(product, left, store)
-    target = to or (begun.to if begun else None) or _previous_good(product, production, store)
-    if target == left:
-        raise DeliveryError(f"{product}: version {target} is in production already")
-    image = _sound_image(product, target, store)
-    if image is None:
-        raise DeliveryError(f"{product}: version {target} has no image that passed its checks: name another")
-    change.runtime.start(product, image)
-    if newer(left, target):
-        reject(product, Rejection(version=left, to=target, reason=reason, at=change.now), store)
-    restore(product, target, store)
-    change.switch(target, None, left)
-    change.promote(target)
-    change.record(image, None, production, f"version {left} rolled back to {target}: {reason}")
-    change.runtime.stop(product, left)
+def _keep(change: Change, image: Image, production: Deployment | None) -> None:
+    """It is in production: have it answer, and nothing else run that is not needed."""
+    if change.runtime.live(change.product) != image.version:
+        change.put(image, production)
+    rollout = current_rollout(change.product, change.store)
+    change.stop_leftovers(rollout.version if rollout is not None and rollout.under_way else None)
 
 
 def _retire(change: Change, bake: float) -> Deployment | None:
@@ -160,20 +154,39 @@ def _retire(change: Change, bake: float) -> Deployment | None:
     text = f"version {production.fallback} retired after {bake:g} s of baking"
     retired = replace(production, fallback=None, events=with_event(production.events, change.now, text))
     change.store.write_record(change.product, "production", retired)
+    rollout = current_rollout(change.product, change.store)
+    if rollout is not None and rollout.stage is Stage.BAKING and rollout.version == production.version:
+        close(change, Stage.PROMOTED, text)
     return change.checked()
 
 
-def _against(product: str, image: Image, production: Deployment | None, mode: str, store: Store) -> str | None:
+def _against(
+    change: Change, image: Image, production: Deployment | None, rollout: Rollout | None, mode: str
+) -> str | None:
     """Why the image does not go to production now, as a sentence; None when nothing speaks against it."""
-    if production is not None and newer(production.version, image.version):
-        return f"version {image.version} was not rolled out: {production.version} is newer"
-    if mode != "auto" and not _in_place(image, production) and not approved(product, image.version, store):
-        return f"version {image.version} waits for approval (delivery mode {mode}): mlauto approve {product}"
+    product, version = change.product, image.version
+    if production is not None and newer(production.version, version):
+        return f"version {version} was not rolled out: {production.version} is newer"
+    if _in_place(image, production):
+        return None
+    if rollout is not None and rollout.under_way and newer(rollout.version, version):
+        return f"version {version} was not rolled out: {rollout.version} is newer and on its way"
+    if mode == "suggest":
+        return f"version {version} is ready for production; delivery mode suggest only says so"
+    if mode == "approve" and not approved(product, version, change.store):
+        return f"version {version} waits for approval (delivery mode approve): mlauto approve {product}"
     return None
 
 
 def _in_place(image: Image, production: Deployment | None) -> bool:
     return production is not None and (production.version, production.image) == (image.version, image.digest)
+
+
+def _image(product: str, rollout: Rollout, store: Store) -> Image:
+    image = store.read_record(product, f"images/{rollout.version}", Image)
+    if image is None or image.digest != rollout.image:
+        raise DeliveryError(f"{product}: the image of version {rollout.version} is gone: materialize {product}/image")
+    return image
 
 
 def _expired(production: Deployment | None, bake: float, now: float) -> bool:
@@ -182,21 +195,3 @@ def _expired(production: Deployment | None, bake: float, now: float) -> bool:
 
 def _promote_nothing(_version: str) -> None:
     """Retiring a fallback leaves the registry's alias where it is."""
-
-
-def _previous_good(product: str, production: Deployment, store: Store) -> str:
-    """The fallback, or else the newest older version that was in production, was not rejected and has its image."""
-    earlier = [v for v in store.record_names(product, "deployments") if newer(production.version, v)]
-    candidates = [production.fallback] if production.fallback else []
-    for version in (*candidates, *sorted(earlier, key=int, reverse=True)):
-        if rejection(product, version, store) is None and _sound_image(product, version, store) is not None:
-            return version
-    raise DeliveryError(
-        f"{product}: no earlier version than {production.version} was good in production: name one with --to,"
-        " or train a new model"
-    )
-
-
-def _sound_image(product: str, version: str, store: Store) -> Image | None:
-    image = store.read_record(product, f"images/{version}", Image)
-    return image if image is not None and all(check.passed for check in image.checks) else None

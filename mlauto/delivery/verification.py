@@ -6,6 +6,7 @@ from typing import Any
 
 from mlauto.delivery.golden import Golden, difference, read_golden
 from mlauto.delivery.image import verified_artifact
+from mlauto.delivery.stages import current_rollout
 from mlauto.errors import DeliveryError
 from mlauto.records import CheckOutcome, Deployment, Image, Signature, TrainedModel
 from mlauto.runtime.base import Runtime
@@ -71,6 +72,8 @@ def _in_use(product: str, runtime: Runtime, store: Store) -> set[str]:
     """Versions that users are served by, as the record and the public address say."""
     production = store.read_record(product, "production", Deployment)
     known = {production.version, production.fallback} if production else set()
+    rollout = current_rollout(product, store)
+    known |= {rollout.version} if rollout is not None and rollout.under_way else set()
     return {version for version in (*known, runtime.live(product)) if version is not None}
 
 

@@ -17,7 +17,6 @@ from mlauto.records import (
     CheckOutcome,
     CiReport,
     Commit,
-    Deployment,
     Image,
     LiveMetrics,
     Score,
@@ -33,8 +32,8 @@ __all__ = [
     "ci_report",
     "commit",
     "compaction",
-    "deployment",
     "details",
+    "escaped",
     "expectations",
     "image",
     "live_metrics",
@@ -59,10 +58,10 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.Metada
 
 
 def _cell(value: object) -> str:
-    return _escaped(f"{value:.4g}" if isinstance(value, float) else str(value))
+    return escaped(f"{value:.4g}" if isinstance(value, float) else str(value))
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """One line of text as Markdown that shows it as it is: no table, link, picture or HTML of its own."""
     return SPECIAL.sub(r"\\\g<0>", " ".join(text[:200].split())).replace("&", "&amp;").replace("<", "&lt;")
 
@@ -243,21 +242,6 @@ def image(built: Image) -> Metadata:
         "reference": dg.MetadataValue.path(built.reference),
         "version": dg.MetadataValue.text(built.version),
     }
-
-
-def deployment(deployed: Deployment) -> dg.MaterializeResult[None]:
-    """A deployment with its checks."""
-    return dg.MaterializeResult(
-        metadata={
-            "version": dg.MetadataValue.text(deployed.version),
-            "image": dg.MetadataValue.text(deployed.image),
-            "since": dg.MetadataValue.timestamp(deployed.since),
-            "fallback": dg.MetadataValue.text(deployed.fallback or "none"),
-            "events": dg.MetadataValue.md("\n".join(f"- {_escaped(event)}" for event in deployed.events[-ROWS:])),
-        },
-        data_version=dg.DataVersion(f"{deployed.image}@{deployed.version}"),
-        check_results=[check(outcome) for outcome in deployed.checks],
-    )
 
 
 def live_metrics(metrics: LiveMetrics, verdict: Verdict) -> Metadata:

@@ -6,7 +6,9 @@ Rooms never import one another; what one needs of another is handed over here.
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from mlauto.delivery.decisions import approve
 from mlauto.errors import DeliveryError, TrainingError
+from mlauto.orchestration import rollouts
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import keeps_problem
 from mlauto.product import ModelProduct
@@ -14,6 +16,7 @@ from mlauto.records import Batch, CiReport, Deployment, Image, TrainedModel, Tra
 
 __all__ = [
     "LogLine",
+    "abort_rollout",
     "assemble_training_set",
     "build_model_image",
     "deploy_to_test",
@@ -204,40 +207,79 @@ def deploy_to_test(platform: Platform, product: ModelProduct) -> Deployment:
 
 
 @keeps_problem("production")
-def release(platform: Platform, product: ModelProduct, run_id: str) -> Deployment:
-    """Roll the verified test deployment out to production, and note which run did it."""
-    from mlauto.delivery.rollout import roll_out
+def release(platform: Platform, product: ModelProduct, run_id: str, *, by_hand: bool = False) -> Deployment:
+    """Take the verified test deployment, or else the rollout that is under way, one stage further towards all users.
 
-    model = _model(platform, product)
-    test = platform.store.read_record(product.name, "test_deployment", Deployment)
-    if test is None or test.version != model.version:
-        raise DeliveryError(f"{product.name}: version {model.version} was not verified: materialize test_deployment")
+    Notes which run did it. A run that a person asked for is an approval, where one is awaited.
+    """
+    from mlauto.delivery.rollout import continue_rollout, roll_out
+
+    now, way = time.time(), rollouts.way(platform, product)
+    candidate = _verified_candidate(platform, product)
+    if candidate is None:
+        return continue_rollout(
+            product.name, platform.runtime, platform.store, _promote(platform, product), way=way, now=now
+        )
+    version, test = candidate
+    if by_hand and product.delivery.mode == "approve":
+        approve(product.name, version, platform.store, by="a run asked for by hand", now=now)
     production = platform.store.read_record(product.name, "production", Deployment)
-    if production is None or production.version != model.version:  # a run that finds it live did not put it there
-        platform.store.write_record(product.name, f"runs/{model.version}", {"run_id": run_id})
+    if production is None or production.version != version:  # a run that finds it live did not put it there
+        platform.store.write_record(product.name, f"runs/{version}", {"run_id": run_id})
     return roll_out(
         product.name,
-        _image(platform, product, model.version),
+        _image(platform, product, version),
         test,
         platform.runtime,
         platform.store,
-        lambda version: platform.registry.promote(product.name, version),
+        _promote(platform, product),
         mode=product.delivery.mode,
-        bake=product.delivery.bake,
-        now=time.time(),
+        way=way,
+        now=now,
     )
+
+
+def _verified_candidate(platform: Platform, product: ModelProduct) -> tuple[str, Deployment] | None:
+    """The newest model's version with its test deployment; None while an older one is under way instead.
+
+    Raises `DeliveryError` when there is neither.
+    """
+    test = platform.store.read_record(product.name, "test_deployment", Deployment)
+    beside = rollouts.candidates(platform, product)
+    model = platform.store.read_record(product.name, "model", TrainedModel) if beside else _model(platform, product)
+    fits = model is not None and test is not None and test.version == model.version and model.passed
+    if test is not None and fits and (not beside or all(check.passed for check in test.checks)):
+        return test.version, test
+    if beside:
+        return None
+    raise DeliveryError(
+        f"{product.name}: version {model.version if model else 'none'} was not verified: materialize test_deployment"
+    )
+
+
+def _promote(platform: Platform, product: ModelProduct) -> Callable[[str], None]:
+    return lambda version: platform.registry.promote(product.name, version)
 
 
 def roll_back_release(platform: Platform, product: ModelProduct, reason: str, to: str | None = None) -> Deployment:
     """Put the previous good version (or `to`) back, and prove it by asking the live server."""
-    from mlauto.delivery.rollout import roll_back
+    from mlauto.delivery.rollback import roll_back
 
     return roll_back(
         product.name,
         platform.runtime,
         platform.store,
-        lambda version: platform.registry.promote(product.name, version),
+        _promote(platform, product),
         to=to,
         reason=reason,
         now=time.time(),
+    )
+
+
+def abort_rollout(platform: Platform, product: ModelProduct, reason: str) -> Deployment | None:
+    """Give up the candidate that runs beside the champion; None where none does."""
+    from mlauto.delivery.rollback import abort
+
+    return abort(
+        product.name, platform.runtime, platform.store, _promote(platform, product), reason=reason, now=time.time()
     )

@@ -144,7 +144,7 @@ class Traffic:
     def copy(self, ask: Attempts, answered: Answered) -> None:
         """Send the shadow its copy, once whoever calls has sent the reply."""
         shadow = ask.route.shadow
-        if shadow is not None and ask.exact is None:
+        if shadow is not None and ask.exact is None and shadow.version != answered.version:
             number = len(answered.answer.predictions)
             copied = Copied(answered.prediction_id, ask.body, ask.parse, answered.signature, answered.rows, number)
             self._shadows.send(ask.product.name, shadow, copied)

@@ -10,7 +10,10 @@ import msgspec
 import pytest
 
 from mlauto.delivery.image import build_image
-from mlauto.delivery.rollout import roll_out
+from mlauto.delivery.progress import Plan
+from mlauto.delivery.rollback import roll_back
+from mlauto.delivery.rollout import continue_rollout, roll_out
+from mlauto.delivery.stages import Way
 from mlauto.delivery.verification import verify
 from mlauto.errors import DeliveryError
 from mlauto.records import (
@@ -18,6 +21,7 @@ from mlauto.records import (
     Commit,
     Deployment,
     Image,
+    RolloutEvidence,
     Score,
     Signature,
     TrainedModel,
@@ -137,7 +141,14 @@ class Delivery:
         return verify(PRODUCT, image, self.model(version), self.runtime, self.store, latency_ms=latency_ms, now=NOW)
 
     def release(
-        self, version: str, *, mode: str = "auto", bake: float = 60.0, now: float = NOW, patience: float = 1.0
+        self,
+        version: str,
+        *,
+        mode: str = "auto",
+        bake: float = 60.0,
+        now: float = NOW,
+        patience: float = 1.0,
+        way: Way | None = None,
     ) -> Deployment:
         image = self.image(version)
         test = self.test(version, image)
@@ -149,10 +160,26 @@ class Delivery:
             self.store,
             self.promote,
             mode=mode,
-            bake=bake,
+            way=way or Way(plan=Plan(bake=bake)),
             now=now,
             patience=patience,
         )
+
+    def back(self, to: str | None = None, reason: str = "slow") -> Deployment:
+        return roll_back(
+            PRODUCT,
+            self.runtime,
+            self.store,
+            self.promote,
+            to=to,
+            reason=reason,
+            now=NOW + 100,
+            patience=0.1,
+        )
+
+    def step(self, way: Way, after: float) -> Deployment:
+        """Take the rollout that is under way further, so many seconds after the first one began."""
+        return continue_rollout(PRODUCT, self.runtime, self.store, self.promote, way=way, now=NOW + after, patience=0.1)
 
     def production(self) -> Deployment:
         found = self.store.read_record(PRODUCT, "production", Deployment)
@@ -189,6 +216,28 @@ def make_model(store: Store, version: str, **changed: Any) -> TrainedModel:
         "trained": NOW,
     }
     return TrainedModel(**(values | changed))
+
+
+def make_evidence(**changed: Any) -> RolloutEvidence:
+    """Version 2 beside its champion 1, with nothing seen of either but what is given."""
+    values: dict[str, Any] = {
+        "candidate": "2",
+        "champion": "1",
+        "since": NOW,
+        "until": NOW + 1,
+        "requests": {},
+        "errors": {},
+        "p99_ms": {},
+        "shadows": 0,
+        "shadow_errors": 0,
+        "disagreement": None,
+        "paired": 0,
+        "difference": None,
+        "difference_low": None,
+        "difference_high": None,
+        "metric": "mae",
+    }
+    return RolloutEvidence(**(values | changed))
 
 
 @pytest.fixture

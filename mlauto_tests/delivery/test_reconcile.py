@@ -70,13 +70,24 @@ def test_without_a_model_that_passed(ask: Ask, model: TrainedModel) -> None:
     assert ask(model=replace(model, checks=(GOOD, BAD))) == ()
 
 
-@pytest.mark.parametrize("mode", ["approve", "suggest"])
-def test_modes_that_wait_for_people(ask: Ask, mode: str) -> None:
+def test_a_mode_that_waits_for_people(ask: Ask) -> None:
     """The version is built and verified, and goes to production once it is approved."""
-    assert ask(mode=mode) == ALL[:2]
-    assert ask(IMAGE, TEST, OLD, mode=mode) == ()
-    assert ask(IMAGE, TEST, OLD, mode=mode, approved={"2"}) == ()
-    assert ask(IMAGE, TEST, OLD, mode=mode, approved={"3"}) == ("production",)
+    assert ask(mode="approve") == ALL[:2]
+    assert ask(IMAGE, TEST, OLD, mode="approve") == ()
+    assert ask(IMAGE, TEST, OLD, mode="approve", approved={"2"}) == ()
+    assert ask(IMAGE, TEST, OLD, mode="approve", approved={"3"}) == ("production",)
+
+
+def test_a_mode_that_only_suggests(ask: Ask) -> None:
+    """Nothing goes to production, approved or not."""
+    assert ask(mode="suggest") == ALL[:2]
+    assert ask(IMAGE, TEST, OLD, mode="suggest", approved={"3"}) == ()
+
+
+def test_a_rollout_under_way_goes_on_in_its_own_time(ask: Ask) -> None:
+    """It is not asked for at every tick; another version's rollout holds nothing up."""
+    assert ask(IMAGE, TEST, OLD, under_way={"3"}) == ()
+    assert ask(IMAGE, TEST, OLD, under_way={"2"}) == ("production",)
 
 
 def test_rejected_versions_do_not_come_back(ask: Ask) -> None:

@@ -7,24 +7,13 @@ import pytest
 
 from mlauto.delivery.decisions import approve, rejection
 from mlauto.delivery.exclusive import BusyError, exclusive
-from mlauto.delivery.rollout import retire_expired, roll_back, roll_out, serving_expected_version
+from mlauto.delivery.progress import Plan
+from mlauto.delivery.rollout import retire_expired, roll_out, serving_expected_version
+from mlauto.delivery.stages import Way
 from mlauto.errors import DeliveryError
 from mlauto.records import Deployment
 from mlauto.store import Store
 from mlauto_tests.delivery.conftest import NOW, PRODUCT, Delivery, Fuse, FusedRuntime, FusedStore, Killed
-
-
-def back(delivery: Delivery, to: str | None = None, reason: str = "slow") -> Deployment:
-    return roll_back(
-        PRODUCT,
-        delivery.runtime,
-        delivery.store,
-        delivery.promote,
-        to=to,
-        reason=reason,
-        now=NOW + 100,
-        patience=0.1,
-    )
 
 
 def retire(delivery: Delivery, *, bake: float, after: float) -> Deployment | None:
@@ -78,17 +67,29 @@ def test_an_older_version_does_not_replace_a_newer_one(delivery: Delivery) -> No
     assert delivery.production() == before
 
 
-@pytest.mark.parametrize("mode", ["approve", "suggest"])
-def test_modes_that_wait_for_people(delivery: Delivery, mode: str) -> None:
+def test_a_mode_that_only_suggests(delivery: Delivery) -> None:
+    """Whatever is approved, nothing is rolled out; it is said that something could be."""
+    delivery.release("1")
+    approve(PRODUCT, "1", delivery.store, by="ann", now=NOW)
+    delivery.image("2")
+    approve(PRODUCT, "2", delivery.store, by="ann", now=NOW)
+
+    deployment = delivery.release("2", mode="suggest")
+
+    assert deployment.version == delivery.runtime.live(PRODUCT) == "1"
+    assert deployment.events[-1] == "version 2 is ready for production; delivery mode suggest only says so"
+
+
+def test_modes_that_wait_for_people(delivery: Delivery) -> None:
     """Nothing is switched before the approval; then it is."""
     with pytest.raises(DeliveryError, match=r"version 1 waits for approval .* mlauto approve bikes"):
-        delivery.release("1", mode=mode)
+        delivery.release("1", mode="approve")
     assert delivery.runtime.live(PRODUCT) is None
     approve(PRODUCT, "1", delivery.store, by="ann", now=NOW)
-    assert delivery.release("1", mode=mode).version == "1"
-    assert delivery.release("1", mode=mode).events[-1].endswith("went live")
+    assert delivery.release("1", mode="approve").version == "1"
+    assert delivery.release("1", mode="approve").events[-1].endswith("went live")
 
-    waiting = delivery.release("2", mode=mode)
+    waiting = delivery.release("2", mode="approve")
     assert waiting.version == "1"
     assert "version 2 waits for approval" in waiting.events[-1]
     assert delivery.runtime.live(PRODUCT) == "1"
@@ -110,7 +111,7 @@ def test_only_what_was_verified_is_rolled_out(delivery: Delivery) -> None:
                 delivery.store,
                 delivery.promote,
                 mode="auto",
-                bake=0.0,
+                way=Way(),
                 now=NOW,
             )
     assert delivery.runtime.live(PRODUCT) is None
@@ -152,126 +153,6 @@ def test_nothing_is_retired_while_production_changes(delivery: Delivery) -> None
     assert set(delivery.runtime.running(PRODUCT)) == {"1", "2"}
 
 
-def test_a_rollback(delivery: Delivery) -> None:
-    """The version before answers, proven; the bad one is rejected and stopped; the alias goes back."""
-    delivery.release("1")
-    delivery.release("2")
-    deployment = back(delivery, reason="p99 is 900 ms")
-
-    assert (deployment.version, deployment.fallback, deployment.since) == ("1", None, NOW + 100)
-    assert deployment.checks[0].passed
-    assert deployment.events[-1].endswith("version 2 rolled back to 1: p99 is 900 ms")
-    assert delivery.runtime.live(PRODUCT) == "1"
-    assert delivery.runtime.running(PRODUCT) == {"1": "ready"}
-    assert delivery.promoted == ["1", "2", "1"]
-    assert getattr(rejection(PRODUCT, "2", delivery.store), "reason", None) == "p99 is 900 ms"
-
-
-def test_a_rejected_version_does_not_come_back_by_itself(delivery: Delivery) -> None:
-    """Not by another rollout; the next version replaces the good one."""
-    delivery.release("1")
-    delivery.release("2")
-    back(delivery)
-    with pytest.raises(DeliveryError, match=r"version 2 was rolled back \(slow\) and does not come back by itself"):
-        delivery.release("2")
-    assert delivery.runtime.live(PRODUCT) == "1"
-
-    deployment = delivery.release("3")
-    assert (deployment.version, deployment.fallback) == ("3", "1")
-    assert set(delivery.runtime.running(PRODUCT)) == {"1", "3"}
-
-
-def test_a_rollback_long_after_the_bake_time(delivery: Delivery) -> None:
-    """The version before is started again from its image."""
-    for version in ("1", "2"):
-        delivery.release(version, bake=0.0)
-    assert set(delivery.runtime.running(PRODUCT)) == {"2"}
-
-    assert back(delivery).version == "1"
-
-
-def test_rollbacks_go_on_to_older_versions(delivery: Delivery) -> None:
-    """Past what was rejected, and only to what was in production; then there is nothing left."""
-    for version in ("1", "2", "3"):
-        delivery.release(version)
-    delivery.test("4")
-    assert [back(delivery).version, back(delivery).version] == ["2", "1"]
-
-    with pytest.raises(DeliveryError, match="no earlier version than 1 was good in production"):
-        back(delivery)
-    assert delivery.runtime.live(PRODUCT) == "1"
-    assert rejection(PRODUCT, "1", delivery.store) is None
-
-
-def test_a_person_may_name_the_version(delivery: Delivery) -> None:
-    """An older one, or a rejected newer one, which is then rejected no more; the older one never was bad."""
-    for version in ("1", "2", "3"):
-        delivery.release(version)
-    assert back(delivery, to="1").version == "1"
-    assert rejection(PRODUCT, "2", delivery.store) is None
-
-    assert back(delivery, to="3").version == "3"
-    assert rejection(PRODUCT, "3", delivery.store) is None
-    assert rejection(PRODUCT, "1", delivery.store) is None
-    assert delivery.release("3").version == "3"
-
-
-@pytest.mark.parametrize(
-    ("to", "sentence"), [("2", "version 2 is in production already"), ("9", "version 9 has no image")]
-)
-def test_rollbacks_that_cannot_be(delivery: Delivery, to: str, sentence: str) -> None:
-    """Each says why, and production keeps what it had."""
-    with pytest.raises(DeliveryError, match="nothing is in production"):
-        back(delivery)
-    delivery.release("1")
-    delivery.release("2")
-    before = delivery.production()
-
-    with pytest.raises(DeliveryError, match=sentence):
-        back(delivery, to=to)
-    assert delivery.production() == before
-
-
-def test_a_target_that_does_not_start(delivery: Delivery) -> None:
-    """Production keeps what it had: the bad version is not rejected before there is something better."""
-    delivery.release("1", bake=0.0)
-    delivery.release("2", bake=0.0)
-    delivery.runtime.broken["1"] = "no memory"
-
-    with pytest.raises(DeliveryError, match="no memory"):
-        back(delivery)
-    assert rejection(PRODUCT, "2", delivery.store) is None
-    assert delivery.runtime.live(PRODUCT) == "2"
-
-
-def test_a_rollback_that_does_not_show_is_finished_later(delivery: Delivery) -> None:
-    """Users are answered by what was there; a newer version ends the matter, the same one finishes the rollback."""
-    delivery.release("1")
-    delivery.release("2")
-    delivery.runtime.deaf.add("1")
-    with pytest.raises(DeliveryError, match="switched back to 2"):
-        back(delivery)
-    assert delivery.runtime.live(PRODUCT) == "2"
-    delivery.runtime.deaf.clear()
-
-    assert delivery.release("2").version == "1"
-    assert delivery.runtime.live(PRODUCT) == "1"
-
-
-def test_a_newer_version_makes_a_rollback_needless(delivery: Delivery) -> None:
-    """The rejected version is not kept as fallback, and is stopped."""
-    delivery.release("1")
-    delivery.release("2")
-    delivery.runtime.deaf.add("1")
-    with pytest.raises(DeliveryError, match="switched back"):
-        back(delivery)
-
-    deployment = delivery.release("3")
-
-    assert (deployment.version, deployment.fallback) == ("3", None)
-    assert set(delivery.runtime.running(PRODUCT)) == {"3"}
-
-
 def fused(store: Store, tree: Path) -> Delivery:
     """A delivery of which every change is a step, with versions 1 and 2 released and 3 verified."""
     fuse = Fuse()
@@ -288,7 +169,7 @@ def fused(store: Store, tree: Path) -> Delivery:
 
 def attempt(delivery: Delivery, what: str) -> Deployment:
     if what == "rollback":
-        return back(delivery)
+        return delivery.back()
     image, test = delivery.image("3"), delivery.store.read_record(PRODUCT, "test_deployment", Deployment)
     assert test is not None
     return roll_out(
@@ -299,7 +180,7 @@ def attempt(delivery: Delivery, what: str) -> Deployment:
         delivery.store,
         delivery.promote,
         mode="auto",
-        bake=60.0,
+        way=Way(plan=Plan(bake=60.0)),
         now=NOW + 10,
         patience=0.1,
     )
@@ -340,7 +221,7 @@ def test_a_rollback_that_was_killed_is_not_undone(tmp_path: Path, tree: Path) ->
         attempt(delivery, "rollout")
         delivery.fuse.count, delivery.fuse.step = 0, step
         try:
-            back(delivery)
+            delivery.back()
         except Killed:
             rejected = rejection(PRODUCT, "3", delivery.store) is not None
             delivery.fuse.step = 0

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from mlauto.delivery.image import build_image
-from mlauto.delivery.rollout import roll_back, roll_out
+from mlauto.delivery.progress import Plan
+from mlauto.delivery.rollback import roll_back
+from mlauto.delivery.rollout import roll_out
+from mlauto.delivery.stages import Way
 from mlauto.delivery.verification import verify
 from mlauto.errors import DeliveryError, StoreError
 from mlauto.records import CheckOutcome, Deployment, Signature, TrainedModel
@@ -210,4 +213,6 @@ def _deploy(
     assert all(check.passed for check in test.checks), test.checks
     assert math.isfinite(outcome(test, "latency").details["p99_ms"])
     assert json.loads((Path(image.reference) / "manifest.json").read_text())["version"] == version
-    return roll_out("bikes", image, test, local, store, promoted.append, mode="auto", bake=60.0, now=NOW)
+    return roll_out(
+        "bikes", image, test, local, store, promoted.append, mode="auto", way=Way(plan=Plan(bake=60.0)), now=NOW
+    )

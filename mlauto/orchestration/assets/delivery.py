@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from mlauto.delivery.stages import current_rollout
 from mlauto.orchestration import render, steps
-from mlauto.orchestration.names import ROLLBACK_TAG, ROLLBACK_TO_TAG, asset_key
+from mlauto.orchestration.deployments import deployment
+from mlauto.orchestration.names import ROLLBACK_TAG, ROLLBACK_TO_TAG, WORK_TAG, asset_key
 from mlauto.orchestration.platform import Platform
 from mlauto.product import ModelProduct
 
@@ -52,7 +54,7 @@ def delivery_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
         check_specs=_blocking(test_key, ["contract", "parity", "latency"]),
     )
     def test_deployment(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
-        yield render.deployment(steps.deploy_to_test(platform, product))
+        yield deployment(steps.deploy_to_test(platform, product))
 
     @dg.asset(
         key=production_key,
@@ -69,8 +71,10 @@ def delivery_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
         rollback = context.run.tags.get(ROLLBACK_TAG)
         if rollback is not None:
             to = context.run.tags.get(ROLLBACK_TO_TAG)
-            yield render.deployment(steps.roll_back_release(platform, product, rollback, to))
+            released = steps.roll_back_release(platform, product, rollback, to)
         else:
-            yield render.deployment(steps.release(platform, product, context.run.run_id))
+            by_hand = WORK_TAG not in context.run.tags
+            released = steps.release(platform, product, context.run.run_id, by_hand=by_hand)
+        yield deployment(released, current_rollout(product.name, platform.store))
 
     return [image, test_deployment, production]

@@ -12,7 +12,8 @@ from mlauto.delivery.rollout import retire_expired
 from mlauto.monitoring.compaction import due_groups
 from mlauto.monitoring.incidents import open_incident, record_verdict
 from mlauto.monitoring.labelfiles import import_labels
-from mlauto.orchestration import render
+from mlauto.orchestration import render, rollouts
+from mlauto.orchestration.deployments import production_event
 from mlauto.orchestration.launcher import prewarm, reap_orphans
 from mlauto.orchestration.live import Observation, Retrainings, incident_id, observe, retrainings, with_action
 from mlauto.orchestration.names import (
@@ -78,7 +79,8 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
         return
     incident = open_incident(platform.store, product.name)
     tried = retrainings(tick.instance, product, incident.opened) if incident else Retrainings()
-    verdict = with_action(platform, product, observed, tried, delivering=delivering)
+    beside = bool(rollouts.candidates(platform, product))  # a candidate on its way is the answer, not another one
+    verdict = with_action(platform, product, observed, tried, delivering=delivering or beside)
     incident = record_verdict(
         platform.store,
         product.name,
@@ -94,8 +96,10 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
         in_vain = incident is not None and tried.attempts >= product.monitoring.max_attempts
         to = incident.version if incident is not None and in_vain else None
         tick.ask(_rollback(product, observed.production, verdict.cause, to))
+    elif not delivering and (regret := rollouts.regret(platform, product)) is not None:
+        tick.ask(_rollback(product, observed.production, regret[1], regret[0]))
     if not delivering:
-        _keep_alive(platform, product, observed)  # last: what was seen is reported even if this fails
+        _keep_alive(tick, platform, product, observed)  # last: what was seen is reported even if this fails
 
 
 def _import_labels(tick: Tick, platform: Platform, product: ModelProduct) -> None:
@@ -116,14 +120,17 @@ def _compact(tick: Tick, platform: Platform, product: ModelProduct) -> None:
         tick.ask(Work(name=name, selection=[asset_key(product, "prediction_log")], tags={REASON_TAG: reason}))
 
 
-def _keep_alive(platform: Platform, product: ModelProduct, observed: Observation) -> None:
+def _keep_alive(tick: Tick, platform: Platform, product: ModelProduct, observed: Observation) -> None:
     """Have the gateway and the live version run, and stop a fallback whose time is over."""
     if observed.production is not None and observed.metrics.problem is not None:
         image = platform.store.read_record(product.name, f"images/{observed.production.version}", Image)
         if image is not None:
             platform.runtime.start(product.name, image)
         return
-    retire_expired(product.name, platform.runtime, platform.store, bake=product.delivery.bake, now=time.time())
+    bake = product.delivery.bake
+    retired = retire_expired(product.name, platform.runtime, platform.store, bake=bake, now=time.time())
+    if retired is not None:
+        tick.events.append(production_event(product, retired, platform.store))
 
 
 def _report(tick: Tick, platform: Platform, product: ModelProduct, observed: Observation, verdict: Verdict) -> None:
@@ -209,19 +216,25 @@ def _finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> b
             if tick.ask(work):
                 return True
     steps = _unfinished(platform, product, current)
-    if current is None or not steps:
-        return False
-    work = Work(
-        name=f"{product.name}/deliver/{current.version}",
+    if current is not None and steps:
+        name, reason = f"{product.name}/deliver/{current.version}", f"finish version {current.version}"
+        if tick.ask(_delivery(product, name, reason, steps)):
+            return True
+    due = rollouts.step_due(platform, product)
+    return due is not None and tick.ask(_delivery(product, *due, ("production",)))
+
+
+def _delivery(product: ModelProduct, name: str, reason: str, steps: Sequence[str]) -> Work:
+    return Work(
+        name=name,
         selection=[asset_key(product, step) for step in steps],
         tags={
             PRODUCT_TAG: product.name,
             DELIVERS_TAG: product.name,
             TRIGGER_TAG: "unfinished",
-            REASON_TAG: f"finish version {current.version}",
+            REASON_TAG: reason[:250],
         },
     )
-    return tick.ask(work)
 
 
 def _unfinished(platform: Platform, product: ModelProduct, current: TrainedModel | None) -> tuple[str, ...]:
@@ -237,4 +250,5 @@ def _unfinished(platform: Platform, product: ModelProduct, current: TrainedModel
         rejected=rejected_versions(product.name, store),
         mode=product.delivery.mode,
         approved={version for version in versions if approved(product.name, version, store)},
+        under_way=rollouts.candidates(platform, product),
     )
