@@ -21,6 +21,7 @@ COMMANDS = {
     "doctor",
     "env",
     "gateway",
+    "live",
     "new",
     "replay",
     "rollback",

@@ -101,6 +101,16 @@ class Demo:
         wanted = "pass" if passed else "fail"
         return self.loop.wait_for(f"check {name} of {PRODUCT}/{asset} to {wanted}", found, timeout=timeout)
 
+    def stage(self, step: StepInProgress, told: str, *, after: float) -> Materialized:
+        """Wait for production to be materialized with the rollout in that stage."""
+        step.waiting(told)
+
+        def found() -> Materialized | None:
+            seen = self.observer.materialized("production", after=after)
+            return seen if seen is not None and str(seen.metadata.get("rollout", "")).startswith(told) else None
+
+        return self.loop.wait_for(told, found, timeout=60.0)
+
     def live_version(self) -> str | None:
         """The version that the running server names in its metadata."""
         try:
@@ -153,6 +163,7 @@ def _play(demo: Demo) -> None:
         _corrupt_file(demo, version)
         seconds, fresh = _drift(demo, live, traffic, version)
         _healthy_again(demo, traffic, fresh)
+        _new_code(demo, traffic, fresh)
         tally = traffic.stop()
     tally.require_no_failure()
     demo.timeline.finish(
@@ -294,6 +305,29 @@ def _healthy_again(demo: Demo, traffic: Traffic, fresh: str) -> None:
         tally = traffic.tally()
         tally.require_no_failure()
         step.saw("requests", f"{tally.requests}, {tally.failures} failed")
+
+
+def _new_code(demo: Demo, traffic: Traffic, version: str) -> None:
+    with demo.timeline.step("Better code arrives: its model gets copies of requests, then a share, then all") as step:
+        began = time.time()
+        (demo.repository / "tests" / "test_broken.py").unlink()
+        model = (demo.repository / PRODUCT / "model.py").read_text()
+        demo.commit(f"{PRODUCT}/model.py", f"{model}\n# Reviewed once more.\n", "Repair the tests, review the model")
+        newest = str(demo.see(step, "model", after=began).metadata["version"])
+        for stage in ("shadow", "canary of 25 %", "baking"):
+            seen = demo.stage(step, f"version {newest} {stage}", after=began)
+            step.saw(stage, seen.metadata["rollout"].partition(": ")[2])
+
+        def shared() -> bool:
+            now = traffic.answering
+            return now is not None and now.version == newest and now.requests >= 20
+
+        step.waiting(f"version {newest} answering everything")
+        demo.loop.wait_for(f"version {newest} answering everything", shared)
+        _require(demo.champion()[0] == newest, f"MLflow's champion is not version {newest}")
+        tally = traffic.tally()
+        tally.require_no_failure()
+        step.saw("requests", f"{tally.requests}, {tally.failures} failed; {version} is the fallback")
 
 
 def _require(held: bool, otherwise: str) -> None:

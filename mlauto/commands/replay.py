@@ -250,7 +250,7 @@ def _define(settings: Settings, plan: _Plan, exclude: Sequence[str], first: "pd.
             "exclude": list(exclude),
         },
         "training": {"retrain": "economy"},
-        "delivery": {"bake": "5s", "latency_ms": 1000},
+        "delivery": {"shadow": "0s", "canary": [], "bake": "5s", "latency_ms": 1000},  # a batch waits for nobody
         "monitoring": {
             "every": "1s",
             "window": max(20, rows),

@@ -39,11 +39,8 @@ def deploy_to_test(store: Store, *, passed: bool) -> None:
     store.write_record("bike", "test_deployment", test)
 
 
-@pytest.mark.parametrize("mode", ["approve", "suggest"])
-def test_the_newest_verified_version_is_approved(settings: Settings, bike: Store, mode: str) -> None:
+def test_the_newest_verified_version_is_approved(settings: Settings, bike: Store) -> None:
     """Without a version, the one in the test environment; the record says who and when."""
-    write_yaml(settings, mode)
-
     said = approve_version(settings, "bike")
 
     assert said.startswith("bike: version 2 is approved")
@@ -106,3 +103,12 @@ def test_an_unknown_product(settings: Settings, bike: Store) -> None:
     """The known ones are listed."""
     with pytest.raises(ProductError, match="known: bike"):
         approve_version(settings, "bikes")
+
+
+def test_a_mode_that_only_suggests_takes_no_approval(settings: Settings, bike: Store) -> None:
+    """An approval would change nothing: the sentence says what would."""
+    write_yaml(settings, "suggest")
+
+    with pytest.raises(DeliveryError, match="delivery mode is suggest, which rolls nothing out"):
+        approve_version(settings, "bike")
+    assert not approved("bike", "2", bike)

@@ -9,6 +9,7 @@ from mlauto.commands.rollback import report_deployment, roll_back_product
 from mlauto.errors import DeliveryError, ProductError
 from mlauto.records import CheckOutcome, Deployment
 from mlauto.settings import Settings
+from mlauto.store import Store
 
 
 def test_nothing_to_roll_back_is_a_sentence(settings: Settings) -> None:
@@ -33,7 +34,7 @@ def test_dagster_shows_what_the_command_line_did(settings: Settings) -> None:
     )
 
     with dg.DagsterInstance.ephemeral() as instance:
-        report_deployment(instance, find_product(settings, "demand"), deployment)
+        report_deployment(instance, find_product(settings, "demand"), deployment, Store(settings.home))
         event = instance.get_latest_materialization_event(dg.AssetKey(["demand", "production"]))
         key = dg.AssetCheckKey(dg.AssetKey(["demand", "production"]), "serving_expected_version")
         (checked,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=5)

@@ -87,6 +87,7 @@ def test_a_product_that_has_done_nothing(settings: Settings) -> None:
         model=None,
         image=None,
         production=None,
+        rollout=None,
         verdict=None,
         incident=None,
         problems=(),

@@ -22,7 +22,6 @@ from mlauto.records import (
     CheckResult,
     CiReport,
     Commit,
-    Deployment,
     ExpectationFailure,
     Image,
     LiveMetrics,
@@ -244,24 +243,6 @@ def test_a_training_set_shows_its_newest_batches_first() -> None:
     assert_plain(shown["weights"], columns=3, rows=20)
     assert str(shown["weights"].value).splitlines()[2].startswith("| k29 ")
     assert_storable(shown)
-
-
-@each_hostile
-def test_a_deployment_shows_its_events(text: str) -> None:
-    """One line of text for each, with the checks beside."""
-    check = CheckOutcome(name="serving_expected_version", passed=True, summary=text)
-    deployed = Deployment(
-        environment="production", version="3", image="d" * 64, since=1.0, checks=(check,), events=(text, "second")
-    )
-
-    shown = render.deployment(deployed)
-
-    assert kinds(shown.metadata["events"]) <= {"bullet_list", "list_item", "paragraph", "inline", "text"}
-    assert [token.type for token in tokens(shown.metadata["events"])].count("list_item_open") == 2
-    assert shown.metadata["fallback"] == dg.MetadataValue.text("none")
-    assert shown.data_version == dg.DataVersion("d" * 64 + "@3")
-    assert [result.check_name for result in shown.check_results] == ["serving_expected_version"]
-    assert_storable(shown.metadata)
 
 
 @each_hostile
