@@ -159,11 +159,11 @@ def _play(demo: Demo) -> None:
     live = LiveStream(demo.stream, FIRST_ROWS)
     with GatewayClient(demo.loop.settings.gateway_url, PRODUCT) as client, Traffic(client, live, rate=RATE) as traffic:
         _healthy(demo, traffic, version)
+        version = _new_code(demo, traffic, version)
         _red_commit(demo, version)
         _corrupt_file(demo, version)
         seconds, fresh = _drift(demo, live, traffic, version)
         _healthy_again(demo, traffic, fresh)
-        _new_code(demo, traffic, fresh)
         tally = traffic.stop()
     tally.require_no_failure()
     demo.timeline.finish(
@@ -231,6 +231,29 @@ def _healthy_verdict(demo: Demo, after: float, version: str) -> bool:
 
 def _facts(metadata: Any) -> str:
     return f"{metadata['verdict']}: MAE {metadata['mae']:.2f} on {metadata['labelled']} labels"
+
+
+def _new_code(demo: Demo, traffic: Traffic, version: str) -> str:
+    with demo.timeline.step("Better code arrives: its model gets copies of requests, then a share, then all") as step:
+        began = time.time()
+        model = (demo.repository / PRODUCT / "model.py").read_text()
+        demo.commit(f"{PRODUCT}/model.py", f"{model}\n# Reviewed once more.\n", "Review the model")
+        newest = str(demo.see(step, "model", after=began).metadata["version"])
+        for stage in ("shadow", "canary of 25 %", "baking"):
+            seen = demo.stage(step, f"version {newest} {stage}", after=began)
+            step.saw(stage, seen.metadata["rollout"].partition(": ")[2])
+
+        def shared() -> bool:
+            now = traffic.answering
+            return now is not None and now.version == newest and now.requests >= 20
+
+        step.waiting(f"version {newest} answering everything")
+        demo.loop.wait_for(f"version {newest} answering everything", shared)
+        _require(demo.champion()[0] == newest, f"MLflow's champion is not version {newest}")
+        tally = traffic.tally()
+        tally.require_no_failure()
+        step.saw("requests", f"{tally.requests}, {tally.failures} failed; {version} is the fallback")
+        return newest
 
 
 def _red_commit(demo: Demo, version: str) -> None:
@@ -305,29 +328,6 @@ def _healthy_again(demo: Demo, traffic: Traffic, fresh: str) -> None:
         tally = traffic.tally()
         tally.require_no_failure()
         step.saw("requests", f"{tally.requests}, {tally.failures} failed")
-
-
-def _new_code(demo: Demo, traffic: Traffic, version: str) -> None:
-    with demo.timeline.step("Better code arrives: its model gets copies of requests, then a share, then all") as step:
-        began = time.time()
-        (demo.repository / "tests" / "test_broken.py").unlink()
-        model = (demo.repository / PRODUCT / "model.py").read_text()
-        demo.commit(f"{PRODUCT}/model.py", f"{model}\n# Reviewed once more.\n", "Repair the tests, review the model")
-        newest = str(demo.see(step, "model", after=began).metadata["version"])
-        for stage in ("shadow", "canary of 25 %", "baking"):
-            seen = demo.stage(step, f"version {newest} {stage}", after=began)
-            step.saw(stage, seen.metadata["rollout"].partition(": ")[2])
-
-        def shared() -> bool:
-            now = traffic.answering
-            return now is not None and now.version == newest and now.requests >= 20
-
-        step.waiting(f"version {newest} answering everything")
-        demo.loop.wait_for(f"version {newest} answering everything", shared)
-        _require(demo.champion()[0] == newest, f"MLflow's champion is not version {newest}")
-        tally = traffic.tally()
-        tally.require_no_failure()
-        step.saw("requests", f"{tally.requests}, {tally.failures} failed; {version} is the fallback")
 
 
 def _require(held: bool, otherwise: str) -> None:

@@ -18,17 +18,15 @@ from mlauto.orchestration.launcher import prewarm, reap_orphans
 from mlauto.orchestration.live import Observation, Retrainings, incident_id, observe, retrainings, with_action
 from mlauto.orchestration.names import (
     DELIVERS_TAG,
-    INCIDENT_TAG,
     PRODUCT_TAG,
     REASON_TAG,
-    ROLLBACK_TAG,
-    ROLLBACK_TO_TAG,
     TRIGGER_TAG,
     asset_key,
     delivery_keys,
 )
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import kept_problem
+from mlauto.orchestration.sensors.requests import delivery, retraining, rollback
 from mlauto.orchestration.sensors.work import Tick, Work, active, each_product
 from mlauto.product import ModelProduct
 from mlauto.records import Action, Deployment, Image, TrainedModel, TrainingSet, Verdict, VerifiedCommit
@@ -91,13 +89,13 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
     )
     _report(tick, platform, product, observed, verdict)
     if verdict.action is Action.RETRAIN and incident is not None:
-        tick.ask(_retraining(product, incident_id(product, incident.opened), tried, verdict.cause))
+        tick.ask(retraining(product, incident_id(product, incident.opened), tried, verdict.cause))
     elif verdict.action is Action.ROLL_BACK:
         in_vain = incident is not None and tried.attempts >= product.monitoring.max_attempts
         to = incident.version if incident is not None and in_vain else None
-        tick.ask(_rollback(product, observed.production, verdict.cause, to))
+        tick.ask(rollback(product, observed.production, verdict.cause, to))
     elif not delivering and (regret := rollouts.regret(platform, product)) is not None:
-        tick.ask(_rollback(product, observed.production, regret[1], regret[0]))
+        tick.ask(rollback(product, observed.production, regret[1], regret[0]))
     if not delivering:
         _keep_alive(tick, platform, product, observed)  # last: what was seen is reported even if this fails
 
@@ -162,31 +160,6 @@ def _report(tick: Tick, platform: Platform, product: ModelProduct, observed: Obs
         )
 
 
-def _retraining(product: ModelProduct, incident: str, tried: Retrainings, cause: str) -> Work:
-    """A fresh model and everything after it; a retraining whose run was lost keeps its name and is asked for again."""
-    return Work(
-        name=tried.lost or f"{incident}/retraining/{tried.attempts + 1:03d}",
-        selection=delivery_keys(product),
-        tags={
-            PRODUCT_TAG: product.name,
-            DELIVERS_TAG: product.name,
-            TRIGGER_TAG: "incident",
-            INCIDENT_TAG: incident,
-            REASON_TAG: f"live quality: {cause}"[:250],
-        },
-    )
-
-
-def _rollback(product: ModelProduct, production: Deployment, cause: str, to: str | None) -> Work:
-    """Back to version `to`, or to the newest good one before the live one."""
-    target = {ROLLBACK_TO_TAG: to} if to else {}
-    return Work(
-        name=f"{product.name}/rollback/{production.version}",
-        selection=[asset_key(product, "production")],
-        tags={PRODUCT_TAG: product.name, DELIVERS_TAG: product.name, ROLLBACK_TAG: cause[:250], **target},
-    )
-
-
 def _finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> bool:
     """Ask for the model that new code or the policy wants, or for what is left of a delivery; True when asked."""
     store = platform.store
@@ -218,23 +191,10 @@ def _finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> b
     steps = _unfinished(platform, product, current)
     if current is not None and steps:
         name, reason = f"{product.name}/deliver/{current.version}", f"finish version {current.version}"
-        if tick.ask(_delivery(product, name, reason, steps)):
+        if tick.ask(delivery(product, name, reason, steps)):
             return True
     due = rollouts.step_due(platform, product)
-    return due is not None and tick.ask(_delivery(product, *due, ("production",)))
-
-
-def _delivery(product: ModelProduct, name: str, reason: str, steps: Sequence[str]) -> Work:
-    return Work(
-        name=name,
-        selection=[asset_key(product, step) for step in steps],
-        tags={
-            PRODUCT_TAG: product.name,
-            DELIVERS_TAG: product.name,
-            TRIGGER_TAG: "unfinished",
-            REASON_TAG: reason[:250],
-        },
-    )
+    return due is not None and tick.ask(delivery(product, *due, ("production",)))
 
 
 def _unfinished(platform: Platform, product: ModelProduct, current: TrainedModel | None) -> tuple[str, ...]:
