@@ -8,12 +8,22 @@ import math
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 __all__ = ["Code", "Data", "Delivery", "ModelProduct", "Monitoring", "Policy", "Section", "ServiceLevel", "Training"]
 
 Limit = tuple[float | None, float | None]
-Category = Annotated[str | int, Field(strict=True)]
+Category = StrictStr | StrictInt
 Task = Literal["regression", "classification"]
 Metric = Literal["mae", "rmse", "r2", "error_rate", "log_loss"]
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -73,7 +83,6 @@ class Data(Section):
     expectations: str = Field(
         "expectations.json", description="Great Expectations suite, relative to the product's folder"
     )
-
     limits: dict[str, Limit] = Field(
         {}, description="column: [lowest, highest] of the values that the live model takes; either may be null"
     )
@@ -86,20 +95,14 @@ class Data(Section):
         for name, (low, high) in self.limits.items():
             ends = [end for end in (low, high) if end is not None]
             if not ends or not all(map(math.isfinite, ends)) or ends != sorted(ends):
-                raise ValueError(
-                    f"limits of {name!r}: {[low, high]} is not [lowest, highest], of which one may be null"
-                )
+                raise ValueError(f"limits of {name!r}: {[low, high]} is not [lowest, highest]; one may be null")
         for name, values in self.categories.items():
             if not values or len(set(values)) < len(values) or len(set(map(type, values))) > 1:
-                raise ValueError(
-                    f"categories of {name!r}: name at least one value, all of one kind, none of them twice"
-                )
+                raise ValueError(f"categories of {name!r}: name at least one, all of one kind, none twice")
         never = {self.target, self.timestamp, *self.exclude}
         for name in (*self.limits, *self.categories):
             if name in never:
-                raise ValueError(
-                    f"{name!r} in limits or categories is no feature: it is target, timestamp or in exclude"
-                )
+                raise ValueError(f"limits or categories of {name!r}: it is target, timestamp or in exclude")
             if name in self.limits and name in self.categories:
                 raise ValueError(f"{name!r} has limits and categories: choose one")
         return self

@@ -43,7 +43,7 @@ async def parser_for(verb: str, headers: Iterable[tuple[bytes, bytes]], body: by
     wanted = _wants_arrow(given.get(b"accept", b""))
     if kind not in (STREAM, FILE) and not wanted:
         return parse_invocations
-    if "pyarrow" not in sys.modules:  # takes longer than anybody should wait who asked for something else
+    if sys.modules.get("pyarrow") is None:  # takes longer than anybody should wait who asked for something else
         await asyncio.to_thread(require_arrow, 415 if kind in (STREAM, FILE) else 406)
     return partial(_parsed, kind, wanted)
 
@@ -58,7 +58,7 @@ def _head(value: bytes, size: int) -> int:
     """How long the JSON is."""
     if not value.isdigit() or len(value) > 12 or not 0 < int(value) <= size:
         raise RequestError(
-            f"Inference-Header-Content-Length: {value.decode('latin-1')[:40]!r} is no length within the body, {size} bytes"
+            f"Inference-Header-Content-Length: {value.decode('latin-1')[:40]!r} is no length within {size} bytes"
         )
     return int(value)
 

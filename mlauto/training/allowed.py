@@ -22,7 +22,7 @@ def check_allowed(
         missing = [name for name in names if name not in kinds]
         if missing:
             raise TrainingError(
-                f"data.{section} names {missing[0]!r}, which is no feature of the data: its features are {', '.join(kinds)}"
+                f"data.{section} names {missing[0]!r}, which is no feature: the data has {', '.join(kinds)}"
             )
     for name in limits:
         if kinds[name] not in ("number", "integer"):
