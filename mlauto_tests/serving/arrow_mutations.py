@@ -1,7 +1,7 @@
 """Damaged Arrow streams: `python -m mlauto_tests.serving.arrow_mutations SEED COUNT` asks the parser about so many.
 
-A process of its own, as what it looks for is a crash. Prints how many were taken and how many refused; exit code 1 where
-one was neither.
+A process of its own, as what it looks for is a crash. Prints how many were taken and how many refused; exit code 1
+where one was neither.
 """
 
 import random

@@ -1,5 +1,6 @@
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -72,6 +73,20 @@ def test_golden_rows_of_a_single_row() -> None:
     golden = golden_rows(FRAME.head(1), SIGNATURE, counting)
 
     assert golden.rows[0] == {"temp": 1.5, "hour": 1, "open": True, "kind": "neap"}
+
+
+def test_golden_rows_are_within_limits_and_categories() -> None:
+    """Servers refuse any other row, also one with a category that never occurred; without any the product is wrong."""
+    frame = pd.concat([FRAME] * 20, ignore_index=True)
+    limited = replace(SIGNATURE, limits={"hour": (None, 2)}, categories={"kind": ("neap",)})
+
+    golden = golden_rows(frame, limited, counting)
+
+    assert {row["hour"] for row in golden.rows} == {1, 2, None}
+    assert {row["kind"] for row in golden.rows} == {"neap", None}
+    assert "unseen" not in golden.refused
+    with pytest.raises(TrainingError, match=r"none of the newest 60 rows is within data\.limits"):
+        golden_rows(frame, replace(SIGNATURE, limits={"hour": (9, None)}), counting)
 
 
 def test_what_a_model_refuses_is_recorded_and_left_out() -> None:
