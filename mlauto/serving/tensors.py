@@ -80,19 +80,20 @@ def _cleaned(values: Sequence[Any], datatype: str, place: str) -> list[Any]:
     return list(values)
 
 
-def _texts(data: memoryview, count: int, place: str) -> list[Any]:
-    values: list[Any] = []
-    start = 0
-    while start < len(data) and len(values) < count:
-        end = start + LENGTH.size
-        size = LENGTH.unpack(data[start:end])[0] if end <= len(data) else len(data)
-        if end + size > len(data):
-            raise RequestError(f"{place}[{len(values)}]: the text is longer than binary_data_size leaves room for")
-        try:
-            values.append(str(data[end : end + size], "utf-8"))
-        except UnicodeDecodeError:
-            raise RequestError(f"{place}[{len(values)}]: the bytes are no UTF-8 text") from None
-        start = end + size
+def _texts(tensor: memoryview, count: int, place: str) -> list[Any]:
+    data, values, start, cut = bytes(tensor), list[Any](), 0, False
+    last = len(data) - LENGTH.size  # where a length can begin at most
+    try:
+        while start < len(data) and len(values) < count and not cut:
+            text = start + LENGTH.size
+            end = text + LENGTH.unpack_from(data, start)[0] if start <= last else len(data) + 1
+            cut = end > len(data)
+            values.append(data[text:end].decode() if not cut else None)
+            start = end
+    except UnicodeDecodeError:
+        raise RequestError(f"{place}[{len(values)}]: the bytes are no UTF-8 text") from None
+    if cut:
+        raise RequestError(f"{place}[{len(values) - 1}]: the text is longer than binary_data_size leaves room for")
     if len(values) != count or start != len(data):
         found = f"{len(values)} texts" + (f" and {len(data) - start} bytes more" if start < len(data) else "")
         raise RequestError(f"{place}.parameters.binary_data_size: {found}, but its shape promises {count} texts")
