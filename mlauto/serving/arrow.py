@@ -15,7 +15,8 @@ from mlauto.serving.signature import Column, Signature, check_size, rows_from, u
 
 __all__ = ["FILE", "STREAM", "arrow_reply", "parse_arrow", "require_arrow"]
 
-STREAM, FILE = b"application/vnd.apache.arrow.stream", b"application/vnd.apache.arrow.file"
+STREAM = b"application/vnd.apache.arrow.stream"
+FILE = b"application/vnd.apache.arrow.file"
 FILE_START = b"ARROW1\0\0"  # what follows is a stream, and then a directory that it can do without
 MOST_MESSAGES = 1024
 MOST_TEXT = 16 << 20  # characters; a dictionary may name one long text any number of times

@@ -13,9 +13,11 @@ KINDS = {"temp": "number", "hour": "integer", "open": "boolean", "sky": "string"
 
 def test_columns_of_the_right_kind_pass() -> None:
     """Numbers have limits; texts and numbers have categories."""
-    check_allowed({}, {}, KINDS)
-    check_allowed({"temp": (0, None), "hour": (0, 23)}, {"sky": ("a",)}, KINDS)
-    check_allowed({}, {"hour": (1, 2), "temp": (1,)}, KINDS)
+    limits: dict[str, Any] = {"temp": (0, None), "hour": (0, 23)}
+    for some, categories in (({}, {}), (limits, {"sky": ("a",)}), ({}, {"hour": (1, 2), "temp": (1,)})):
+        check_allowed(some, categories, KINDS)
+    with pytest.raises(TrainingError):
+        check_allowed(limits, {}, {"sky": "string"})
 
 
 @pytest.mark.parametrize(
