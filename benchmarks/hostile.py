@@ -10,25 +10,30 @@ Exit code 0 only when every target holds.
 import argparse
 import asyncio
 import json
+import math
 import random
 import socket
+import struct
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.ipc
 from load import Load
 from rich.console import Console
 from rich.table import Table
 from rollouts import images
-from serving_model import NAME, body, expected, fitted
+from serving_model import NAME, NUMBERS, TEXTS, body, expected, fitted
 from serving_servers import family, scratch
 
 from mlauto.runtime.base import Route
 from mlauto.runtime.gateway_client import GatewayClient
 
 PATH = f"/v2/models/{NAME}/invocations"
+ARROW = "application/vnd.apache.arrow.stream"
 AT_ONCE = 32
 HALF_OPEN = 200
 GOOD_RATE = 100.0
@@ -40,7 +45,7 @@ def post(content: bytes, *lines: str, path: str = PATH, length: int | None = Non
     """A request as bytes; `length` claims another size than that of the content."""
     size = len(content) if length is None else length
     head = [f"POST {path} HTTP/1.1", "host: here", f"content-length: {size}", *lines, "connection: close"]
-    return "\r\n".join(head).encode() + b"\r\n\r\n" + content
+    return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + content
 
 
 def mangled() -> bytes:
@@ -99,7 +104,39 @@ def odd() -> bytes:
     )
 
 
-KINDS: dict[Callable[[], bytes], int] = {mangled: 60, odd: 30, deep: 8, huge: 2}
+def tensors() -> bytes:
+    """Binary tensors whose sizes lie, or whose header does."""
+    values = struct.pack("<2d", chance.random(), chance.choice((1.0, math.nan, math.inf)))
+    size = chance.choice((16, 16, 16, 0, 8, 15, -1, 1 << 40, 1 << 70, True, "16", None))
+    shape = chance.choice(([2], [2, 1], [1, 2], [], [-2], [0], [1 << 40], [2.5], "2"))
+    kind = chance.choice(("FP64", "FP64", "FP32", "INT64", "BYTES", "BOOL", "FP8", ""))
+    tensor = {"name": chance.choice(("n0", "c0", "no")), "shape": shape, "datatype": kind}
+    content = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": size}}] * chance.choice((1, 2))})
+    head = chance.choice((len(content), len(content), len(content), 0, -1, len(content) - 1, 1 << 60, "²", ""))
+    data = values * chance.choice((1, 1, 2)) + chance.randbytes(chance.choice((0, 0, 3)))
+    verb = PATH.replace("invocations", chance.choice(("infer", "infer", "infer", "invocations")))
+    return post(content.encode() + data, f"inference-header-content-length: {head}", path=verb)
+
+
+def arrow() -> bytes:
+    """Arrow streams with damaged bytes, compressed, cut short or with columns that there are not."""
+    names = [*NUMBERS, chance.choice((*TEXTS, "no"))]
+    rows = chance.choice((0, 1, 3, 300))
+    columns = {name: pa.nulls(rows, pa.float64()) if name in NUMBERS else ["a"] * rows for name in names}
+    batch = pa.record_batch(columns)
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression=chance.choice((None, None, None, "zstd", "lz4")))
+    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+    content = bytearray(sink.getvalue())
+    for _ in range(chance.choice((0, 1, 2, 20))):
+        at = chance.randrange(len(content))
+        content[at : at + 8] = chance.choice((b"\0" * 8, b"\xff" * 7 + b"\x7f", chance.randbytes(1), b""))
+    kind = chance.choice(("stream", "stream", "file", "nothing"))
+    return post(bytes(content), f"content-type: application/vnd.apache.arrow.{kind}", "accept: " + ARROW)
+
+
+KINDS: dict[Callable[[], bytes], int] = {mangled: 45, odd: 25, deep: 8, huge: 2, tensors: 10, arrow: 10}
 
 
 async def attack(port: int, content: bytes, found: Counter[str]) -> None:

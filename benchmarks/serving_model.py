@@ -59,7 +59,7 @@ def bundle(model: Any, folder: Path, cache: Path, *, version: str, compiled: boo
     frame, _ = data(200, seed=1)
     kinds, classes = artifact.kinds_of_features(frame), classes_of(model)
     signature = Signature(columns=kinds, task="classification", classes=classes)
-    golden = artifact.golden_rows(frame, kinds, lambda some: answers_of(model, some, "classification"))
+    golden = artifact.golden_rows(frame, signature, lambda some: answers_of(model, some, "classification"))
     folder.mkdir(parents=True)
     artifact.dump(model, folder, folder, signature=signature, golden=golden)
     if compiled:

@@ -4,14 +4,27 @@ The models know nothing of Dagster: `orchestration.component` reads them from `d
 `ModelProduct.model_json_schema` gives editors completion.
 """
 
+import math
 import re
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 __all__ = ["Code", "Data", "Delivery", "ModelProduct", "Monitoring", "Policy", "Section", "ServiceLevel", "Training"]
 
+Limit = tuple[float | None, float | None]
+Category = StrictStr | StrictInt
 Task = Literal["regression", "classification"]
 Metric = Literal["mae", "rmse", "r2", "error_rate", "log_loss"]
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -71,6 +84,29 @@ class Data(Section):
     expectations: str = Field(
         "expectations.json", description="Great Expectations suite, relative to the product's folder"
     )
+    limits: dict[str, Limit] = Field(
+        {}, description="column: [lowest, highest] of the values that the live model takes; either may be null"
+    )
+    categories: dict[str, tuple[Category, ...]] = Field(
+        {}, description="column: [value, ...], all that the live model takes: texts, or whole numbers"
+    )
+
+    @model_validator(mode="after")
+    def _limits_are_usable(self) -> "Data":
+        for name, (low, high) in self.limits.items():
+            ends = [end for end in (low, high) if end is not None]
+            if not ends or not all(map(math.isfinite, ends)) or ends != sorted(ends):
+                raise ValueError(f"limits of {name!r}: {[low, high]} is not [lowest, highest]; one may be null")
+        for name, values in self.categories.items():
+            if not values or len(set(values)) < len(values) or len(set(map(type, values))) > 1:
+                raise ValueError(f"categories of {name!r}: name at least one, all of one kind, none twice")
+        never = {self.target, self.timestamp, *self.exclude}
+        for name in (*self.limits, *self.categories):
+            if name in never:
+                raise ValueError(f"limits or categories of {name!r}: it is target, timestamp or in exclude")
+            if name in self.limits and name in self.categories:
+                raise ValueError(f"{name!r} has limits and categories: choose one")
+        return self
 
     @model_validator(mode="after")
     def _target_is_usable(self) -> "Data":

@@ -192,12 +192,15 @@ class TrainingSet:
 class Signature:
     """The columns a model takes, in order: name -> kind (`number`, `integer`, `boolean`, `string`), and the task.
 
-    `classes` are the labels of a classifier as JSON values, in `predict_proba` order; empty for regression.
+    `classes` are the labels of a classifier as JSON values, in `predict_proba` order; empty for regression. `limits`
+    (lowest, highest) and `categories` name the columns in which the model's servers take only some values.
     """
 
     columns: dict[str, str]
     task: str
     classes: tuple[Any, ...] = ()
+    limits: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    categories: dict[str, tuple[str | int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -201,3 +201,38 @@ def test_a_product_survives_json() -> None:
     product = make(training={"retrain": {"every_batches": 2}}, monitoring={"every": "5m"})
 
     assert ModelProduct.model_validate(product.model_dump(mode="json")) == product
+
+
+def test_limits_and_categories() -> None:
+    """Ends may be left open; categories are texts or whole numbers."""
+    data = make(
+        data={"limits": {"temp": [0, None], "hour": [0, 23]}, "categories": {"sky": ["a"], "season": [1, 2]}}
+    ).data
+
+    assert data.limits == {"temp": (0.0, None), "hour": (0.0, 23.0)}
+    assert data.categories == {"sky": ("a",), "season": (1, 2)}
+    assert (make().data.limits, make().data.categories) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        (r"limits of 'temp': \[2.0, 1.0\] is not \[lowest, highest\]", {"limits": {"temp": [2, 1]}}),
+        (r"limits of 'temp': \[None, None\]", {"limits": {"temp": [None, None]}}),
+        (r"limits of 'temp': \[nan, 1.0\]", {"limits": {"temp": [float("nan"), 1]}}),
+        ("limits.temp", {"limits": {"temp": [1]}}),
+        ("limits.temp", {"limits": {"temp": 5}}),
+        ("'target': it is target, timestamp or in exclude", {"limits": {"target": [0, 1]}}),
+        ("'when': it is target, timestamp or in exclude", {"timestamp": "when", "limits": {"when": [0, 1]}}),
+        ("'leak': it is target, timestamp or in exclude", {"exclude": ["leak"], "categories": {"leak": ["a"]}}),
+        ("categories of 'sky': name at least one", {"categories": {"sky": []}}),
+        ("categories of 'sky': .* none twice", {"categories": {"sky": ["a", "a"]}}),
+        ("categories of 'sky': .* all of one kind", {"categories": {"sky": ["a", 1]}}),
+        ("categories.sky", {"categories": {"sky": [True]}}),
+        ("categories.sky", {"categories": {"sky": [1.5]}}),
+        ("'temp' has limits and categories: choose one", {"limits": {"temp": [0, 1]}, "categories": {"temp": [0]}}),
+    ],
+)
+def test_limits_and_categories_that_cannot_be(words: str, keys: dict[str, Any]) -> None:
+    """Each is named, and what it would have to be."""
+    refused(words, data=keys)

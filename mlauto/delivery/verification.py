@@ -1,7 +1,7 @@
 """The test deployment: a version runs, without users' traffic, and has to prove itself before it may have any."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlauto.delivery.golden import Golden, difference, read_golden
@@ -85,6 +85,10 @@ def _contract(product: str, version: str, signature: Signature, golden: Golden, 
         problem = _refused(product, version, {**golden.rows[0], name: MISFITS[kind]}, name, runtime)
         if problem is not None:
             problems.append(problem)
+    beyond = list(_beyond(signature))
+    for name, value in beyond:
+        problem = _refused(product, version, {**golden.rows[0], name: value}, name, runtime)
+        problems += [problem] if problem else []
     surplus = "not_a_column"
     while surplus in signature.columns:
         surplus += "_"
@@ -94,12 +98,30 @@ def _contract(product: str, version: str, signature: Signature, golden: Golden, 
         runtime.predict(product, version, [_complete(golden.rows[0], signature)])
     except DeliveryError as error:
         problems.append(f"a good row was refused: {error}")
+    tried = len(columns) + len(beyond) + 1
     return CheckOutcome(
         name="contract",
         passed=not problems,
-        summary="; ".join(problems[:5]) or f"{len(columns) + 1} bad requests were refused by name, a good one answered",
+        summary="; ".join(problems[:5]) or f"{tried} bad requests were refused by name, a good one answered",
         details={"columns": dict(columns), "problems": problems},
     )
+
+
+def _beyond(signature: Signature) -> Iterator[tuple[str, object]]:
+    """Columns, each with a value just outside its limits or categories."""
+    for name, ends in list(signature.limits.items())[:COLUMNS_TRIED]:
+        for end, step in zip(ends, (-1, 1), strict=True):
+            if end is not None and signature.columns[name] == "integer":
+                whole = (math.ceil(end) if step < 0 else math.floor(end)) + step
+                if -(2**63) <= whole < 2**63:  # beyond, the kind refuses it
+                    yield name, whole
+            elif end is not None:
+                yield name, math.nextafter(end, step * math.inf)
+    for name, values in list(signature.categories.items())[:COLUMNS_TRIED]:
+        if isinstance(values[0], str):
+            yield name, "".join(str(value) for value in values)[:100] + " and none of them"
+        else:
+            yield name, max(int(value) for value in values) + 1
 
 
 def _refused(product: str, version: str, row: Mapping[str, object], column: str, runtime: Runtime) -> str | None:

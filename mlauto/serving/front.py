@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from mlauto.serving.framed import Framed
+
 __all__ = ["LARGEST_BODY", "Front", "Quick", "Short"]
 
 LARGEST_BODY = 256 << 10
@@ -20,6 +22,7 @@ HEAD_SECONDS = 20.0  # so long a client may take for a request's head
 # What these ask for (or that something is wrong with them) is known to the long way alone.
 TELLING = frozenset(
     (
+        b"accept",
         b"authorization",
         b"connection",
         b"content-encoding",
@@ -34,6 +37,14 @@ TELLING = frozenset(
 JSON_TYPES = (b"application/json", b"application/json; charset=utf-8")
 STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 FIRST_LINE = b"%bcontent-type: application/json\r\ncontent-length: %d\r\n"
+FRAMED_LINE = b"%bcontent-length: %d\r\n"
+
+
+def _tells(name: bytes, value: bytes) -> bool:
+    """Whether one of these headers asks for more than the short way has."""
+    if name == b"accept":
+        return b"arrow" in value
+    return name != b"connection" or value != b"keep-alive"
 
 
 class Quick:
@@ -61,11 +72,14 @@ class Quick:
         if self.disconnected:
             return
         transport = self._front.transport
+        first = FIRST_LINE
+        if isinstance(body, Framed):
+            first, headers = FRAMED_LINE, headers + body.lines()
         if self.keep_alive:
-            transport.write(b"%b%b\r\n%b" % (FIRST_LINE % (STATUS_LINES[status], len(body)), headers, body))
+            transport.write(b"%b%b\r\n%b" % (first % (STATUS_LINES[status], len(body)), headers, body))
         else:
             close = b"connection: close\r\n\r\n"
-            transport.write(b"%b%b%b%b" % (FIRST_LINE % (STATUS_LINES[status], len(body)), headers, close, body))
+            transport.write(b"%b%b%b%b" % (first % (STATUS_LINES[status], len(body)), headers, close, body))
             transport.close()
         self._front.on_response_complete()
 
@@ -136,7 +150,7 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
         if name in TELLING:
             if name == b"expect":
                 self.expect_100_continue = value.lower() == b"100-continue"
-            self._telling = self._telling or name != b"connection" or value.lower() != b"keep-alive"
+            self._telling = self._telling or _tells(name, value.lower())
         elif name == b"content-length":
             self._length = value
         elif name == b"content-type" and value.lower() not in JSON_TYPES:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mlauto.serving.errors import RequestError, ServingError
+from mlauto.serving.framed import Framed
 
 if TYPE_CHECKING:
     import uvicorn
@@ -46,7 +47,7 @@ class ClientGoneError(Exception):
 
 
 async def body_of(scope: Scope, receive: Receive) -> bytes:
-    """The request's body. Raises `RequestError` when it is larger than 16 MB, not plain JSON, or does not come."""
+    """The request's body. Raises `RequestError` when it is larger than 16 MB, encoded, or does not come."""
     _check_headers(scope)
     chunks: list[bytes] = []
     size = 0
@@ -77,15 +78,13 @@ def _check_headers(scope: Scope) -> None:
             )
         if name == b"content-type" and value.lower().startswith((b"text/csv", b"multipart/")):
             raise RequestError(f"Content-Type {value.decode('latin-1')[:40]} is not supported: send JSON", 415)
-        if name == b"inference-header-content-length":
-            raise RequestError("the binary tensor extension is not supported: send tensors as JSON", 415)
 
 
 async def reply(send: Send, body: bytes | object, *, status: int = 200, headers: Headers = ()) -> None:
-    """Send a whole reply; anything but bytes becomes JSON."""
+    """Send a whole reply; anything but bytes becomes JSON, and says so unless it is framed otherwise."""
     content = body if isinstance(body, bytes) else msgspec.json.encode(body)
     length = (b"content-length", str(len(content)).encode())
-    given = list(headers)
+    given = [*headers, *(body.headers if isinstance(body, Framed) else ())]
     kind = [] if any(name == b"content-type" for name, _ in given) else [JSON]
     await send({"type": "http.response.start", "status": status, "headers": [*kind, length, *given]})
     await send({"type": "http.response.body", "body": content})

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from mlauto.serving.arrow import arrow_reply
 from mlauto.serving.errors import ModelError, RequestError
 from mlauto.serving.protocol import LONGEST_ID, Answer, Request, decoded
 from mlauto.serving.rows import rows_for
@@ -56,11 +57,15 @@ def parse_rows(body: bytes, signature: Signature) -> Request:
     return Request(_records(decoded(body, list[Any]), "rows", signature, lists=False) if quick is None else quick)
 
 
-def invocations_reply(answer: Answer, request: Request, *, version: str, prediction_id: str | None) -> bytes:
+def invocations_reply(
+    answer: Answer, request: Request, signature: Signature, *, version: str, prediction_id: str | None
+) -> bytes:
     """The body of the reply to `invocations`. Raises `ModelError` when there is not one prediction per row."""
     count = len(request.rows)
     if len(answer.predictions) != count:
         raise ModelError(f"version {version} answered {len(answer.predictions)} predictions for {count} rows")
+    if request.arrow:
+        return arrow_reply(answer.predictions, answer.probabilities, signature.classes)
     body: dict[str, Any] = {"predictions": answer.predictions}
     return msgspec.json.encode(body if prediction_id is None else {**body, "id": prediction_id})
 

@@ -1,18 +1,19 @@
-"""The Open Inference Protocol, version 2, as JSON: one tensor per column in, predictions as tensors out.
+"""The Open Inference Protocol, version 2: one tensor per column in, predictions as tensors out, JSON or binary data.
 
 Every error is a `RequestError` that names the place in the client's body, written as in `inputs[2].data[7]`.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from mlauto.serving.errors import ModelError, RequestError
 from mlauto.serving.rows import rows_for
-from mlauto.serving.signature import Column, Signature, described, rows_from
+from mlauto.serving.signature import Column, Signature, check_size, described, rows_from, unknown_column
+from mlauto.serving.tensors import Tail, framed
 
 __all__ = ["LONGEST_ID", "Answer", "Request", "decoded", "infer_reply", "metadata", "parse_infer"]
 
@@ -33,12 +34,13 @@ class _Tensor(msgspec.Struct):
     name: str
     shape: list[int]
     datatype: str
-    data: list[Any]
+    data: list[Any] | UnsetType = UNSET
     parameters: dict[str, Any] = {}
 
 
 class _Wanted(msgspec.Struct):
     name: str
+    parameters: dict[str, Any] = {}
 
 
 class _Infer(msgspec.Struct):
@@ -48,13 +50,17 @@ class _Infer(msgspec.Struct):
     parameters: dict[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class Request:
-    """Checked rows, each with every column of the signature; the client's own id; the outputs it asked for."""
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """Checked rows, each with every column of the signature; the client's own id; the outputs it asked for.
+
+    `binary` names those of them that are to be sent as binary data; `arrow` is True when the reply is to be Arrow.
+    """
 
     rows: list[dict[str, Any]]
     client_id: str | None = None
     outputs: tuple[str, ...] = OUTPUTS
+    binary: tuple[str, ...] = ()
+    arrow: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -64,7 +70,7 @@ class Answer(msgspec.Struct, frozen=True):
     probabilities: list[list[float]] | None = None
 
 
-def decoded(body: bytes, kind: type[Kind]) -> Kind:
+def decoded(body: bytes | memoryview, kind: type[Kind]) -> Kind:
     """The body as JSON of that shape. Raises `RequestError` for anything else, however deep or broken it is."""
     try:
         return msgspec.json.decode(body, type=kind)
@@ -80,12 +86,16 @@ def decoded(body: bytes, kind: type[Kind]) -> Kind:
         raise RequestError(f"the body is not valid JSON: {reason}") from None
 
 
-def parse_infer(body: bytes, signature: Signature) -> Request:
-    """The rows of an `infer` request. Raises `RequestError`."""
-    quick = rows_for(signature).infer(body)
+def parse_infer(body: bytes, signature: Signature, head: int | None = None) -> Request:
+    """The rows of an `infer` request, whose JSON ends after `head` bytes if binary data follows.
+
+    Raises `RequestError`.
+    """
+    quick = rows_for(signature).infer(body) if head is None else None
     if quick is not None:
         return Request(quick[0], quick[1], quick[2] or OUTPUTS)
-    request = decoded(body, _Infer)
+    request = decoded(body if head is None else memoryview(body)[:head], _Infer)
+    tail = None if head is None else Tail(memoryview(body)[head:])
     if request.id is not None and len(request.id) > LONGEST_ID:
         raise RequestError(f"id: longer than {LONGEST_ID} characters")
     columns: dict[str, Column] = {}
@@ -94,23 +104,42 @@ def parse_infer(body: bytes, signature: Signature) -> Request:
         place = f"inputs[{index}]"
         if tensor.name in columns:
             raise RequestError(f"{place}.name: the column {tensor.name[:100]!r} occurs twice")
-        values = _values(tensor, place, signature)
+        values = _values(tensor, place, signature, tail)
         if index and len(values) != count:
             raise RequestError(f"{place}.data: {len(values)} rows, but inputs[0] has {count}: send equal lengths")
         count = len(values)
         columns[tensor.name] = Column(values, f"{place}.data")
-    outputs = tuple(wanted.name for wanted in request.outputs) or OUTPUTS
-    for index, name in enumerate(outputs):
-        if name not in OUTPUTS:
-            raise RequestError(f"outputs[{index}].name: {name[:100]!r} is not one of {', '.join(OUTPUTS)}")
-    return Request(rows_from(columns, count, signature), request.id, outputs)
+    if tail is not None:
+        tail.finish(f"inputs[{len(request.inputs) - 1}]" if request.inputs else "of which there is none")
+    outputs, binary = _outputs(request)
+    return Request(rows_from(columns, count, signature), request.id, outputs, binary)
 
 
-def _values(tensor: _Tensor, place: str, signature: Signature) -> list[Any]:
+def _outputs(request: _Infer) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The outputs that are asked for, and those that are to be binary data."""
+    every = _flag(request.parameters, "binary_data_output", "parameters", default=False)
+    if not request.outputs:
+        return OUTPUTS, OUTPUTS if every else ()
+    binary = []
+    for index, wanted in enumerate(request.outputs):
+        place = f"outputs[{index}]"
+        if wanted.name not in OUTPUTS:
+            raise RequestError(f"{place}.name: {wanted.name[:100]!r} is not one of {', '.join(OUTPUTS)}")
+        if _flag(wanted.parameters, "binary_data", f"{place}.parameters", default=every):
+            binary.append(wanted.name)
+    return tuple(wanted.name for wanted in request.outputs), tuple(binary)
+
+
+def _flag(parameters: dict[str, Any], name: str, place: str, *, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise RequestError(f"{place}.{name}: must be true or false, not {described(value)}")
+    return value
+
+
+def _values(tensor: _Tensor, place: str, signature: Signature, tail: Tail | None) -> list[Any]:
     """A tensor of shape [n] or [n, 1] as n values, its datatype checked against the column's kind."""
     kind = signature.columns.get(tensor.name)
-    if "binary_data_size" in tensor.parameters:
-        raise RequestError(f"{place}.parameters: binary tensors are not supported: send JSON numbers", status=415)
     if kind is not None and tensor.datatype not in ACCEPTED.get(kind, (tensor.datatype,)):
         raise RequestError(
             f"{place}.datatype: column {tensor.name!r} is of kind {kind} and takes {ACCEPTED[kind][0]}, "
@@ -118,6 +147,8 @@ def _values(tensor: _Tensor, place: str, signature: Signature) -> list[Any]:
         )
     if len(tensor.shape) not in (1, 2) or tensor.shape[1:] not in ([], [1]):
         raise RequestError(f"{place}.shape: {tensor.shape[:8]} is not [rows] or [rows, 1]: send one tensor per column")
+    if "binary_data_size" in tensor.parameters:
+        return _binary(tensor, place, signature, tail)
     values = _flat(tensor, place)
     if len(values) != tensor.shape[0]:
         raise RequestError(f"{place}.data: {len(values)} values, but its shape {tensor.shape} promises others")
@@ -128,8 +159,23 @@ def _values(tensor: _Tensor, place: str, signature: Signature) -> list[Any]:
     return values
 
 
+def _binary(tensor: _Tensor, place: str, signature: Signature, tail: Tail | None) -> list[Any]:
+    if tail is None:
+        raise RequestError(
+            f"{place}.parameters.binary_data_size: the request has no header Inference-Header-Content-Length"
+        )
+    if tensor.data is not UNSET:
+        raise RequestError(f"{place}.data: send either data or parameters.binary_data_size, not both")
+    if tensor.name not in signature.columns:
+        raise RequestError(f"{place}.name: {unknown_column(tensor.name, signature)}")
+    check_size(tensor.shape[0], signature)
+    return tail.values(tensor.parameters["binary_data_size"], tensor.datatype, tensor.shape[0], place)
+
+
 def _flat(tensor: _Tensor, place: str) -> list[Any]:
     """The data without the nesting that a shape of [n, 1] allows."""
+    if isinstance(tensor.data, UnsetType):
+        raise RequestError(f"{place}: has no data")
     if not any(isinstance(value, list) for value in tensor.data):
         return tensor.data
     for index, value in enumerate(tensor.data):
@@ -159,7 +205,8 @@ def infer_reply(
             {"name": "probabilities", "datatype": "FP64", "shape": shape, "parameters": parameters, "data": flat}
         )
     named = {"model_name": name, "model_version": version, **({"id": prediction_id} if prediction_id else {})}
-    return msgspec.json.encode({**named, "outputs": tensors})
+    body = {**named, "outputs": tensors}
+    return framed(body, request.binary) if request.binary else msgspec.json.encode(body)
 
 
 def _label_datatype(values: Sequence[Any], signature: Signature) -> str:
@@ -172,16 +219,19 @@ def _label_datatype(values: Sequence[Any], signature: Signature) -> str:
 
 
 def metadata(name: str, versions: Sequence[str], signature: Signature) -> dict[str, Any]:
-    """The model's metadata: its inputs (one tensor of shape [-1] per column) and outputs."""
+    """The model's metadata: its inputs (one tensor of shape [-1] per column) and outputs, and what columns allow."""
     outputs = [{"name": "predict", "datatype": _label_datatype((), signature), "shape": [-1]}]
     if signature.task == "classification":
         outputs.append({"name": "probabilities", "datatype": "FP64", "shape": [-1, len(signature.classes)]})
     inputs = [{"name": n, "datatype": ACCEPTED[kind][0], "shape": [-1]} for n, kind in signature.columns.items()]
+    parameters: dict[str, Any] = {"task": signature.task, "classes": signature.classes}
+    parameters |= {"limits": signature.limits} if signature.limits else {}
+    parameters |= {"categories": signature.categories} if signature.categories else {}
     return {
         "name": name,
         "versions": list(versions),
         "platform": "sklearn",
         "inputs": inputs,
         "outputs": outputs,
-        "parameters": {"task": signature.task, "classes": signature.classes},
+        "parameters": parameters,
     }

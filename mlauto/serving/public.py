@@ -16,13 +16,14 @@ from typing import Any
 
 from mlauto.serving.backend import Backend
 from mlauto.serving.batches import ANSWER_SECONDS
+from mlauto.serving.bodies import EXTENSIONS, parser_for
 from mlauto.serving.errors import RequestError, ServingError, UnavailableError
 from mlauto.serving.feedback import parse_feedback
 from mlauto.serving.http import ClientGoneError, Headers, Receive, Scope, Send, body_of, reply, reply_error
-from mlauto.serving.invocations import invocations_reply, parse_invocations
+from mlauto.serving.invocations import invocations_reply
 from mlauto.serving.journal import FailedError
 from mlauto.serving.metrics import Metrics
-from mlauto.serving.protocol import infer_reply, parse_infer
+from mlauto.serving.protocol import infer_reply
 from mlauto.serving.route import Product
 from mlauto.serving.supervisor import Supervisor
 from mlauto.serving.traffic import Answered, Traffic
@@ -96,7 +97,7 @@ class PublicApp:
             version = answer.headers.get("x-mlauto-version")
             await reply(send, answer.body, status=answer.status, headers=_headers(version, None))
         elif path == "/v2":
-            await reply(send, {"name": "mlauto", "version": "2", "extensions": [], "models": self._live()})
+            await reply(send, {"name": "mlauto", "version": "2", "extensions": EXTENSIONS, "models": self._live()})
         elif path == "/v2/health/live":
             await reply(send, {"live": True})
         elif path == "/v2/health/ready":
@@ -120,7 +121,7 @@ class PublicApp:
             await self._traffic.journal.labelled(product.name, labels)
             await reply(send, {"accepted": len(labels)})
             return
-        parse = parse_infer if found.verb == "infer" else parse_invocations
+        parse = await parser_for(found.verb, scope["headers"], body)
         ask = self._traffic.request(product, body, parse, exact, seconds=_seconds(scope))
         answered = await self._traffic.predict(ask)
         headers = _headers(answered.version, answered.prediction_id)
@@ -198,4 +199,6 @@ def rendered(answered: Answered, product: str, verb: str) -> bytes:
             version=version,
             prediction_id=prediction_id,
         )
-    return invocations_reply(answered.answer, answered.request, version=version, prediction_id=prediction_id)
+    return invocations_reply(
+        answered.answer, answered.request, answered.signature, version=version, prediction_id=prediction_id
+    )

@@ -10,29 +10,22 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from mlauto.serving.signature import LARGEST_FLOAT, MOST_CELLS, Signature
+from mlauto.serving.quicktypes import value_type
+from mlauto.serving.signature import MOST_CELLS, Signature
 
 __all__ = ["Rows", "rows_for"]
 
 Row = dict[str, Any]
 Values = tuple[Any, ...]  # of one row, in the signature's order
 
-WHOLE = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-TYPES: dict[str, Any] = {
-    # a whole number stays one: it is logged as it was sent
-    "number": WHOLE | Annotated[float, Meta(gt=-LARGEST_FLOAT, lt=LARGEST_FLOAT)] | None,
-    "integer": WHOLE | None,
-    "boolean": bool | None,
-    "string": str | None,
-}
 FLOATS = ("FP16", "FP32", "FP64")
 INTEGERS = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
-# kind and datatype of a tensor -> what its values may be
-TENSORS: dict[tuple[str, str], Any] = {
-    **{("number", datatype): TYPES["number"] for datatype in FLOATS},
-    **{(kind, datatype): TYPES["integer"] for kind in ("number", "integer") for datatype in INTEGERS},
-    ("boolean", "BOOL"): TYPES["boolean"],
-    ("string", "BYTES"): TYPES["string"],
+# kind and datatype of a tensor -> the kind that its values are of
+TENSORS: dict[tuple[str, str], str] = {
+    **{("number", datatype): "number" for datatype in FLOATS},
+    **{(kind, datatype): "integer" for kind in ("number", "integer") for datatype in INTEGERS},
+    ("boolean", "BOOL"): "boolean",
+    ("string", "BYTES"): "string",
 }
 MOST_ORDERS = 64  # of columns, as clients send them
 
@@ -85,8 +78,12 @@ class _Order:
         return [tuple([None if place is None else row[place] for place in places]) for row in found]
 
 
+def _type(name: str, kind: str, signature: Signature) -> Any:
+    return value_type(kind, signature.limits.get(name), signature.categories.get(name))
+
+
 def _lists(names: Sequence[str], signature: Signature) -> "msgspec.json.Decoder[list[tuple[Any, ...]]]":
-    kinds = tuple(TYPES[signature.columns[name]] for name in names)
+    kinds = tuple(_type(name, signature.columns[name], signature) for name in names)
     return msgspec.json.Decoder(list[tuple[kinds]] if kinds else list[tuple[()]])  # type: ignore[valid-type]
 
 
@@ -98,16 +95,17 @@ class Rows:
         self._names = list(signature.columns)
         self._most = MOST_CELLS // max(1, len(self._names))
         self._orders: dict[tuple[str, ...], _Order] = {}
-        fields = [(f"f{index}", TYPES[kind], None) for index, kind in enumerate(signature.columns.values())]
+        types = [_type(name, kind, signature) for name, kind in signature.columns.items()]
+        fields = [(f"f{index}", values, None) for index, values in enumerate(types)]
         rename = {f"f{index}": name for index, name in enumerate(self._names)}
         row = msgspec.defstruct("Row", fields, forbid_unknown_fields=True, rename=rename, gc=False)
         self._records = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
         self._body = msgspec.json.Decoder(_Invocations)
         self._infer = msgspec.json.Decoder(_Infer)
         self._columns = {
-            (name, datatype): msgspec.json.Decoder(list[values])  # type: ignore[valid-type]
+            (name, datatype): msgspec.json.Decoder(list[_type(name, sent, signature)])  # type: ignore[misc]
             for name, kind in signature.columns.items()
-            for (taken, datatype), values in TENSORS.items()
+            for (taken, datatype), sent in TENSORS.items()
             if taken == kind
         }
 

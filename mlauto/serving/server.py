@@ -25,12 +25,13 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mlauto.serving import bundle as bundles
+from mlauto.serving.bodies import EXTENSIONS, parser_for
 from mlauto.serving.errors import BundleError, RequestError, ServingError
 from mlauto.serving.front import Front
 from mlauto.serving.http import ClientGoneError, Receive, Scope, Send, body_of, reply, reply_error, server
-from mlauto.serving.invocations import invocations_reply, parse_invocations, parse_rows
+from mlauto.serving.invocations import invocations_reply, parse_rows
 from mlauto.serving.modelway import ModelWay
-from mlauto.serving.protocol import Answer, Request, infer_reply, metadata, parse_infer
+from mlauto.serving.protocol import Answer, Request, infer_reply, metadata
 from mlauto.serving.sockets import listen_tcp, listen_unix
 
 __all__ = ["Model", "ModelApp", "QuickModel", "end_with_parent", "load", "main", "serve"]
@@ -97,7 +98,7 @@ class ModelApp:
         if method == "GET":
             await self._get(path, own, send)
         elif method == "POST":
-            await self._post(path, own, await body_of(scope, receive), send)
+            await self._post(path, own, scope, await body_of(scope, receive), send)
         else:
             raise RequestError(f"method {method[:20]} is not supported: use GET or POST", 405)
 
@@ -105,7 +106,7 @@ class ModelApp:
         if path in ("/v2/health/live", "/v2/health/ready") or own == ["ready"]:
             await reply(send, {"live" if path.endswith("live") else "ready": True}, headers=self._headers)
         elif path == "/v2":
-            await reply(send, {"name": "mlauto-model", "version": self._version, "extensions": []})
+            await reply(send, {"name": "mlauto-model", "version": self._version, "extensions": EXTENSIONS})
         elif own == []:
             await reply(send, metadata(self._name, [self._version], self._bundle.signature), headers=self._headers)
         elif path == "/signature":
@@ -113,12 +114,12 @@ class ModelApp:
         else:
             raise RequestError(f"{path[:200] or '/'} is not here: this is the model {self._name}, see /v2", 404)
 
-    async def _post(self, path: str, own: list[str] | None, body: bytes, send: Send) -> None:
+    async def _post(self, path: str, own: list[str] | None, scope: Scope, body: bytes, send: Send) -> None:
         if path == "/rows":
             request = parse_rows(body, self._bundle.signature)
             await reply(send, await self._answer(request), headers=self._headers)
         elif own == ["infer"]:
-            request = parse_infer(body, self._bundle.signature)
+            request = (await parser_for("infer", scope["headers"], body))(body, self._bundle.signature)
             answer = await self._answer(request)
             content = infer_reply(
                 answer,
@@ -130,9 +131,11 @@ class ModelApp:
             )
             await reply(send, content, headers=self._headers)
         elif path == "/invocations" or own == ["invocations"]:
-            request = parse_invocations(body, self._bundle.signature)
+            request = (await parser_for("invocations", scope["headers"], body))(body, self._bundle.signature)
             answer = await self._answer(request)
-            content = invocations_reply(answer, request, version=self._version, prediction_id=request.client_id)
+            content = invocations_reply(
+                answer, request, self._bundle.signature, version=self._version, prediction_id=request.client_id
+            )
             await reply(send, content, headers=self._headers)
         else:
             raise RequestError(f"{path[:200] or '/'} takes no POST: this is the model {self._name}, see /v2", 404)

@@ -7,34 +7,75 @@
 | `boolean` | `true`, `false`, `1`, `0`                                |
 | `string`  | text                                                     |
 
-`null`, or leaving a column out, means a missing value in any kind: models impute.
+`null`, or leaving a column out, means a missing value in any kind: models impute. Where the product gives a column
+limits or categories, other values are refused.
 """
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import msgspec
 
 from mlauto.serving.errors import RequestError
 
-__all__ = ["KINDS", "LARGEST_FLOAT", "MOST_CELLS", "Column", "Signature", "described", "rows_from", "unknown_column"]
+__all__ = [
+    "KINDS",
+    "LARGEST_FLOAT",
+    "MOST_CELLS",
+    "Column",
+    "Limit",
+    "Signature",
+    "check_size",
+    "described",
+    "rows_from",
+    "unknown_column",
+]
 
 MOST_CELLS = 2_000_000  # of one request: bounds memory, as a 16 MB body may hold millions of empty rows
 LARGEST_FLOAT = 1.7e308
+SHOWN_CATEGORIES = 20
 WANTED = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "string": "text"}
+
+Limit = tuple[float | None, float | None]  # lowest and highest value, both allowed; None: no such limit
 
 
 class Signature(msgspec.Struct, frozen=True):
     """Column -> kind, in order; the task; a classifier's labels as JSON values in `predict_proba` order.
 
-    Kinds are those of `KINDS`, as `bundle.read` makes sure.
+    Kinds are those of `KINDS`, as `bundle.read` makes sure. `limits` (of numbers) and `categories` name the columns in
+    which only some values are allowed.
     """
 
     columns: dict[str, str]
     task: str
     classes: tuple[Any, ...] = ()
+    limits: dict[str, Limit] = {}
+    categories: dict[str, tuple[str | int, ...]] = {}
+
+    def allows(self, name: str, value: object) -> bool:
+        """Whether a value of the column's kind is within its limits and categories, as a missing one is."""
+        if value is None:
+            return True
+        low, high = self.limits.get(name, (None, None))
+        inside = (low is None or value >= low) and (high is None or value <= high)  # type: ignore[operator]
+        return inside and (name not in self.categories or value in self.categories[name])
+
+    def allowed(self, name: str) -> str:
+        """The limits or categories of a column in words; empty where every value is allowed."""
+        if name in self.categories:
+            values = self.categories[name]
+            shown = ", ".join(repr(value) for value in values[:SHOWN_CATEGORIES])
+            more = len(values) - SHOWN_CATEGORIES
+            return f"one of {shown}" + (f" and {more} more" if more > 0 else "")
+        low, high = self.limits.get(name, (None, None))
+        if low is not None and high is not None:
+            return f"values from {low:.10g} to {high:.10g}"
+        if low is None and high is None:
+            return ""
+        return f"values of at most {high:.10g}" if low is None else f"values of at least {low:.10g}"
 
 
 @dataclass(frozen=True)
@@ -66,17 +107,20 @@ def rows_from(columns: Mapping[str, Column], count: int, signature: Signature) -
     for name in columns:
         if name not in signature.columns:
             raise RequestError(unknown_column(name, signature))
+    check_size(count, signature)
+    gaps = [None] * count
+    checked = [_checked(name, signature, columns[name]) if name in columns else gaps for name in signature.columns]
+    names = list(signature.columns)
+    return [dict(zip(names, row, strict=True)) for row in zip(*checked, strict=True)] if names else [{}] * count
+
+
+def check_size(count: int, signature: Signature) -> None:
+    """Raises `RequestError` for a request without rows, or with so many that they would not fit into memory."""
     if count == 0:
         raise RequestError("the request has no rows: send at least one")
     width = max(1, len(signature.columns))
     if count * width > MOST_CELLS:
         raise RequestError(f"the request has {count} rows: send at most {MOST_CELLS // width} at a time", status=413)
-    gaps = [None] * count
-    checked = [
-        _checked(name, kind, columns[name]) if name in columns else gaps for name, kind in signature.columns.items()
-    ]
-    names = list(signature.columns)
-    return [dict(zip(names, row, strict=True)) for row in zip(*checked, strict=True)] if names else [{}] * count
 
 
 def unknown_column(name: str, signature: Signature) -> str:
@@ -86,21 +130,35 @@ def unknown_column(name: str, signature: Signature) -> str:
     return f"column {name[:100]!r} is not one of the model's: {hint}"
 
 
-def _checked(name: str, kind: str, column: Column) -> Sequence[Any]:
-    refused = KINDS[kind](column.values)
+def _checked(name: str, signature: Signature, column: Column) -> Sequence[Any]:
+    kind, values = signature.columns[name], column.values
+    wanted, refused = WANTED[kind], KINDS[kind](values)
+    if refused is None and (name in signature.limits or name in signature.categories):
+        wanted = signature.allowed(name)
+        refused = _beyond(values, name, signature)
     if refused is not None:
         place = f"{column.before}[{refused}]{column.after}"
-        found = described(column.values[refused])
-        raise RequestError(f"{place}: column {name!r} takes {WANTED[kind]}, not {found}")
+        raise RequestError(f"{place}: column {name!r} takes {wanted}, not {described(values[refused])}")
     if kind == "integer":
-        return [int(value) if type(value) is float else value for value in column.values]
+        return [int(value) if type(value) is float else value for value in values]
     if kind == "boolean":
-        return [value if value is None else bool(value) for value in column.values]
-    return column.values
+        return [value if value is None else bool(value) for value in values]
+    return values
+
+
+def _beyond(values: Sequence[Any], name: str, signature: Signature) -> int | None:
+    """The index of the first value outside the column's limits or categories."""
+    if name in signature.categories:
+        known = {None, *signature.categories[name]}
+        return next((place for place, value in enumerate(values) if value not in known), None)
+    return next((place for place, value in enumerate(values) if not signature.allows(name, value)), None)
 
 
 def _not_number(values: Sequence[Any]) -> int | None:
     """The index of the first value that is neither a finite number nor None."""
+    # in columns of floats, which are most, all are finite when their sum is; 0.0 is left out of it with None
+    if set(map(type, values)) <= {float, NoneType} and sum(map(abs, filter(None, values))) < LARGEST_FLOAT:
+        return None
     for index, value in enumerate(values):
         if value is None:
             continue
@@ -127,6 +185,8 @@ def _not_boolean(values: Sequence[Any]) -> int | None:
 
 
 def _not_string(values: Sequence[Any]) -> int | None:
+    if set(map(type, values)) <= {str, NoneType}:
+        return None
     for index, value in enumerate(values):
         if value is not None and type(value) is not str:
             return index

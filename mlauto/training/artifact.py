@@ -17,6 +17,7 @@ from mlauto.records import Signature
 from mlauto.serving import trust
 from mlauto.serving.model import frame_of
 from mlauto.serving.signature import Signature as ServedSignature
+from mlauto.training.allowed import is_allowed
 from mlauto.training.estimator import team_code
 from mlauto.training.evaluate import Answers
 
@@ -66,19 +67,20 @@ def rows_of(frame: "pd.DataFrame") -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def golden_rows(frame: "pd.DataFrame", kinds: dict[str, str], answer: Callable[["pd.DataFrame"], Answers]) -> Golden:
+def golden_rows(frame: "pd.DataFrame", signature: Signature, answer: Callable[["pd.DataFrame"], Answers]) -> Golden:
     """About 20 rows and their answers: plain ones, ones with gaps, ones with a category that never occurred.
 
     Frames are made as the model server makes them. Rows with gaps or unseen categories are asked one at a time; a model
     that cannot answer them is recorded as refusing them, and the rows are left out. Raises `TrainingError` when plain
-    rows cannot be answered.
+    rows cannot be answered, or when limits and categories allow no row of the frame.
     """
+    kinds = signature.columns
     served = ServedSignature(columns=kinds, task="")
-    picks = np.unique(np.linspace(0, len(frame) - 1, PLAIN_ROWS).astype(int))
-    rows = rows_of(frame.iloc[picks])
+    rows = _plain(frame, signature)
     answers = [answer(frame_of(rows, served))]
     refused: dict[str, str] = {}
-    for what, odd_rows in (("missing", _with_gaps(rows, kinds)), ("unseen", _with_unseen(rows, kinds))):
+    odd = {name: kind for name, kind in kinds.items() if name not in signature.categories}
+    for what, odd_rows in (("missing", _with_gaps(rows, kinds)), ("unseen", _with_unseen(rows, odd))):
         for row in odd_rows:
             try:
                 with team_code(f"predicting a row with {what} values"):
@@ -98,6 +100,19 @@ def golden_rows(frame: "pd.DataFrame", kinds: dict[str, str], answer: Callable[[
         probabilities=tuple(probabilities) or None,
         refused=refused,
     )
+
+
+def _plain(frame: "pd.DataFrame", signature: Signature) -> list[dict[str, Any]]:
+    """Rows from all over the frame that a server takes."""
+    if signature.limits or signature.categories:
+        allowed = [row for row in rows_of(frame) if is_allowed(row, signature)]
+        if not allowed:
+            raise TrainingError(
+                f"none of the newest {len(frame)} rows is within data.limits and data.categories: correct them"
+            )
+        picks = np.unique(np.linspace(0, len(allowed) - 1, PLAIN_ROWS).astype(int))
+        return [allowed[pick] for pick in picks]
+    return rows_of(frame.iloc[np.unique(np.linspace(0, len(frame) - 1, PLAIN_ROWS).astype(int))])
 
 
 def _with_gaps(rows: list[dict[str, Any]], kinds: dict[str, str]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import numpy as np
 from mlauto.errors import DeliveryError, TrainingError
 from mlauto.product import ModelProduct
 from mlauto.records import CheckOutcome, Signature, TrainedModel, TrainingSet
+from mlauto.training.allowed import is_allowed
 from mlauto.training.evaluate import COMPARABLE_ROWS, Answers, compare, not_worse_than_champion, row_losses, valid
 from mlauto.training.exchange import Evaluation, Holdout
 
@@ -79,6 +80,10 @@ def challenge(
     limit = product.training.not_worse_sigmas
     if rows.absent or champion is None or champion_predict is None:
         return first, not_worse_than_champion(None, limit=limit, absent=rows.absent or "the champion is not running")
+    holdout, left_out = _taken(holdout, champion.signature)
+    if left_out and len(holdout.rows) < COMPARABLE_ROWS:
+        absent = f"the champion's limits and categories allow only {len(holdout.rows)} of the newest rows"
+        return first, not_worse_than_champion(None, limit=limit, absent=absent)
     answers, absent = _champion_answers(holdout, champion, champion_predict)
     if answers is None:
         return first, not_worse_than_champion(None, limit=limit, absent=absent)
@@ -98,6 +103,15 @@ def _mismatch(product: ModelProduct, holdout: Holdout, signature: Signature) -> 
     if signature.task != product.data.task or tuple(holdout.rows[0]) != tuple(signature.columns):
         return "its signature differs from the columns it was fitted on"
     return None
+
+
+def _taken(holdout: Holdout, signature: Signature) -> tuple[Holdout, int]:
+    """The holdout's rows that the champion's server takes, and how many it does not."""
+    if not signature.limits and not signature.categories:
+        return holdout, 0
+    needed = {*signature.limits, *signature.categories}
+    keep = [not needed <= row.keys() or is_allowed(row, signature) for row in holdout.rows]
+    return holdout.part(keep), keep.count(False)
 
 
 def _champion_answers(holdout: Holdout, champion: TrainedModel, predict: ChampionPredict) -> tuple[Answers | None, str]:

@@ -1,6 +1,8 @@
 """What passes between training and its child process: the request one way, evaluation and holdout the other."""
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlauto.records import Score
@@ -38,6 +40,8 @@ class FitRequest:
     seed: int = 0
     exclude: tuple[str, ...] = ()
     timestamp: str | None = None
+    limits: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    categories: dict[str, tuple[str | int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,3 +80,21 @@ class Holdout:
     labels: tuple[Any, ...]
     answers: Answers
     baseline: Answers
+
+    def part(self, keep: Sequence[bool]) -> "Holdout":
+        """The rows for which `keep` is true."""
+        return Holdout(
+            rows=tuple(itertools.compress(self.rows, keep)),
+            labels=tuple(itertools.compress(self.labels, keep)),
+            answers=_part(self.answers, keep),
+            baseline=_part(self.baseline, keep),
+        )
+
+
+def _part(answers: Answers, keep: Sequence[bool]) -> Answers:
+    odds = answers.probabilities
+    return Answers(
+        predictions=tuple(itertools.compress(answers.predictions, keep)),
+        probabilities=None if odds is None else tuple(itertools.compress(odds, keep)),
+        classes=tuple(answers.classes),
+    )

@@ -8,7 +8,6 @@ Below the request's `output`: `artifact/` (the model's files), `holdout.json` (r
 the champion) and, after a failure, `error.json`. Exit code 0, or 1 with a last line that says what to do.
 """
 
-import itertools
 import os
 import random
 import sys
@@ -24,6 +23,7 @@ import numpy as np
 from mlauto.errors import TrainingError
 from mlauto.records import Score, Signature
 from mlauto.training import artifact, explain
+from mlauto.training.allowed import check_allowed
 from mlauto.training.estimator import answers_of, build, classes_of, described, fitted, import_root, seed
 from mlauto.training.evaluate import METRICS, Answers, score
 from mlauto.training.exchange import Evaluation, FitRequest, Holdout, Importance
@@ -95,6 +95,7 @@ def _fit(request: FitRequest) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = _read(request)
     kinds = artifact.kinds_of_features(rows.features)
+    check_allowed(request.limits, request.categories, kinds)
     _limit_threads()
     random.seed(request.seed)
     np.random.seed(request.seed)  # for team code that draws from the global generator
@@ -107,9 +108,11 @@ def _fit(request: FitRequest) -> None:
     model, _ = fitted(estimator, rows.features, rows.labels, rows.weights)
     clock.lap("refit")
     newest = rows.part(slice(-request.holdout, None)).features
-    golden = artifact.golden_rows(newest, kinds, lambda frame: answers_of(model, frame, request.task))
     classes = classes_of(model) if request.task == "classification" else ()
-    signature = Signature(columns=kinds, task=request.task, classes=classes)
+    signature = Signature(
+        columns=kinds, task=request.task, classes=classes, limits=request.limits, categories=request.categories
+    )
+    golden = artifact.golden_rows(newest, signature, lambda frame: answers_of(model, frame, request.task))
     loaded, types = artifact.dump(model, folder, root, signature=signature, golden=golden)
     answers = answers_of(model, newest, request.task)
     clock.lap("save")
@@ -233,23 +236,7 @@ def _finite_only(holdout: Holdout) -> Holdout:
         return holdout
     if not keep.any():
         raise TrainingError(f"the estimator's answers to all {len(keep)} newest rows are not finite")
-    return Holdout(
-        rows=_kept(holdout.rows, keep),
-        labels=_kept(holdout.labels, keep),
-        answers=_kept_answers(holdout.answers, keep),
-        baseline=_kept_answers(holdout.baseline, keep),
-    )
-
-
-def _kept(values: Sequence[Any], keep: Any) -> tuple[Any, ...]:
-    return tuple(itertools.compress(values, keep.tolist()))
-
-
-def _kept_answers(answers: Answers, keep: Any) -> Answers:
-    probabilities = None if answers.probabilities is None else _kept(answers.probabilities, keep)
-    return Answers(
-        predictions=_kept(answers.predictions, keep), probabilities=probabilities, classes=tuple(answers.classes)
-    )
+    return holdout.part(keep.tolist())
 
 
 def _scores(request: FitRequest, labels: Sequence[Any], answers: Answers) -> tuple[Score, ...]:

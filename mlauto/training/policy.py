@@ -37,6 +37,9 @@ def model_key(tree: str, training_set: TrainingSet, product: ModelProduct, lock_
         "exclude": sorted(data.exclude),
         "seed": product.training.seed,
         "metric": product.metric,
+        # only where there are any: they came later, and a model without them is the one it was
+        **({"limits": data.limits} if data.limits else {}),
+        **({"categories": data.categories} if data.categories else {}),
     }
     return digest_of(FORMAT, product.name, tree, training_set.digest, parameters, lock_digest)
 

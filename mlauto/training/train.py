@@ -152,6 +152,8 @@ def _request(task: _Task, tree: Path, holdout: int, store: Store, scratch: Path)
         seed=product.training.seed,
         exclude=product.data.exclude,
         timestamp=product.data.timestamp,
+        limits=product.data.limits,
+        categories=product.data.categories,
     )
 
 

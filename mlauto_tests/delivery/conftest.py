@@ -30,6 +30,7 @@ from mlauto.records import (
 from mlauto.runtime.base import Answer, Route
 from mlauto.runtime.fake import FakeRuntime
 from mlauto.store import Store
+from mlauto.training.allowed import is_allowed
 
 PRODUCT = "bikes"
 NOW = 1_700_000_000.0
@@ -53,9 +54,11 @@ class StrictRuntime(FakeRuntime):
     """A fake that refuses rows which do not fit, as the model server does, and can be made to behave badly.
 
     `lenient` answers whatever is asked, `vague` refuses without naming the column, `deaf` versions are never live.
+    Limits and categories are those of `limits`.
     """
 
     lenient: bool = False
+    limits: Signature = SIGNATURE
     vague: bool = False
     deaf: set[str] = field(default_factory=set)
     slow: list[float] = field(default_factory=list)
@@ -65,6 +68,7 @@ class StrictRuntime(FakeRuntime):
             for name, value in row.items():
                 kind = SIGNATURE.columns.get(name)
                 fits = kind is not None and (value is None or isinstance(value, KINDS[kind]))
+                fits = fits and is_allowed({**dict.fromkeys(SIGNATURE.columns), name: value}, self.limits)
                 if not fits and not self.lenient:
                     raise DeliveryError("bad request" if self.vague else f"column {name!r} takes no {value!r}")
         answer = super().predict(product, version, rows)

@@ -19,7 +19,7 @@ from mlauto.records import CheckOutcome, Deployment, Signature, TrainedModel
 from mlauto.runtime.local import LocalRuntime
 from mlauto.settings import Settings
 from mlauto.store import Store
-from mlauto_tests.delivery.conftest import NOW, PRODUCT, Delivery, make_model
+from mlauto_tests.delivery.conftest import NOW, PRODUCT, SIGNATURE, Delivery, make_model
 from mlauto_tests.serving.conftest import COLUMNS, ROW, bundles, free_port
 
 __all__ = ["bundles"]
@@ -63,6 +63,39 @@ def test_the_contract(delivery: Delivery, fault: str, sentence: str) -> None:
     assert sentence in outcome(deployment, "contract").summary
     assert len(outcome(deployment, "contract").details["problems"]) == 5
     assert delivery.runtime.running(PRODUCT) == {}
+
+
+def test_the_contract_tries_values_outside_every_limit(delivery: Delivery) -> None:
+    """Just below and just above, and a category that there is not; a server that takes them fails by column."""
+    image = delivery.image("1")
+    signature = dataclasses.replace(
+        SIGNATURE,
+        limits={"temp": (-10.0, 40.0), "hour": (-(2.0**63), 23.5)},
+        categories={"sky": ("clear", "never seen")},
+    )
+    model = dataclasses.replace(delivery.model("1"), signature=signature)
+    careless = verify(PRODUCT, image, model, delivery.runtime, delivery.store, latency_ms=100, now=NOW)
+    delivery.runtime.limits = signature
+    careful = verify(PRODUCT, delivery.image("1"), model, delivery.runtime, delivery.store, latency_ms=100, now=NOW)
+    problems = outcome(careless, "contract").details["problems"]
+
+    assert [problem.partition("=")[0] for problem in problems] == ["temp", "temp", "hour", "sky"]
+    assert [problem.partition(" does")[0] for problem in problems[1:]] == [
+        "temp=40.00000000000001",
+        "hour=24",
+        "sky='clearnever seen and none of them'",
+    ]
+    assert outcome(careful, "contract").passed
+    assert outcome(careful, "contract").summary.startswith("9 bad requests were refused by name")
+
+
+def test_numbered_categories_are_tried_by_the_contract(delivery: Delivery) -> None:
+    """One more than the largest."""
+    signature = dataclasses.replace(SIGNATURE, categories={"hour": (1, 8, 3)})
+    model = dataclasses.replace(delivery.model("1"), signature=signature)
+    tried = verify(PRODUCT, delivery.image("1"), model, delivery.runtime, delivery.store, latency_ms=100, now=NOW)
+
+    assert outcome(tried, "contract").details["problems"][0].startswith("hour=9 does not fit")
 
 
 def test_a_contract_with_another_signature(delivery: Delivery) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mlauto.serving import front as module
+from mlauto.serving.framed import Framed
 from mlauto.serving.front import LARGEST_BODY, Front, Quick
 from mlauto.serving.http import Receive, Scope, Send, body_of, reply, server
 from mlauto.serving.sockets import listen_tcp
@@ -97,11 +98,27 @@ def test_a_whole_request_takes_the_short_way() -> None:
         request(b"hello", b"Content-Type: text/plain"),
         request(b"hello", b"Authorization: Bearer x"),
         request(b"hello", b"X-API-Key: x"),
+        request(b"hello", b"Accept: application/vnd.apache.arrow.stream"),
+        request(b"hello", b"Inference-Header-Content-Length: 5"),
         request(b"hello", b"Connection: close"),
         b"POST /short HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         request(b"h" * (LARGEST_BODY + 1)),
     ],
-    ids=["path", "method", "version", "deadline", "encoding", "type", "key", "api-key", "close", "chunked", "large"],
+    ids=[
+        "path",
+        "method",
+        "version",
+        "deadline",
+        "encoding",
+        "type",
+        "key",
+        "api-key",
+        "arrow",
+        "tensors",
+        "close",
+        "chunked",
+        "large",
+    ],
 )
 def test_anything_that_means_more_takes_the_long_way(message: bytes) -> None:
     """The application sees it whole, with path, headers and body."""
@@ -115,6 +132,26 @@ def test_anything_that_means_more_takes_the_long_way(message: bytes) -> None:
         assert body.startswith(b"LONG " + path + b" H")
 
     run(Both(), scenario)
+
+
+def test_a_framed_answer_says_what_it_is() -> None:
+    """Its own type and headers; the next one is JSON again. What a client accepts beside Arrow changes nothing."""
+
+    class Framing(Both):
+        def _answer(self, quick: Quick) -> None:
+            body = Framed(quick.body, [(b"content-type", b"a/b"), (b"y", b"2")]) if quick.body else quick.body
+            quick.respond(200, b"x-way: short\r\n", body)
+
+    async def scenario(streams: Streams, _: Any) -> None:
+        reader, writer = streams
+        for text, lines in (
+            (b"one", b"content-length: 3\r\nx-way: short\r\ncontent-type: a/b\r\ny: 2\r\n\r\n"),
+            (b"", b"content-type: application/json\r\ncontent-length: 0\r\nx-way: short\r\n\r\n"),
+        ):
+            writer.write(request(text, b"Accept: */*"))
+            assert await answer(reader) == (b"HTTP/1.1 200 OK\r\n" + lines, text)
+
+    run(Framing(), scenario)
 
 
 def test_an_expected_continue_is_sent() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from mlauto.serving import http
 from mlauto.serving.errors import RequestError, UnavailableError
+from mlauto.serving.framed import Framed
 
 
 class Wire:
@@ -76,7 +77,6 @@ def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) 
         (b"content-encoding", b"gzip"),
         (b"content-type", b"text/csv"),
         (b"content-type", b"multipart/form-data; boundary=x"),
-        (b"inference-header-content-length", b"12"),
     ],
 )
 def test_other_encodings_are_refused(header: tuple[bytes, bytes]) -> None:
@@ -84,6 +84,25 @@ def test_other_encodings_are_refused(header: tuple[bytes, bytes]) -> None:
     with pytest.raises(RequestError, match="JSON") as caught:
         Wire(b"x", headers=[header]).body()
     assert caught.value.status == 415
+
+
+def test_a_framed_reply_says_what_it_is() -> None:
+    """Its own headers instead of JSON's, and the length of the whole."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(dict(message))
+
+    framed = Framed(b"\1\2", [(b"content-type", b"application/octet-stream"), (b"x", b"1")])
+    asyncio.run(http.reply(send, framed, headers=[(b"x-mlauto-version", b"1")]))
+
+    assert sent[0]["headers"] == [
+        (b"content-length", b"2"),
+        (b"x-mlauto-version", b"1"),
+        (b"content-type", b"application/octet-stream"),
+        (b"x", b"1"),
+    ]
+    assert sent[1]["body"] == b"\1\2"
 
 
 @pytest.mark.parametrize("kind", [b"application/json", b"application/x-www-form-urlencoded", b""])

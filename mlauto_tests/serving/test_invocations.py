@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from mlauto.serving.arrow import arrow_reply
 from mlauto.serving.errors import ModelError, RequestError
+from mlauto.serving.framed import Framed
 from mlauto.serving.invocations import invocations_reply, parse_invocations, parse_rows
 from mlauto.serving.protocol import Answer, Request
 from mlauto.serving.signature import Signature
@@ -120,9 +122,20 @@ def test_plain_rows_are_records() -> None:
 def test_the_reply_has_one_prediction_per_row() -> None:
     """With the prediction's id where there is one; anything else is the model's fault."""
     request = Request(rows=[{}, {}])
-    body = invocations_reply(Answer(predictions=[1, 2]), request, version="1", prediction_id="i")
+    body = invocations_reply(Answer(predictions=[1, 2]), request, SIGNATURE, version="1", prediction_id="i")
 
     assert json.loads(body) == {"predictions": [1, 2], "id": "i"}
-    assert b"id" not in invocations_reply(Answer(predictions=[1, 2]), request, version="1", prediction_id=None)
+    assert b"id" not in invocations_reply(
+        Answer(predictions=[1, 2]), request, SIGNATURE, version="1", prediction_id=None
+    )
     with pytest.raises(ModelError, match="1 predictions for 2 rows"):
-        invocations_reply(Answer(predictions=[1]), request, version="1", prediction_id="i")
+        invocations_reply(Answer(predictions=[1]), request, SIGNATURE, version="1", prediction_id="i")
+
+
+def test_the_reply_is_arrow_where_that_is_wanted() -> None:
+    """Framed as such; the id is in a header alone."""
+    request = Request(rows=[{}, {}], arrow=True)
+    reply = invocations_reply(Answer(predictions=[1.0, 2.0]), request, SIGNATURE, version="1", prediction_id="i")
+
+    assert isinstance(reply, Framed)
+    assert reply == arrow_reply([1.0, 2.0], None, ())

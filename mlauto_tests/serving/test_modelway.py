@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from mlauto.serving import bundle as bundles
 from mlauto.serving.errors import ModelError, RequestError, ServingError
+from mlauto.serving.framed import Framed
 from mlauto.serving.front import Quick
 from mlauto.serving.modelway import MOST_ROWS, ModelWay
 from mlauto.serving.protocol import Answer
@@ -109,6 +111,25 @@ def test_every_format_is_answered() -> None:
     assert bodies[2] == {"predictions": [2.0]}
     assert bodies[3]["outputs"][0]["data"] == [4.0]
     assert (bodies[3]["model_name"], bodies[3]["model_version"]) == ("bikes", "7")
+
+
+def test_outputs_as_binary_data_are_framed() -> None:
+    """Asked for in JSON, answered on the short way with the headers that say so."""
+
+    async def run() -> bytes:
+        taken = Taken(json.dumps({**TENSORS, "parameters": {"binary_data_output": True}}).encode())
+        begin = ModelWay(BUNDLE, Doubling().answer_values).takes(b"/v2/models/bikes/infer")
+        assert begin is not None
+        begin(taken)
+        await asyncio.sleep(0.01)
+        assert taken.reply is not None
+        return taken.reply[2]
+
+    body = asyncio.run(run())
+
+    assert isinstance(body, Framed)
+    assert b"inference-header-content-length: " in body.lines()
+    assert body.endswith(struct.pack("<d2d", 4.0, 0.5, 0.5))
 
 
 def test_one_turn_of_the_loop_is_one_batch() -> None:

@@ -1,11 +1,14 @@
 """The Open Inference Protocol's requests and replies."""
 
 import json
+import math
+import struct
 from typing import Any
 
 import pytest
 
 from mlauto.serving.errors import ModelError, RequestError
+from mlauto.serving.framed import Framed
 from mlauto.serving.protocol import Answer, Request, decoded, infer_reply, metadata, parse_infer
 from mlauto.serving.signature import Signature
 
@@ -107,11 +110,128 @@ def test_broken_bodies_are_answered_with_a_sentence(body: bytes, words: str) -> 
     assert len(str(caught.value)) < 500
 
 
-def test_the_binary_extension_is_refused() -> None:
-    """415: only JSON tensors are read."""
-    with pytest.raises(RequestError, match="binary tensors are not supported") as caught:
-        infer(tensor("temp", "FP64", [], parameters={"binary_data_size": 8}))
-    assert caught.value.status == 415
+def binary(*inputs: tuple[dict[str, Any], bytes], extra: bytes = b"", **more: Any) -> Request:
+    """The request with the bytes of each input behind its JSON; of None bytes, the input is JSON itself."""
+    head = json.dumps({"inputs": [one for one, _ in inputs], **more}).encode()
+    body = head + b"".join(data for _, data in inputs) + extra
+    return parse_infer(body, SIGNATURE, len(head))
+
+
+def raw(name: str, datatype: str, shape: list[int], content: bytes, **more: Any) -> tuple[dict[str, Any], bytes]:
+    parameters = {"binary_data_size": len(content)}
+    return {"name": name, "datatype": datatype, "shape": shape, "parameters": parameters, **more}, content
+
+
+def test_binary_and_json_tensors_together() -> None:
+    """Data in the order of the inputs, those as JSON in between; NaN is a missing value."""
+    found = binary(
+        raw("sky", "BYTES", [2, 1], b"\4\0\0\0rain\0\0\0\0"),
+        (tensor("hour", "INT64", [7, None]), b""),
+        raw("temp", "FP64", [2], struct.pack("<2d", 1.5, math.nan)),
+        raw("holiday", "BOOL", [2], b"\1\0"),
+        id="mine",
+    )
+
+    assert found == Request(
+        rows=[
+            {"temp": 1.5, "hour": 7, "holiday": True, "sky": "rain"},
+            {"temp": None, "hour": None, "holiday": False, "sky": ""},
+        ],
+        client_id="mine",
+    )
+
+
+DOUBLE = struct.pack("<d", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "extra", "words"),
+    [
+        ([raw("temp", "FP64", [1], DOUBLE)], b"x", "the body has 1 bytes after the data of its last input, inputs[0]"),
+        ([(tensor("temp", "FP64", [1.0]), b"")], b"x", "1 bytes after the data of its last input, inputs[0]"),
+        ([], b"x", "the body has 1 bytes"),
+        ([raw("temp", "FP64", [2], DOUBLE)], b"", "inputs[0].parameters.binary_data_size: 8 bytes, but 2 FP64"),
+        ([raw("temp", "FP64", [1, 2], DOUBLE * 2)], b"", "inputs[0].shape: [1, 2] is not [rows] or [rows, 1]"),
+        ([raw("temp", "FP64", [0], b"")], b"", "the request has no rows"),
+        ([raw("temp", "FP64", [10**30], DOUBLE)], b"", "send at most 500000 at a time"),
+        ([raw("temp", "BYTES", [1], b"\0\0\0\0")], b"", "inputs[0].datatype: column 'temp' is of kind number"),
+        ([raw("tmp", "FP64", [1], DOUBLE)], b"", "inputs[0].name: column 'tmp' is not one of the model's"),
+        ([raw("temp", "FP64", [1], DOUBLE, data=[1.0])], b"", "inputs[0].data: send either data or parameters"),
+        (
+            [raw("temp", "FP64", [1], struct.pack("<d", math.inf))],
+            b"",
+            "inputs[0].data[0]: column 'temp' takes a number",
+        ),
+        ([raw("hour", "FP64", [1], struct.pack("<d", 0.5))], b"", "inputs[0].data[0]: column 'hour' takes a whole"),
+        ([raw("holiday", "INT8", [1], b"\2")], b"", "inputs[0].data[0]: column 'holiday' takes true or false"),
+        ([({"name": "temp", "datatype": "FP64", "shape": [1]}, b"")], b"", "inputs[0]: has no data"),
+        (
+            [raw("temp", "FP64", [1], DOUBLE), raw("hour", "INT8", [2], b"\1\2")],
+            b"",
+            "inputs[1].data: 2 rows, but inputs[0] has 1",
+        ),
+    ],
+)
+def test_binary_tensors_that_do_not_fit_are_named(
+    inputs: list[tuple[dict[str, Any], bytes]], extra: bytes, words: str
+) -> None:
+    """Every size must agree with the shape, and all of them with the body."""
+    with pytest.raises(RequestError) as caught:
+        binary(*inputs, extra=extra)
+
+    assert words in str(caught.value)
+
+
+def test_binary_data_needs_the_header_and_a_sound_json() -> None:
+    """Without it nobody knows where the data begins; a JSON that is cut short is broken."""
+    with pytest.raises(RequestError, match="the request has no header Inference-Header-Content-Length"):
+        infer(raw("temp", "FP64", [1], DOUBLE)[0])
+    with pytest.raises(RequestError, match="not valid JSON"):
+        parse_infer(b'{"inputs": []}', SIGNATURE, 5)
+
+
+def test_outputs_are_binary_where_that_is_asked_for() -> None:
+    """For all of them, for one, for all but one; the reply's JSON names their sizes."""
+    temp = tensor("temp", "FP64", [1.0])
+    but_one = [{"name": "predict", "parameters": {"binary_data": False}}, {"name": "probabilities"}]
+    cases = [
+        (infer(temp), ()),
+        (infer(temp, parameters={"binary_data_output": True}), ("predict", "probabilities")),
+        (infer(temp, outputs=[{"name": "predict", "parameters": {"binary_data": True}}]), ("predict",)),
+        (infer(temp, outputs=but_one, parameters={"binary_data_output": True}), ("probabilities",)),
+    ]
+    signature = Signature(columns=SIGNATURE.columns, task="classification", classes=("no", "yes"))
+    answer = Answer(predictions=["yes"], probabilities=[[0.25, 0.75]])
+    data = {"predict": b"\3\0\0\0yes", "probabilities": struct.pack("<2d", 0.25, 0.75)}
+
+    for request, wanted in cases:
+        assert request.binary == wanted
+        reply = infer_reply(answer, request, signature, name="m", version="3", prediction_id="i")
+        assert isinstance(reply, Framed) is bool(wanted)
+        assert reply.endswith(b"".join(data[name] for name in wanted))
+        head = reply[: len(reply) - sum(len(data[name]) for name in wanted)]
+        for output in json.loads(head)["outputs"]:
+            assert ("data" in output) is (output["name"] not in wanted)
+            if output["name"] in wanted:
+                assert output["parameters"]["binary_data_size"] == len(data[output["name"]])
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"parameters": {"binary_data_output": 1}}, "parameters.binary_data_output: must be true or false"),
+        (
+            {"outputs": [{"name": "predict", "parameters": {"binary_data": "yes"}}]},
+            "outputs[0].parameters.binary_data: must be true or false, not the text 'yes'",
+        ),
+    ],
+)
+def test_wishes_that_are_none(more: dict[str, Any], words: str) -> None:
+    """A flag is true or false."""
+    with pytest.raises(RequestError) as caught:
+        infer(tensor("temp", "FP64", [1.0]), **more)
+
+    assert words in str(caught.value)
 
 
 def test_outputs_can_be_chosen() -> None:
@@ -173,3 +293,16 @@ def test_a_client_error_within_a_list_is_placed() -> None:
     """`decoded` writes places without the `$` of JSON paths."""
     with pytest.raises(RequestError, match=r"^\[1\]: expected `int`, got `str`"):
         decoded(b'[1, "x"]', list[int])
+
+
+def test_metadata_says_what_columns_allow() -> None:
+    """Limits and categories, where there are any."""
+    limited = Signature({"temp": "number"}, "regression", limits={"temp": (0, None)}, categories={"sky": ("a",)})
+
+    assert metadata("m", ["1"], limited)["parameters"] == {
+        "task": "regression",
+        "classes": (),
+        "limits": {"temp": (0, None)},
+        "categories": {"sky": ("a",)},
+    }
+    assert metadata("m", ["1"], SIGNATURE)["parameters"] == {"task": "regression", "classes": ()}

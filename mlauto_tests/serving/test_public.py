@@ -1,6 +1,7 @@
 """What users see of the gateway: both protocols, labels, health, metrics, and errors as sentences."""
 
 import json
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from mlauto_tests.serving.conftest import COLUMNS, ROW, Gateway, gateway, prediction_lines
+from mlauto_tests.serving.wire_bodies import ARROW, arrow_of, binary_of, outputs_of, table_of
 
 INFER = {
     "id": "mine",
@@ -74,6 +76,41 @@ def test_both_protocols_answer_with_version_and_id(live: Gateway) -> None:
     assert first["y"] == invoked.json()["predictions"]
     assert "client_id" not in second
     assert 0 < first["ms"] < 10_000
+
+
+def test_binary_tensors_and_arrow_are_answered_and_logged_as_rows(live: Gateway) -> None:
+    """The same prediction in every form; the log has JSON rows, and an Arrow reply its id in the header."""
+    plain = post(live, "/v2/models/bikes/invocations", {"dataframe_records": [ROW]}).json()["predictions"]
+    body, headers = binary_of(ROW, parameters={"binary_data_output": True})
+    binary = live.client.post("/v2/models/bikes/infer", content=body, headers=headers)
+    wished = post(live, "/v2/models/bikes/infer", {**INFER, "parameters": {"binary_data_output": True}})
+    arrow = live.client.post(
+        "/v2/models/bikes/invocations", content=arrow_of([ROW]), headers={"content-type": ARROW, "accept": ARROW}
+    )
+
+    assert live.client.get("/v2").json()["extensions"] == ["binary_tensor_data"]
+    for reply in (binary, wished):
+        assert reply.headers["content-type"] == "application/octet-stream"
+        head = int(reply.headers["inference-header-content-length"])
+        assert outputs_of(reply.content, head) == {"predict": struct.pack("<d", *plain)}
+        assert json.loads(reply.content[:head])["id"] == reply.headers["x-prediction-id"]
+    assert table_of(arrow.content) == {"prediction": plain}
+    lines = prediction_lines(live.home, "bikes")[-3:]
+    assert [line["rows"] for line in lines] == [[ROW]] * 3
+    assert lines[2]["id"] == arrow.headers["x-prediction-id"]
+
+
+def test_bodies_that_do_not_fit_their_headers_are_refused(live: Gateway) -> None:
+    """400 and a sentence, counted as refused."""
+    cases = [
+        ("infer", {"inference-header-content-length": "99999"}, "no length within"),
+        ("invocations", {"inference-header-content-length": "5"}, "only infer takes binary tensors"),
+        ("invocations", {"content-type": ARROW}, "the body is no Arrow stream"),
+    ]
+    for verb, headers, words in cases:
+        reply = live.client.post(f"/v2/models/bikes/{verb}", content=b'{"inputs": []}', headers=headers)
+        assert reply.status_code == 400
+        assert words in reply.json()["error"]
 
 
 def test_another_running_version_can_be_asked_by_name(live: Gateway) -> None:

@@ -15,6 +15,12 @@ from mlauto.serving.signature import Signature
 from mlauto_tests.serving.conftest import COLUMNS, ROW
 
 SIGNATURE = Signature(columns=COLUMNS, task="regression")
+LIMITED = Signature(
+    columns=COLUMNS,
+    task="regression",
+    limits={"temp": (-1.5, 1e300), "hour": (None, 100.5)},
+    categories={"sky": ("", "clear", "x" * 300)},
+)
 GOOD: dict[str, list[Any]] = {
     "number": [0, 1, -1.5, 1e300, 2**53 + 1, None, 0.1],
     "integer": [0, -5, 2**63 - 1, -(2**63), None],
@@ -105,9 +111,11 @@ def inference(draw: random.Random) -> Any:
     return body | {key: given for key, given in extras.items() if draw.random() < 0.1}
 
 
+@pytest.mark.parametrize("signature", [SIGNATURE, LIMITED], ids=["free", "limited"])
 @pytest.mark.parametrize("seed", range(4))
-def test_quick_and_slow_agree(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_and_slow_agree(seed: int, signature: Signature, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand random bodies of each kind, many of them wrong somewhere: same rows, or the same sentence."""
+    monkeypatch.setattr(f"{__name__}.SIGNATURE", signature)
     draw = random.Random(seed)
     taken = 0
     for _ in range(1000):
@@ -119,7 +127,7 @@ def test_quick_and_slow_agree(seed: int, monkeypatch: pytest.MonkeyPatch) -> Non
         ):
             taken += isinstance(both(monkeypatch, parse, json.dumps(content).encode()), Request)
 
-    assert 1000 < taken < 3000
+    assert (1000 if signature is not LIMITED else 200) < taken < 3000
 
 
 @pytest.mark.parametrize(

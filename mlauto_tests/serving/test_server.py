@@ -1,6 +1,8 @@
 """A model server by itself: both protocols, errors as sentences, damaged bundles refused."""
 
 import asyncio
+import json
+import struct
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ from mlauto.serving.bundle import write_manifest
 from mlauto.serving.protocol import Answer, Request
 from mlauto.serving.server import ModelApp
 from mlauto_tests.serving.conftest import COLUMNS, ROW, Served, environment, free_port, served
+from mlauto_tests.serving.wire_bodies import ARROW, arrow_of, binary_of, outputs_of, table_of
 
 MODULE = "mlauto.serving.server"
 
@@ -75,6 +78,79 @@ def test_metadata_names_columns_and_version(server: Served) -> None:
     assert server.client.get("/v2/models/skies/versions/1/ready").json() == {"ready": True}
     assert server.client.get("/signature").json()["columns"] == COLUMNS
     assert server.client.get("/v2").json()["version"] == "1"
+
+
+def test_binary_tensors_give_the_same_answer(server: Served) -> None:
+    """In and out; the server says that it can."""
+    plain = server.post("/invocations", {"dataframe_records": [ROW]}).json()
+    body, headers = binary_of(ROW, parameters={"binary_data_output": True})
+    reply = server.client.post("/v2/models/skies/infer", content=body, headers=headers)
+    outputs = outputs_of(reply.content, int(reply.headers["inference-header-content-length"]))
+
+    assert server.client.get("/v2").json()["extensions"] == ["binary_tensor_data"]
+    assert reply.headers["content-type"] == "application/octet-stream"
+    assert outputs["predict"] == b"\2\0\0\0" + plain["predictions"][0].encode()
+    assert sum(struct.unpack("<2d", outputs["probabilities"])) == pytest.approx(1)
+
+
+def test_arrow_gives_the_same_answer(server: Served) -> None:
+    """As body, as reply, as both; probabilities come along."""
+    plain = server.post("/invocations", {"dataframe_records": [ROW, ROW]})
+    rows = arrow_of([ROW, ROW])
+    for path in ("/invocations", "/v2/models/skies/versions/1/invocations"):
+        asked = server.client.post(path, content=rows, headers={"content-type": ARROW})
+        both = server.client.post(path, content=rows, headers={"content-type": ARROW, "accept": ARROW})
+        wanted = server.client.post(path, json={"instances": [ROW, ROW]}, headers={"accept": ARROW})
+        assert asked.json() == plain.json()
+        assert both.headers["content-type"] == wanted.headers["content-type"] == ARROW
+        assert both.content == wanted.content
+        assert table_of(both.content)["prediction"] == plain.json()["predictions"]
+        assert list(table_of(both.content)) == ["prediction", "probability_no", "probability_yes"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "content", "status", "words"),
+    [
+        ({"inference-header-content-length": "3"}, b"{}", 400, "'3' is no length within 2 bytes"),
+        ({"inference-header-content-length": "2"}, b"{}", 400, "inputs"),
+        ({"content-type": ARROW}, b"{}", 415, "send Arrow to invocations"),
+    ],
+)
+def test_mistakes_in_other_forms_have_sentences_too(
+    server: Served, headers: dict[str, str], content: bytes, status: int, words: str
+) -> None:
+    """As JSON, whatever the request was."""
+    reply = server.client.post("/v2/models/skies/infer", content=content, headers=headers)
+
+    assert reply.status_code == status
+    assert words in reply.json()["error"]
+
+
+def test_limits_and_categories_hold_in_every_form(copied: Callable[[str], Path], tmp_path: Path) -> None:
+    """400 that names column, value and what is allowed; the metadata says it before."""
+    bundle = copied("bikes-1")
+    signature = {"columns": COLUMNS, "task": "regression", "classes": [], "limits": {"hour": [0, 23]}}
+    (bundle / "signature.json").write_text(json.dumps({**signature, "categories": {"sky": ["clear", "rain"]}}))
+    write_manifest(bundle, name="bikes", version="1", commit="c" * 40, key="k" * 64)
+    port = free_port()
+    row, sentence = {**ROW, "hour": 24}, "column 'hour' takes values from 0 to 23, not the number 24"
+    with served([MODULE, "--bundle", str(bundle), "--port", str(port)], port, tmp_path / "log", "/v2") as found:
+        body, headers = binary_of(row)
+        replies = [
+            found.post("/rows", [row]),
+            found.post("/invocations", {"instances": [row]}),
+            found.post("/v2/models/bikes/infer", tensors(**{name: [value] for name, value in row.items()})),
+            found.client.post("/v2/models/bikes/infer", content=body, headers=headers),
+            found.client.post("/invocations", content=arrow_of([row]), headers={"content-type": ARROW}),
+        ]
+        fog = found.post("/invocations", {"instances": [{**ROW, "sky": "fog"}]})
+        good = found.post("/invocations", {"instances": [ROW, {}]})
+        said = found.client.get("/v2/models/bikes").json()["parameters"]
+
+    assert [(reply.status_code, sentence in reply.json()["error"]) for reply in replies] == [(400, True)] * 5
+    assert "takes one of 'clear', 'rain', not the text 'fog'" in fog.json()["error"]
+    assert good.status_code == 200
+    assert (said["limits"], said["categories"]) == ({"hour": [0, 23]}, {"sky": ["clear", "rain"]})
 
 
 def test_rows_are_what_the_gateway_asks(server: Served) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mlauto.serving.errors import RequestError
-from mlauto.serving.signature import MOST_CELLS, Column, Signature, described, rows_from, unknown_column
+from mlauto.serving.signature import MOST_CELLS, Column, Signature, check_size, described, rows_from, unknown_column
 
 SIGNATURE = Signature(
     columns={"temp": "number", "hour": "integer", "holiday": "boolean", "sky": "string"}, task="regression"
@@ -99,3 +99,61 @@ def test_long_texts_are_cut_in_messages() -> None:
     """A message never repeats a whole body."""
     assert len(described("y" * 10_000)) < 60
     assert described(None) == "null"
+
+
+LIMITED = Signature(
+    columns=SIGNATURE.columns,
+    task="regression",
+    limits={"temp": (-0.5, 1.5), "hour": (0, None)},
+    categories={"sky": ("clear", "rain")},
+)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("temp", 1.6, "x[1]: column 'temp' takes values from -0.5 to 1.5, not the number 1.6"),
+        ("temp", -1, "x[1]: column 'temp' takes values from -0.5 to 1.5, not the number -1"),
+        ("hour", -1, "x[1]: column 'hour' takes values of at least 0, not the number -1"),
+        ("hour", 0.5, "x[1]: column 'hour' takes a whole number"),
+        ("sky", "fog", "x[1]: column 'sky' takes one of 'clear', 'rain', not the text 'fog'"),
+    ],
+)
+def test_what_is_outside_limits_and_categories_is_refused(column: str, value: object, words: str) -> None:
+    """The sentence says what is allowed; missing values always are."""
+    with pytest.raises(RequestError) as caught:
+        rows_from({column: Column([None, value], "x")}, 2, LIMITED)
+
+    assert str(caught.value).startswith(words)
+    assert not LIMITED.allows(column, value) or value == 0.5
+
+
+def test_what_is_inside_is_taken() -> None:
+    """Both ends belong to it; columns without limits take everything."""
+    columns = {"temp": [-0.5, 1.5], "hour": [0, 2**60], "sky": ["rain", None], "holiday": [True, None]}
+    found = rows_from({name: Column(values, "x") for name, values in columns.items()}, 2, LIMITED)
+
+    assert [row["hour"] for row in found] == [0, 2**60]
+    assert all(LIMITED.allows(name, value) for name, values in columns.items() for value in values)
+
+
+def test_what_is_allowed_is_said_in_few_words() -> None:
+    """Also of many categories, of numbers, and of a single limit."""
+    signature = Signature(
+        {}, "regression", limits={"low": (1.5, None), "high": (None, 2.0)}, categories={"many": tuple(range(25))}
+    )
+
+    assert signature.allowed("low") == "values of at least 1.5"
+    assert signature.allowed("high") == "values of at most 2"
+    assert signature.allowed("other") == ""
+    assert signature.allowed("many").startswith("one of 0, 1, ")
+    assert signature.allowed("many").endswith(", 19 and 5 more")
+
+
+def test_sizes_are_bounded_by_cells() -> None:
+    """Nothing, and more than fits into memory, are refused before anything is made of them."""
+    check_size(MOST_CELLS // 4, SIGNATURE)
+    with pytest.raises(RequestError, match="no rows"):
+        check_size(0, SIGNATURE)
+    with pytest.raises(RequestError, match="send at most"):
+        check_size(MOST_CELLS // 4 + 1, SIGNATURE)

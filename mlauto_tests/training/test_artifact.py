@@ -1,5 +1,6 @@
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,7 @@ FRAME = pd.DataFrame(
     }
 )
 KINDS = {"temp": "number", "hour": "integer", "open": "boolean", "kind": "string"}
+SIGNATURE = Signature(columns=KINDS, task="regression")
 
 
 def counting(frame: pd.DataFrame) -> Answers:
@@ -56,7 +58,7 @@ def test_golden_rows_cover_plain_missing_and_unseen() -> None:
     """At most 12 plain rows, one gap in each of some columns, a row of gaps, an unseen category."""
     frame = pd.concat([FRAME] * 20, ignore_index=True)
 
-    golden = golden_rows(frame, KINDS, counting)
+    golden = golden_rows(frame, SIGNATURE, counting)
 
     assert 12 < len(golden.rows) <= 20
     assert len(golden.rows) == len(golden.predictions)
@@ -68,9 +70,23 @@ def test_golden_rows_cover_plain_missing_and_unseen() -> None:
 
 def test_golden_rows_of_a_single_row() -> None:
     """A holdout of one row still gives golden rows."""
-    golden = golden_rows(FRAME.head(1), KINDS, counting)
+    golden = golden_rows(FRAME.head(1), SIGNATURE, counting)
 
     assert golden.rows[0] == {"temp": 1.5, "hour": 1, "open": True, "kind": "neap"}
+
+
+def test_golden_rows_are_within_limits_and_categories() -> None:
+    """Servers refuse any other row, also one with a category that never occurred; without any the product is wrong."""
+    frame = pd.concat([FRAME] * 20, ignore_index=True)
+    limited = replace(SIGNATURE, limits={"hour": (None, 2)}, categories={"kind": ("neap",)})
+
+    golden = golden_rows(frame, limited, counting)
+
+    assert {row["hour"] for row in golden.rows} == {1, 2, None}
+    assert {row["kind"] for row in golden.rows} == {"neap", None}
+    assert "unseen" not in golden.refused
+    with pytest.raises(TrainingError, match=r"none of the newest 60 rows is within data\.limits"):
+        golden_rows(frame, replace(SIGNATURE, limits={"hour": (9, None)}), counting)
 
 
 def test_what_a_model_refuses_is_recorded_and_left_out() -> None:
@@ -81,13 +97,13 @@ def test_what_a_model_refuses_is_recorded_and_left_out() -> None:
             raise ValueError("Input contains NaN")
         return Answers(predictions=[1.0 if kind in {"neap", "spring"} else np.inf for kind in frame["kind"]])
 
-    golden = golden_rows(FRAME.iloc[[0, 2]], KINDS, picky)
+    golden = golden_rows(FRAME.iloc[[0, 2]], SIGNATURE, picky)
 
     assert set(golden.refused) == {"missing", "unseen"}
     assert "Input contains NaN" in golden.refused["missing"]
     assert set(golden.predictions) == {1.0}
     with pytest.raises(ValueError, match="NaN"):
-        golden_rows(FRAME, KINDS, picky)
+        golden_rows(FRAME, SIGNATURE, picky)
 
 
 def test_finite_means_every_number() -> None:

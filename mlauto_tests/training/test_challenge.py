@@ -169,6 +169,23 @@ def test_without_a_comparison_the_reason_is_said(product: Make) -> None:
         assert reason in outcome.summary
 
 
+def test_a_champion_is_asked_what_it_takes(product: Make) -> None:
+    """Rows beyond its limits are left out on both sides; where few are left, the reason is said."""
+    asked: list[list[dict[str, Any]]] = []
+
+    def predict(rows: list[dict[str, Any]]) -> list[float]:
+        asked.append(rows)
+        return [row["a"] + 5.0 + number % 3 / 10 for number, row in enumerate(rows)]
+
+    _, outcome = judged(product(), predict, champion=champion(replace(SIGNATURE, limits={"a": (10, None)})))
+    _, few = judged(product(), predict, champion=champion(replace(SIGNATURE, limits={"a": (None, 5)})))
+
+    assert outcome.details["difference"] == pytest.approx(-4.0, abs=0.1)
+    assert [row["a"] for row in asked[0]] == [float(n) for n in range(10, 50)]
+    assert len(asked) == 1
+    assert "allow only 6 of the newest rows" in few.summary
+
+
 def test_a_signature_that_takes_what_is_no_feature_is_invalid(product: Make) -> None:
     """Target, timestamp and excluded columns must not come back as inputs; nor may columns differ from the rows."""
     leaking = Signature(columns={"a": "number", "leak": "number"}, task="regression")

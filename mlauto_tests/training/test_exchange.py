@@ -55,6 +55,22 @@ def test_messages_survive_json(message: Any) -> None:
     assert msgspec.json.encode(decoded) == msgspec.json.encode(message)
 
 
+def test_a_part_of_a_holdout() -> None:
+    """Rows, labels and both answers of the same rows; probabilities where there are any."""
+    two = Holdout(
+        rows=({"a": 1}, {"a": 2}),
+        labels=("low", "high"),
+        answers=Answers(predictions=["low", "low"], probabilities=[[0.9, 0.1], [0.6, 0.4]], classes=["low", "high"]),
+        baseline=Answers(predictions=["high", "low"]),
+    )
+    part = two.part([False, True])
+
+    assert (part.rows, part.labels) == (({"a": 2},), ("high",))
+    assert (part.answers.predictions, part.answers.probabilities) == (("low",), ([0.6, 0.4],))
+    assert (part.baseline.predictions, part.baseline.probabilities) == (("low",), None)
+    assert two.part([True, True]).rows == two.rows
+
+
 def test_messages_are_frozen() -> None:
     """Nobody changes a message on its way."""
     with pytest.raises(AttributeError):

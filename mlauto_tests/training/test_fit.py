@@ -140,6 +140,22 @@ def test_golden_rows_are_answered_alike_by_the_saved_model(ask: Ask, fit: Fit) -
     assert answers == golden["predictions"]
 
 
+def test_limits_and_categories_travel_into_the_signature(ask: Ask, fit: Fit) -> None:
+    """The server's own reading of it allows every golden row; a column that there is not ends the training."""
+    request = ask("boosted", limits={"hour": (2, 20.5)}, categories={"kind": ("neap", "spring")})
+
+    ended = fit(request)
+
+    assert ended.exit_code == 0, ended.output
+    content = (Path(request.output) / "artifact" / "signature.json").read_bytes()
+    served = msgspec.json.decode(content, type=ServedSignature)
+    assert (served.limits, served.categories) == ({"hour": (2, 20.5)}, {"kind": ("neap", "spring")})
+    assert msgspec.json.decode(content, type=Signature).limits == served.limits
+    golden = golden_of(request)["rows"]
+    assert all(served.allows(name, value) for row in golden for name, value in row.items())
+    assert fit(replace(request, limits={"wind": (0, 1)})).exit_code == 1
+
+
 def test_a_classifier_keeps_its_labels_and_probabilities(ask: Ask, fit: Fit, rows: Rows) -> None:
     """Text labels come through as they are; probabilities are in the order of the signature's classes."""
     request = ask("logistic", classified(rows), task="classification", metric="log_loss")

@@ -79,6 +79,25 @@ def test_new_parameters_dependencies_and_weights_train(product: Make) -> None:
     assert (weights.train, weights.reason) == (True, "new sample weights")
 
 
+def test_limits_and_categories_make_another_model(product: Make) -> None:
+    """They are part of what a model's servers do; a product without them keeps the key that it had."""
+    new = batches("1", "2")
+    keys = {
+        model_key("tree", new, product(data=data), "lock")
+        for data in (
+            {},
+            {"limits": {}},
+            {"limits": {"a": [0, 1]}},
+            {"limits": {"a": [0, 2]}},
+            {"categories": {"a": [0]}},
+        )
+    }
+    limited = decide(product(data={"limits": {"a": [0, 1]}}), "batch", new, current=trained(product(), "tree", new))
+
+    assert len(keys) == 4
+    assert (limited.train, limited.reason) == (True, "new parameters or dependencies")
+
+
 def test_economy_waits_for_live_quality(product: Make) -> None:
     """Under `economy` a batch alone trains nothing; an incident does."""
     batch = decide(product(), "batch", batches("1", "2", "3"))
