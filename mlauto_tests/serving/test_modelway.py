@@ -27,7 +27,7 @@ class Doubling:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def answer_values(self, rows: Sequence[Sequence[Any]]) -> Answer:
+    def answer_values(self, rows: Sequence[Sequence[Any]], *, odds: bool = True) -> Answer:
         self.batches.append(len(rows))
         for _, kind in rows:
             if kind == "bad":
@@ -36,7 +36,7 @@ class Doubling:
                 raise ModelError("the model broke")
             if kind == "surprise":
                 raise ArithmeticError("nobody expected that")
-        return Answer([2.0 * (x or 0) for x, _ in rows], [[0.5, 0.5] for _ in rows])
+        return Answer([2.0 * (x or 0) for x, _ in rows], [[0.5, 0.5] for _ in rows] if odds else None)
 
     def answer(self, rows: list[dict[str, Any]]) -> Answer:
         return self.answer_values([tuple(row.values()) for row in rows])
@@ -109,6 +109,35 @@ def test_every_format_is_answered() -> None:
     assert bodies[2] == {"predictions": [2.0]}
     assert bodies[3]["outputs"][0]["data"] == [4.0]
     assert (bodies[3]["model_name"], bodies[3]["model_version"]) == ("bikes", "7")
+
+
+def test_probabilities_are_asked_for_where_they_are_told() -> None:
+    """MLflow's replies have none; a batch has them as soon as one of its requests wants them."""
+    wanted = []
+
+    class Noting(Doubling):
+        def answer_values(self, rows: Sequence[Sequence[Any]], *, odds: bool = True) -> Answer:
+            wanted.append(odds)
+            return super().answer_values(rows, odds=odds)
+
+    asked(Noting(), ("/invocations", SPLIT))
+    found = asked(Noting(), ("/invocations", SPLIT), ("/rows", [ROW]))
+
+    assert wanted == [False, True]
+    assert "probabilities" not in found[0][1]
+    assert found[1][1]["probabilities"] == [[0.5, 0.5]]
+
+
+def test_what_came_another_way_is_answered_alike() -> None:
+    """A body in several pieces, say; a refused one that was too large costs its connection."""
+
+    async def run(path: str, body: bytes) -> Any:
+        return await ModelWay(BUNDLE, Doubling().answer_values).reply(path, body)
+
+    body = json.dumps(SPLIT).encode()
+    assert asyncio.run(run("/invocations", body)) == (200, b'{"predictions":[3.0,0.0],"id":"mine"}', True)
+    assert asyncio.run(run("/rows", b"[]"))[0] == 400
+    assert asyncio.run(run("/v2", body)) is None
 
 
 def test_one_turn_of_the_loop_is_one_batch() -> None:
