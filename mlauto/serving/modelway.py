@@ -1,7 +1,7 @@
 """The short way through a model: predictions without a task, those of one turn of the loop in one batch.
 
 For models that answer so fast that handing rows to a thread would cost more. A compiled model needs hardly longer for
-sixteen rows than for one.
+sixteen rows than for one. While each turn brings a single request, it is answered without waiting for the turn's end.
 """
 
 import asyncio
@@ -84,6 +84,7 @@ class ModelWay:
         self._answer = answer
         self._headers = b"x-mlauto-version: %b\r\n" % bundle.manifest.version.encode()
         self._waiting: list[_Call] = []
+        self._single = False  # the last turn of the loop brought one request
         name, version = bundle.manifest.name, bundle.manifest.version
         infer, invocations = partial(_infer, bundle), _invocations
         kinds = {
@@ -119,12 +120,22 @@ class ModelWay:
         except ServingError as error:
             self._refuse(quick, error)
             return
+        call, loop = _Call(quick, rows, request, kind), asyncio.get_running_loop()
+        if self._single:
+            self._single = False  # whatever comes in the same turn is no longer alone
+            loop.call_soon(self._turn_over)
+            self._alone(call)
+            return
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._waiting.append(_Call(quick, rows, request, kind))
+            loop.call_soon(self._flush)
+        self._waiting.append(call)
+
+    def _turn_over(self) -> None:
+        self._single = not self._waiting
 
     def _flush(self) -> None:
         calls, self._waiting = self._waiting, []
+        self._single = len(calls) == 1
         batch: list[_Call] = []
         rows = 0
         for call in calls:

@@ -150,6 +150,29 @@ def test_one_turn_of_the_loop_is_one_batch() -> None:
     assert model.batches[1:] == [MOST_ROWS, 2, 500]
 
 
+def test_one_request_a_turn_is_answered_at_once() -> None:
+    """And as soon as there are several, they are answered together."""
+    model = Doubling()
+    at_once: list[int] = []
+
+    async def run() -> None:
+        begin = ModelWay(BUNDLE, model.answer_values).takes(b"/rows")
+        assert begin is not None
+        body = json.dumps([ROW]).encode()
+        for number in (1, 1, 4, 3, 1):
+            taken = [Taken(body) for _ in range(number)]
+            for one in taken:
+                begin(one)
+            at_once.append(sum(one.reply is not None for one in taken))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert all(one.reply is not None for one in taken)
+
+    asyncio.run(run())
+    assert at_once == [0, 1, 1, 0, 0]
+    assert model.batches == [1, 1, 1, 3, 3, 1]
+
+
 def test_a_bad_row_spoils_only_its_own_request() -> None:
     """Its neighbours are asked again, alone."""
     model = Doubling()
