@@ -1,13 +1,12 @@
 /* Finds many rows' leaves in many trees, and sums them up. C99 with the vectors of gcc and clang, no Python: compiled
  * once for all models, called through ctypes.
  *
- * First every cell becomes a rank: how many thresholds of the whole forest lie below it. Then "x <= threshold" is a
- * comparison of whole numbers, exactly as true (Lucchese et al., "QuickScorer", SIGIR 2015, section 5). The upper part
- * of each tree, 31 questions at most, is answered without walking, as in "V-QuickScorer" (Lucchese et al., SIGIR 2016):
- * a row begins with a bit for each of the 32 exits of that part; each question that is answered with no strikes out
- * the exits on its left; the first bit that is left is the row's exit. All questions are asked of all rows, many rows
- * at a time, without a branch. From exits that are no leaves rows walk on, sixteen abreast, so that while one waits for
- * memory others go on.
+ * First every cell becomes a rank: how many thresholds of its column lie below it. Then "x <= threshold" is a comparison
+ * of whole numbers, exactly as true. The upper part of each tree, 31 questions at most, is answered without walking
+ * ("QuickScorer", Lucchese et al., SIGIR 2015; with vectors: "V-QuickScorer", Lucchese et al., SIGIR 2016): a row begins
+ * with a bit for each of the 32 exits of that part; each question that is answered with no strikes out the exits on its
+ * left; the first bit that is left is the row's exit. All questions are asked of all rows, many rows at a time, without
+ * a branch. From exits that are no leaves rows walk on, sixteen abreast, so that while one waits for memory others go on.
  *
  * All indices are sound: `packed.py` makes them from arrays that were checked. Sums are made tree after tree, in the
  * order of the trees, whatever the number of rows.
