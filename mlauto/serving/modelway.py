@@ -7,7 +7,7 @@ sixteen rows than for one. While each turn brings a single request, it is answer
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -18,7 +18,7 @@ from mlauto.serving.protocol import Answer, Request, infer_reply, parse_infer
 from mlauto.serving.rows import rows_for
 from mlauto.serving.signature import Signature
 
-__all__ = ["Answers", "Asked", "ModelWay"]
+__all__ = ["Asked", "ModelWay", "QuickModel"]
 
 MOST_ROWS = 256  # of one batch: the loop answers nobody else meanwhile
 Values = Sequence[Any]  # of one row, in the signature's order
@@ -29,10 +29,11 @@ NO_ROWS: list[dict[str, Any]] = []
 BROKEN = b'{"error":"the model server failed: see its log"}'
 
 
-class Answers(Protocol):
-    """What a model's `answer_values` is."""
+@runtime_checkable
+class QuickModel(Protocol):
+    """A model that may answer in the event loop: it is fast, and nobody's code but ours."""
 
-    def __call__(self, rows: Sequence[Values], *, odds: bool) -> Answer:
+    def answer_values(self, rows: Sequence[Values], *, odds: bool) -> Answer:
         """The answer to rows in the signature's order, with probabilities only if `odds`. Raises `ServingError`."""
         ...
 
@@ -79,9 +80,9 @@ class _Awaited:
 class ModelWay:
     """Answers POSTs to `/rows`, `/invocations` and `/v2/models/{name}[/versions/{v}]/infer` and `/invocations`."""
 
-    def __init__(self, bundle: Bundle, answer: Answers) -> None:
+    def __init__(self, bundle: Bundle, model: QuickModel) -> None:
         self._signature = bundle.signature
-        self._answer = answer
+        self._answer = model.answer_values
         self._headers = b"x-mlauto-version: %b\r\n" % bundle.manifest.version.encode()
         self._waiting: list[_Call] = []
         self._single = False  # the last turn of the loop brought one request

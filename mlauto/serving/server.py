@@ -20,21 +20,20 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from mlauto.serving import bundle as bundles
 from mlauto.serving.errors import BundleError, RequestError, ServingError
 from mlauto.serving.front import LARGEST_BODY, Front
 from mlauto.serving.http import ClientGoneError, Receive, Scope, Send, body_of, reply, reply_error, server
 from mlauto.serving.invocations import invocations_reply, parse_invocations, parse_rows
-from mlauto.serving.modelway import ModelWay
+from mlauto.serving.modelway import ModelWay, QuickModel
 from mlauto.serving.protocol import Answer, Request, infer_reply, metadata, parse_infer
 from mlauto.serving.sockets import listen_tcp, listen_unix
 
-__all__ = ["Model", "ModelApp", "QuickModel", "end_with_parent", "load", "main", "serve"]
+__all__ = ["Model", "ModelApp", "end_with_parent", "load", "main", "serve"]
 
 PR_SET_PDEATHSIG = 1
 AT_ONCE_SECONDS = 0.002  # the loop may be busy for so long with one request's rows
@@ -45,15 +44,6 @@ class Model(Protocol):
 
     def answer(self, rows: list[dict[str, Any]]) -> Answer:
         """One prediction per row. Raises `ServingError`."""
-        ...
-
-
-@runtime_checkable
-class QuickModel(Model, Protocol):
-    """A model that may answer in the event loop: it is fast, and nobody's code but ours."""
-
-    def answer_values(self, rows: Sequence[Sequence[Any]], *, odds: bool) -> Answer:
-        """The same for rows as tuples in the signature's order; probabilities only if `odds`."""
         ...
 
 
@@ -70,7 +60,7 @@ class ModelApp:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._working = 0
         self._row_seconds = 1.0  # what a row cost at most, of late; pessimistic before anything is known
-        self._way = ModelWay(bundle, model.answer_values) if isinstance(model, QuickModel) else None
+        self._way = ModelWay(bundle, model) if isinstance(model, QuickModel) else None
 
     def front(self) -> type[Front] | None:
         """The short way for a compiled model; a team's own code may take its time, and gets a thread."""

@@ -59,7 +59,7 @@ def asked(model: Doubling, *requests: tuple[str, object]) -> list[tuple[int, Any
     """Status and decoded body of each reply, all asked in one turn of the loop."""
 
     async def run() -> list[Taken]:
-        way = ModelWay(BUNDLE, model.answer_values)
+        way = ModelWay(BUNDLE, model)
         all_taken = []
         for path, content in requests:
             body = content if isinstance(content, bytes) else json.dumps(content).encode()
@@ -132,7 +132,7 @@ def test_what_came_another_way_is_answered_alike() -> None:
     """A body in several pieces, say; a refused one that was too large costs its connection."""
 
     async def run(path: str, body: bytes) -> Any:
-        return await ModelWay(BUNDLE, Doubling().answer_values).reply(path, body)
+        return await ModelWay(BUNDLE, Doubling()).reply(path, body)
 
     body = json.dumps(SPLIT).encode()
     assert asyncio.run(run("/invocations", body)) == (200, b'{"predictions":[3.0,0.0],"id":"mine"}', True)
@@ -156,7 +156,7 @@ def test_one_request_a_turn_is_answered_at_once() -> None:
     at_once: list[int] = []
 
     async def run() -> None:
-        begin = ModelWay(BUNDLE, model.answer_values).takes(b"/rows")
+        begin = ModelWay(BUNDLE, model).takes(b"/rows")
         assert begin is not None
         body = json.dumps([ROW]).encode()
         for number in (1, 1, 4, 3, 1):
@@ -209,7 +209,7 @@ def test_a_failure_that_nobody_expected_is_answered() -> None:
     async def run() -> Taken:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
         taken = Taken(b'[{"x":1,"kind":"surprise"}]')
-        begin = ModelWay(BUNDLE, Doubling().answer_values).takes(b"/rows")
+        begin = ModelWay(BUNDLE, Doubling()).takes(b"/rows")
         assert begin is not None
         begin(taken)
         await asyncio.sleep(0.01)
@@ -224,7 +224,7 @@ def test_a_failure_that_nobody_expected_is_answered() -> None:
 
 def test_other_addresses_take_the_long_way() -> None:
     """Other models, other versions, and everything that is no prediction."""
-    way = ModelWay(BUNDLE, Doubling().answer_values)
+    way = ModelWay(BUNDLE, Doubling())
 
     for path in (b"/", b"/v2/models/other/infer", b"/v2/models/bikes/versions/8/infer", b"/v2/models/bikes"):
         assert way.takes(path) is None
