@@ -1,7 +1,8 @@
 """Micro-batches: all requests that wait for one version go out together, and each gets its own part of the answer.
 
 A model needs hardly longer for sixteen rows than for one, and so does the exchange. Nobody waits for a batch to fill:
-while a batch is being answered the next one gathers.
+while a batch is being answered the next one gathers. Where there is one client, who waits for each answer, its requests
+do not even wait for the event loop's next turn.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from mlauto.serving.errors import ModelError, RequestError, UnavailableError
-from mlauto.serving.link import Link, LinkError, LinkTimeoutError, Reply
+from mlauto.serving.link import Link, LinkError, LinkFailure, LinkTimeoutError, Reply
 from mlauto.serving.protocol import Answer
 
 __all__ = ["ANSWER_SECONDS", "Batches"]
@@ -50,6 +51,7 @@ class Batches:
         self._running = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduled = False
+        self._single = False  # the last batch was a single request
         self._sweeper: asyncio.TimerHandle | None = None
         self._decoder = msgspec.json.Decoder(Answer)
 
@@ -64,7 +66,9 @@ class Batches:
         self.in_flight += 1
         self._calls.add(call)
         self._waiting.append(call)
-        if not self._scheduled:
+        if self._single and not self._running:
+            self._flush()
+        elif not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._flush)
         if self._sweeper is None:
@@ -83,9 +87,7 @@ class Batches:
             batch = self._taken()
             if batch:
                 self._running += 1
-                task = asyncio.get_running_loop().create_task(self._exchange(batch))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._send(batch)
 
     def _taken(self) -> list[_Call]:
         """The next batch, without the requests that nobody waits for any more."""
@@ -106,19 +108,45 @@ class Batches:
                 batch.append(call)
         return batch
 
-    async def _exchange(self, batch: Sequence[_Call]) -> None:
-        body = batch[0].rows
-        if len(batch) > 1:
-            body = b"[%b]" % b",".join([call.rows[1:-1] for call in batch])
+    def _send(self, batch: Sequence[_Call]) -> None:
+        """On a kept connection if there is one, else in a task that connects."""
+        loop = asyncio.get_running_loop()
+        self._single = len(batch) == 1
+        body = batch[0].rows if self._single else b"[%b]" % b",".join([call.rows[1:-1] for call in batch])
+
+        def connect() -> None:
+            task = loop.create_task(self._exchange(batch, body))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        def done(result: Reply | LinkFailure) -> None:
+            if isinstance(result, LinkError) and result.fresh:
+                connect()
+            else:
+                self._conclude(batch, result)
+
+        if not self._link.post(b"/rows", body, loop.time() + ANSWER_SECONDS, done):
+            connect()
+
+    async def _exchange(self, batch: Sequence[_Call], body: bytes) -> None:
+        result: Reply | LinkFailure
         try:
-            reply = await self._link.request("POST", "/rows", body, seconds=ANSWER_SECONDS)
-            whole = self._read(reply, sum([call.count for call in batch]))
-        except LinkError as error:
-            for call in batch:
-                self._settle(call, LinkError(str(error), asked=error.asked))
-        except LinkTimeoutError:
-            for call in batch:
-                self._settle(call, self._late())
+            result = await self._link.request("POST", "/rows", body, seconds=ANSWER_SECONDS)
+        except (LinkError, LinkTimeoutError) as error:
+            result = error
+        self._conclude(batch, result)
+
+    def _conclude(self, batch: Sequence[_Call], result: Reply | LinkFailure) -> None:
+        """Give each request its part, and send what has gathered."""
+        try:
+            if isinstance(result, LinkError):
+                for call in batch:
+                    self._settle(call, LinkError(str(result), asked=result.asked))
+            elif isinstance(result, LinkTimeoutError):
+                for call in batch:
+                    self._settle(call, self._late())
+            else:
+                self._split(batch, self._read(result, sum([call.count for call in batch])))
         except (RequestError, ModelError) as error:
             if len(batch) == 1:
                 self._settle(batch[0], error)
@@ -126,8 +154,6 @@ class Batches:
             for call in reversed(batch):  # one bad row must not fail its neighbours
                 call.alone = True
                 self._waiting.appendleft(call)
-        else:
-            self._split(batch, whole)
         finally:
             self._running -= 1
             self._flush()
@@ -180,6 +206,7 @@ class Batches:
         for call in self._calls:
             if call.deadline <= now and not call.future.done():
                 call.future.set_exception(self._late())
+        self._link.sweep(now)
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep) if self._calls else None
 
     def _late(self) -> UnavailableError:

@@ -23,10 +23,17 @@ from mlauto.serving.invocations import parse_invocations
 from mlauto.serving.protocol import Request, parse_infer
 from mlauto.serving.signature import Signature
 
-__all__ = ["EXTENSIONS", "parser_for"]
+__all__ = ["EXTENSIONS", "are_plain", "parser_for"]
 
 EXTENSIONS = ("binary_tensor_data",)  # of the Open Inference Protocol
 Parse = Callable[[bytes, Signature], Request]
+
+
+def are_plain(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a request with these headers is JSON, and its reply is to be."""
+    given = dict(headers)
+    kind = given.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    return kind not in (STREAM, FILE) and tensors.HEADER not in given and not _wants_arrow(given.get(b"accept", b""))
 
 
 async def parser_for(verb: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Parse:

@@ -5,18 +5,20 @@ which decides whether it may be asked again.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import cast
 
 from mlauto.serving.sockets import short_path
 
-__all__ = ["Address", "Link", "LinkError", "LinkTimeoutError", "Reply"]
+__all__ = ["Address", "Link", "LinkError", "LinkFailure", "LinkTimeoutError", "Reply"]
 
 Address = Path | tuple[str, int]
+Finish = Callable[["Reply | Exception"], None]
 LARGEST_HEAD = 64 << 10
 MOST_IDLE = 64
+HEAD = b"%b %b HTTP/1.1\r\nhost: model\r\ncontent-length: %d\r\n\r\n"
 LENGTH = b"\r\ncontent-length:"
 CLOSE = b"\r\nconnection: close\r\n"
 
@@ -30,10 +32,14 @@ class LinkError(Exception):
     def __init__(self, message: str, *, asked: bool = True) -> None:
         super().__init__(message)
         self.asked = asked
+        self.fresh = False  # nothing of a reply had come, on a connection that was kept from before
 
 
 class LinkTimeoutError(Exception):
     """The server did not answer in time; it may still be working on it."""
+
+
+LinkFailure = LinkError | LinkTimeoutError
 
 
 class Reply:
@@ -57,6 +63,7 @@ class Link:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._idle: list[_Connection] = []
+        self._busy: set[_Connection] = set()  # with posts
 
     async def request(self, method: str, path: str, body: bytes = b"", *, seconds: float) -> Reply:
         """One exchange. Raises `LinkError` or `LinkTimeoutError`.
@@ -64,12 +71,7 @@ class Link:
         A kept connection that turns out to be closed before any byte of a reply is replaced by a new one: asking for a
         prediction again changes nothing.
         """
-        message = b"%b %b HTTP/1.1\r\nhost: model\r\ncontent-length: %d\r\n\r\n%b" % (
-            method.encode(),
-            path.encode(),
-            len(body),
-            body,
-        )
+        message = HEAD % (method.encode(), path.encode(), len(body)) + body
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         try:
@@ -85,6 +87,43 @@ class Link:
             return await self._exchange(connection, message, deadline)
         except TimeoutError:
             raise LinkTimeoutError(f"no answer within {seconds:g} s") from None
+
+    def post(self, path: bytes, body: bytes, deadline: float, done: Callable[["Reply | LinkFailure"], None]) -> bool:
+        """One exchange on a kept connection, without a task; False when there is none, and nothing was sent.
+
+        `done` gets the reply as soon as it is complete, or what went wrong; a `LinkError` whose `fresh` is True only
+        says that the connection was closed before any byte of a reply: `request` may do better. It is `sweep` that
+        notices when the deadline (loop time) has passed.
+        """
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                break
+        else:
+            return False
+
+        def finish(result: Reply | Exception) -> None:
+            self._busy.discard(connection)
+            if isinstance(result, Reply):
+                self._put_back(connection)
+                done(result)
+                return
+            connection.close()
+            if isinstance(result, LinkError):
+                result.fresh = not connection.answering
+                done(result)
+            else:
+                done(LinkTimeoutError("no answer in time"))
+
+        self._busy.add(connection)
+        connection.deadline = deadline
+        connection.begin(HEAD % (b"POST", path, len(body)) + body, finish)
+        return True
+
+    def sweep(self, now: float) -> None:
+        """End the posts whose time is up."""
+        for connection in [connection for connection in self._busy if connection.deadline <= now]:
+            connection.expire()
 
     def close(self) -> None:
         """Close the idle connections; those in use are closed by their exchange's end."""
@@ -104,14 +143,20 @@ class Link:
         complete = False
         try:
             found = await connection.ask(message, deadline)
-            complete = connection.keep and len(self._idle) < MOST_IDLE
+            complete = True
         finally:
             # also when this task is cancelled: a connection with half a reply in it must never be used again
             if complete:
-                self._idle.append(connection)
+                self._put_back(connection)
             else:
                 connection.close()
         return found
+
+    def _put_back(self, connection: "_Connection") -> None:
+        if connection.keep and len(self._idle) < MOST_IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
 
 class _Connection(asyncio.Protocol):
@@ -123,24 +168,53 @@ class _Connection(asyncio.Protocol):
         self._idle = idle
         self._transport: asyncio.Transport
         self._loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[Reply] | None = None
+        self._finish: Finish | None = None  # what is waiting for the reply
+        self.deadline = 0.0
         self._received = b""
         self._chunks: list[bytes] = []
         self._head = b""
         self._status = 0
         self._missing = -1  # bytes of the body that are still to come; -1 before the head is complete
 
-    def ask(self, message: bytes, deadline: float) -> "asyncio.Future[Reply]":
-        """Send the request; the reply comes, or `LinkError`, or `TimeoutError` at the deadline (loop time)."""
-        self._waiter = waiter = self._loop.create_future()
+    @property
+    def usable(self) -> bool:
+        """Whether another request may be sent."""
+        return self.keep and not self._transport.is_closing()
+
+    def begin(self, message: bytes, finish: Finish) -> None:
+        """Send the request; `finish` gets the reply, or `LinkError`, or `TimeoutError`, once."""
+        self._finish = finish
         self.answering = False
-        if not self.keep or self._transport.is_closing():
-            waiter.set_exception(LinkError("the connection was closed", asked=False))
-            return waiter
-        self._transport.write(message)
-        timer = self._loop.call_at(deadline, self._expire)
-        waiter.add_done_callback(lambda _: timer.cancel())
+        if self.usable:
+            self._transport.write(message)
+        else:
+            self._end(LinkError("the connection was closed", asked=False))
+
+    def ask(self, message: bytes, deadline: float) -> "asyncio.Future[Reply]":
+        """The same for whoever awaits it, with a timer of its own."""
+        waiter: asyncio.Future[Reply] = self._loop.create_future()
+
+        def finish(result: Reply | Exception) -> None:
+            timer.cancel()
+            if waiter.done():  # nobody waits any more
+                return
+            if isinstance(result, Exception):
+                waiter.set_exception(result)
+            else:
+                waiter.set_result(result)
+
+        timer = self._loop.call_at(deadline, self.expire)
+        self.begin(message, finish)
         return waiter
+
+    def expire(self) -> None:
+        """The time is up."""
+        self._end(TimeoutError())
+
+    def _end(self, result: "Reply | Exception") -> None:
+        finish, self._finish = self._finish, None
+        if finish is not None:
+            finish(result)
 
     def close(self) -> None:
         """Whatever was being asked is not waited for."""
@@ -156,7 +230,7 @@ class _Connection(asyncio.Protocol):
             self._idle.remove(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._waiter is None or self._waiter.done():
+        if self._finish is None:
             self._fail("bytes that nobody asked for")
             return
         self.answering = True
@@ -181,7 +255,7 @@ class _Connection(asyncio.Protocol):
         elif not self._missing:
             body = data if len(self._chunks) == 1 else b"".join(self._chunks)
             self._chunks, self._missing = [], -1
-            self._waiter.set_result(Reply(self._status, self._head, body))
+            self._end(Reply(self._status, self._head, body))
 
     def _read_head(self, head: bytes) -> None:
         """Status, length of the body, and whether the connection stays. Raises `ValueError` for anything not ours."""
@@ -195,12 +269,7 @@ class _Connection(asyncio.Protocol):
         self._head = head
         self.keep = CLOSE not in lower
 
-    def _expire(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(TimeoutError())
-
     def _fail(self, reason: str) -> None:
         self.keep = False
         self._transport.abort()
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(LinkError(reason))
+        self._end(LinkError(reason))

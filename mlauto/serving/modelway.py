@@ -1,25 +1,24 @@
-"""The short way through the model server: predictions without a task, those of one turn of the loop in one batch.
+"""The short way through a model: predictions without a task, those of one turn of the loop in one batch.
 
 For models that answer so fast that handing rows to a thread would cost more. A compiled model needs hardly longer for
-sixteen rows than for one.
+sixteen rows than for one. While each turn brings a single request, it is answered without waiting for the turn's end.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
 from mlauto.serving.bundle import Bundle
 from mlauto.serving.errors import ServingError
-from mlauto.serving.front import Quick
 from mlauto.serving.invocations import parse_invocations, parse_rows
 from mlauto.serving.protocol import Answer, Request, infer_reply, parse_infer
 from mlauto.serving.rows import rows_for
 from mlauto.serving.signature import Signature
 
-__all__ = ["ModelWay"]
+__all__ = ["Asked", "ModelWay", "QuickModel"]
 
 MOST_ROWS = 256  # of one batch: the loop answers nobody else meanwhile
 Values = Sequence[Any]  # of one row, in the signature's order
@@ -30,51 +29,114 @@ NO_ROWS: list[dict[str, Any]] = []
 BROKEN = b'{"error":"the model server failed: see its log"}'
 
 
+@runtime_checkable
+class QuickModel(Protocol):
+    """A model that may answer in the event loop: it is fast, and nobody's code but ours."""
+
+    def answer_values(self, rows: Sequence[Values], *, odds: bool) -> Answer:
+        """The answer to rows in the signature's order, with probabilities only if `odds`. Raises `ServingError`."""
+        ...
+
+
+class Asked(Protocol):
+    """A request, and where its reply goes."""
+
+    body: bytes
+    keep_alive: bool
+
+    def respond(self, status: int, headers: bytes, body: bytes) -> None:
+        """Send the reply; only the first one counts."""
+        ...
+
+
+class _Kind(NamedTuple):
+    """`odds`: whether the reply tells probabilities."""
+
+    parse: Parse
+    render: Render
+    odds: bool
+
+
 class _Call(NamedTuple):
-    quick: Quick
+    quick: Asked
     rows: Sequence[Values]
     request: Request
-    render: Render
+    kind: _Kind
+
+
+class _Awaited:
+    """A request that somebody waits for."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.keep_alive = True
+        self.reply: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+
+    def respond(self, status: int, _headers: bytes, body: bytes) -> None:
+        if not self.reply.done():
+            self.reply.set_result((status, body))
 
 
 class ModelWay:
     """Answers POSTs to `/rows`, `/invocations` and `/v2/models/{name}[/versions/{v}]/infer` and `/invocations`."""
 
-    def __init__(self, bundle: Bundle, answer: Callable[[Sequence[Values]], Answer]) -> None:
-        """`answer` takes rows as tuples in the signature's order, and raises `ServingError`."""
+    def __init__(self, bundle: Bundle, model: QuickModel) -> None:
         self._signature = bundle.signature
-        self._answer = answer
+        self._answer = model.answer_values
         self._headers = b"x-mlauto-version: %b\r\n" % bundle.manifest.version.encode()
         self._waiting: list[_Call] = []
+        self._single = False  # the last turn of the loop brought one request
         name, version = bundle.manifest.name, bundle.manifest.version
         infer, invocations = partial(_infer, bundle), _invocations
-        kinds: dict[str, tuple[Parse, Render]] = {
-            "/rows": (_parsed_rows, _rows),
-            "/invocations": (_parsed_invocations, invocations),
+        kinds = {
+            "/rows": _Kind(_parsed_rows, _rows, odds=True),
+            "/invocations": _Kind(_parsed_invocations, invocations, odds=False),
         }
         for prefix in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{version}"):
             kinds |= {
-                f"{prefix}/infer": (_parsed_infer, infer),
-                f"{prefix}/invocations": (_parsed_invocations, invocations),
+                f"{prefix}/infer": _Kind(_parsed_infer, infer, odds=True),
+                f"{prefix}/invocations": _Kind(_parsed_invocations, invocations, odds=False),
             }
-        self._kinds = {path.encode(): partial(self._begin, *kind) for path, kind in kinds.items()}
+        self._kinds = {path.encode(): partial(self._begin, kind) for path, kind in kinds.items()}
 
-    def takes(self, url: bytes) -> Callable[[Quick], None] | None:
+    def takes(self, url: bytes) -> Callable[[Asked], None] | None:
         """What answers there; None for everything but predictions."""
         return self._kinds.get(url)
 
-    def _begin(self, parse: Parse, render: Render, quick: Quick) -> None:
+    async def reply(self, path: str, body: bytes) -> tuple[int, bytes, bool] | None:
+        """Status and body of the reply to a request that came another way, and whether its connection may be kept.
+
+        None for everything but predictions.
+        """
+        begin = self.takes(path.encode())
+        if begin is None:
+            return None
+        asked = _Awaited(body)
+        begin(asked)
+        return (*(await asked.reply), asked.keep_alive)
+
+    def _begin(self, kind: _Kind, quick: Asked) -> None:
         try:
-            rows, request = parse(quick.body, self._signature)
+            rows, request = kind.parse(quick.body, self._signature)
         except ServingError as error:
             self._refuse(quick, error)
             return
+        call, loop = _Call(quick, rows, request, kind), asyncio.get_running_loop()
+        if self._single:
+            self._single = False  # whatever comes in the same turn is no longer alone
+            loop.call_soon(self._turn_over)
+            self._alone(call)
+            return
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._waiting.append(_Call(quick, rows, request, render))
+            loop.call_soon(self._flush)
+        self._waiting.append(call)
+
+    def _turn_over(self) -> None:
+        self._single = not self._waiting
 
     def _flush(self) -> None:
         calls, self._waiting = self._waiting, []
+        self._single = len(calls) == 1
         batch: list[_Call] = []
         rows = 0
         for call in calls:
@@ -90,7 +152,8 @@ class ModelWay:
             self._alone(batch[0])
             return
         try:
-            whole = self._answer([row for call in batch for row in call.rows])
+            odds_wanted = any(call.kind.odds for call in batch)
+            whole = self._answer([row for call in batch for row in call.rows], odds=odds_wanted)
         except ServingError:
             for call in batch:  # one bad row must not fail its neighbours
                 self._alone(call)
@@ -105,16 +168,16 @@ class ModelWay:
 
     def _alone(self, call: _Call) -> None:
         try:
-            self._respond(call, self._answer(call.rows))
+            self._respond(call, self._answer(call.rows, odds=call.kind.odds))
         except ServingError as error:
             self._refuse(call.quick, error)
         finally:
             call.quick.respond(500, b"", BROKEN)  # unless it was answered
 
     def _respond(self, call: _Call, answer: Answer) -> None:
-        call.quick.respond(200, self._headers, call.render(answer, call.request))
+        call.quick.respond(200, self._headers, call.kind.render(answer, call.request))
 
-    def _refuse(self, quick: Quick, error: ServingError) -> None:
+    def _refuse(self, quick: Asked, error: ServingError) -> None:
         if error.status == 413:
             quick.keep_alive = False
         quick.respond(error.status, self._headers, msgspec.json.encode({"error": str(error)}))

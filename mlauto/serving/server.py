@@ -14,27 +14,27 @@
 import argparse
 import asyncio
 import ctypes
+import gc
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from mlauto.serving import bundle as bundles
-from mlauto.serving.bodies import EXTENSIONS, parser_for
+from mlauto.serving.bodies import EXTENSIONS, are_plain, parser_for
 from mlauto.serving.errors import BundleError, RequestError, ServingError
-from mlauto.serving.front import Front
+from mlauto.serving.front import LARGEST_BODY, Front
 from mlauto.serving.http import ClientGoneError, Receive, Scope, Send, body_of, reply, reply_error, server
 from mlauto.serving.invocations import invocations_reply, parse_rows
-from mlauto.serving.modelway import ModelWay
+from mlauto.serving.modelway import ModelWay, QuickModel
 from mlauto.serving.protocol import Answer, Request, infer_reply, metadata
 from mlauto.serving.sockets import listen_tcp, listen_unix
 
-__all__ = ["Model", "ModelApp", "QuickModel", "end_with_parent", "load", "main", "serve"]
+__all__ = ["Model", "ModelApp", "end_with_parent", "load", "main", "serve"]
 
 PR_SET_PDEATHSIG = 1
 AT_ONCE_SECONDS = 0.002  # the loop may be busy for so long with one request's rows
@@ -45,15 +45,6 @@ class Model(Protocol):
 
     def answer(self, rows: list[dict[str, Any]]) -> Answer:
         """One prediction per row. Raises `ServingError`."""
-        ...
-
-
-@runtime_checkable
-class QuickModel(Model, Protocol):
-    """A model that may answer in the event loop: it is fast, and nobody's code but ours."""
-
-    def answer_values(self, rows: Sequence[Sequence[Any]]) -> Answer:
-        """The same for rows as tuples in the signature's order."""
         ...
 
 
@@ -70,11 +61,11 @@ class ModelApp:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._working = 0
         self._row_seconds = 1.0  # what a row cost at most, of late; pessimistic before anything is known
+        self._way = ModelWay(bundle, model) if isinstance(model, QuickModel) else None
 
     def front(self) -> type[Front] | None:
         """The short way for a compiled model; a team's own code may take its time, and gets a thread."""
-        model = self._model
-        return Front.with_short(ModelWay(self._bundle, model.answer_values)) if isinstance(model, QuickModel) else None
+        return None if self._way is None else Front.with_short(self._way)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every `ServingError` becomes its sentence."""
@@ -115,6 +106,14 @@ class ModelApp:
             raise RequestError(f"{path[:200] or '/'} is not here: this is the model {self._name}, see /v2", 404)
 
     async def _post(self, path: str, own: list[str] | None, scope: Scope, body: bytes, send: Send) -> None:
+        if self._way is not None and len(body) <= LARGEST_BODY and are_plain(scope["headers"]):
+            # what came in several pieces is answered as what came in one
+            found = await self._way.reply(path, body)
+            if found is not None:
+                status, content, keep = found
+                headers = self._headers if keep else [*self._headers, (b"connection", b"close")]
+                await reply(send, content, status=status, headers=headers)
+                return
         if path == "/rows":
             request = parse_rows(body, self._bundle.signature)
             await reply(send, await self._answer(request), headers=self._headers)
@@ -240,6 +239,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     import uvloop
 
+    gc.collect()
+    gc.freeze()  # what was loaded stays: looking through it again and again would only keep requests waiting
     uvloop.run(serve(app, listener))
     return 0
 

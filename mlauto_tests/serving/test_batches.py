@@ -78,6 +78,34 @@ def test_what_waits_goes_out_together_and_each_gets_its_part(tmp_path: Path) -> 
     assert model.most_at_once <= 2
 
 
+def test_who_comes_alone_does_not_wait(tmp_path: Path) -> None:
+    """One client after the other is sent at once, on the same connection; what comes meanwhile gathers."""
+    model = Model(tmp_path)
+
+    async def scenario(batches: Batches) -> None:
+        for number in range(3):
+            assert (await batches.put(b"[%d]" % number, 1)).predictions == [2 * number]
+        asked = [batches.put(b"[%d]" % number, 1) for number in range(3, 9)]
+        assert [(await one).predictions for one in asked] == [[2 * number] for number in range(3, 9)]
+
+    run(model, scenario)
+    assert model.batches == [[0], [1], [2], [3], [4, 5, 6, 7, 8]]
+    assert model.connections <= 2
+
+
+def test_a_kept_connection_that_was_closed_costs_nothing(tmp_path: Path) -> None:
+    """The request goes out again on a new one, and its answer comes."""
+    model = Model(tmp_path)
+
+    async def scenario(batches: Batches) -> None:
+        await batches.put(b"[1]", 1)
+        model.drop()
+        assert (await batches.put(b"[2]", 1)).predictions == [4]
+
+    run(model, scenario)
+    assert model.batches == [[1], [2]]
+
+
 @pytest.mark.parametrize(("status", "error"), [(422, RequestError), (500, ModelError), (200, ModelError)])
 def test_one_bad_row_hurts_only_itself(tmp_path: Path, status: int, error: type[Exception]) -> None:
     """Refused, failed, or answered with too little: the others of its batch are asked again, one by one."""
@@ -152,8 +180,14 @@ def test_a_model_server_that_hangs_is_left_after_a_while(tmp_path: Path, monkeyp
 
     async def scenario(batches: Batches) -> None:
         nonlocal hanging
-        with pytest.raises(UnavailableError, match="no answer in time"):
-            await batches.put(b"[1]", 1)
+        hanging = False
+        await batches.put(b"[0]", 1)
+        hanging = True
+        for _ in range(3):  # on the kept connection, and on new ones
+            with pytest.raises(UnavailableError, match="no answer in time"):
+                await batches.put(b"[1]", 1)
+            await asyncio.sleep(0.05)
+        assert batches.in_flight == 0
         hanging = False
         assert (await batches.put(b"[2]", 1)).predictions == [2]
 
@@ -185,11 +219,13 @@ def test_a_lost_connection_says_who_was_asked(tmp_path: Path) -> None:
         with pytest.raises(LinkError) as caught:
             await batches.put(b"[1]", 1)
         assert caught.value.asked
-        waiting = batches.put(b"[2]", 1)
+        sent, waiting = batches.put(b"[2]", 1), batches.put(b"[3]", 1)
         batches.give_up("it is gone")
         with pytest.raises(LinkError, match="it is gone") as caught:
             await waiting
         assert not caught.value.asked
+        with pytest.raises(LinkError, match="the connection ended"):
+            await sent
 
     run(Model(tmp_path, answering), scenario)
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pytest
 
-from mlauto.serving.bodies import parser_for
+from mlauto.serving.bodies import are_plain, parser_for
 from mlauto.serving.errors import RequestError
 from mlauto.serving.protocol import Request
 from mlauto.serving.signature import Signature
@@ -103,3 +103,18 @@ def test_without_pyarrow_arrow_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
             parsed("invocations", body, **headers)
         assert caught.value.status == status
     assert parsed("invocations", INVOCATION).rows == [{"temp": 1.5}]
+
+
+@pytest.mark.parametrize(
+    ("headers", "plain"),
+    [
+        ([], True),
+        ([(b"content-type", b"application/json"), (b"accept", b"*/*")], True),
+        ([(b"content-type", ARROW.encode())], False),
+        ([(b"accept", ARROW.encode())], False),
+        ([(b"inference-header-content-length", b"10")], False),
+    ],
+)
+def test_json_both_ways_is_plain(headers: list[tuple[bytes, bytes]], plain: bool) -> None:
+    """Only such a request may be answered from its body alone."""
+    assert are_plain(headers) == plain

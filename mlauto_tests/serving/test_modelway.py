@@ -29,7 +29,7 @@ class Doubling:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def answer_values(self, rows: Sequence[Sequence[Any]]) -> Answer:
+    def answer_values(self, rows: Sequence[Sequence[Any]], *, odds: bool = True) -> Answer:
         self.batches.append(len(rows))
         for _, kind in rows:
             if kind == "bad":
@@ -38,7 +38,7 @@ class Doubling:
                 raise ModelError("the model broke")
             if kind == "surprise":
                 raise ArithmeticError("nobody expected that")
-        return Answer([2.0 * (x or 0) for x, _ in rows], [[0.5, 0.5] for _ in rows])
+        return Answer([2.0 * (x or 0) for x, _ in rows], [[0.5, 0.5] for _ in rows] if odds else None)
 
     def answer(self, rows: list[dict[str, Any]]) -> Answer:
         return self.answer_values([tuple(row.values()) for row in rows])
@@ -61,7 +61,7 @@ def asked(model: Doubling, *requests: tuple[str, object]) -> list[tuple[int, Any
     """Status and decoded body of each reply, all asked in one turn of the loop."""
 
     async def run() -> list[Taken]:
-        way = ModelWay(BUNDLE, model.answer_values)
+        way = ModelWay(BUNDLE, model)
         all_taken = []
         for path, content in requests:
             body = content if isinstance(content, bytes) else json.dumps(content).encode()
@@ -118,7 +118,7 @@ def test_outputs_as_binary_data_are_framed() -> None:
 
     async def run() -> bytes:
         taken = Taken(json.dumps({**TENSORS, "parameters": {"binary_data_output": True}}).encode())
-        begin = ModelWay(BUNDLE, Doubling().answer_values).takes(b"/v2/models/bikes/infer")
+        begin = ModelWay(BUNDLE, Doubling()).takes(b"/v2/models/bikes/infer")
         assert begin is not None
         begin(taken)
         await asyncio.sleep(0.01)
@@ -132,6 +132,35 @@ def test_outputs_as_binary_data_are_framed() -> None:
     assert body.endswith(struct.pack("<d2d", 4.0, 0.5, 0.5))
 
 
+def test_probabilities_are_asked_for_where_they_are_told() -> None:
+    """MLflow's replies have none; a batch has them as soon as one of its requests wants them."""
+    wanted = []
+
+    class Noting(Doubling):
+        def answer_values(self, rows: Sequence[Sequence[Any]], *, odds: bool = True) -> Answer:
+            wanted.append(odds)
+            return super().answer_values(rows, odds=odds)
+
+    asked(Noting(), ("/invocations", SPLIT))
+    found = asked(Noting(), ("/invocations", SPLIT), ("/rows", [ROW]))
+
+    assert wanted == [False, True]
+    assert "probabilities" not in found[0][1]
+    assert found[1][1]["probabilities"] == [[0.5, 0.5]]
+
+
+def test_what_came_another_way_is_answered_alike() -> None:
+    """A body in several pieces, say; a refused one that was too large costs its connection."""
+
+    async def run(path: str, body: bytes) -> Any:
+        return await ModelWay(BUNDLE, Doubling()).reply(path, body)
+
+    body = json.dumps(SPLIT).encode()
+    assert asyncio.run(run("/invocations", body)) == (200, b'{"predictions":[3.0,0.0],"id":"mine"}', True)
+    assert asyncio.run(run("/rows", b"[]"))[0] == 400
+    assert asyncio.run(run("/v2", body)) is None
+
+
 def test_one_turn_of_the_loop_is_one_batch() -> None:
     """Up to a number of rows."""
     model = Doubling()
@@ -140,6 +169,29 @@ def test_one_turn_of_the_loop_is_one_batch() -> None:
 
     asked(model, ("/rows", [ROW] * (MOST_ROWS - 1)), ("/rows", [ROW]), ("/rows", [ROW, ROW]), ("/rows", [ROW] * 500))
     assert model.batches[1:] == [MOST_ROWS, 2, 500]
+
+
+def test_one_request_a_turn_is_answered_at_once() -> None:
+    """And as soon as there are several, they are answered together."""
+    model = Doubling()
+    at_once: list[int] = []
+
+    async def run() -> None:
+        begin = ModelWay(BUNDLE, model).takes(b"/rows")
+        assert begin is not None
+        body = json.dumps([ROW]).encode()
+        for number in (1, 1, 4, 3, 1):
+            taken = [Taken(body) for _ in range(number)]
+            for one in taken:
+                begin(one)
+            at_once.append(sum(one.reply is not None for one in taken))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert all(one.reply is not None for one in taken)
+
+    asyncio.run(run())
+    assert at_once == [0, 1, 1, 0, 0]
+    assert model.batches == [1, 1, 1, 3, 3, 1]
 
 
 def test_a_bad_row_spoils_only_its_own_request() -> None:
@@ -178,7 +230,7 @@ def test_a_failure_that_nobody_expected_is_answered() -> None:
     async def run() -> Taken:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
         taken = Taken(b'[{"x":1,"kind":"surprise"}]')
-        begin = ModelWay(BUNDLE, Doubling().answer_values).takes(b"/rows")
+        begin = ModelWay(BUNDLE, Doubling()).takes(b"/rows")
         assert begin is not None
         begin(taken)
         await asyncio.sleep(0.01)
@@ -193,7 +245,7 @@ def test_a_failure_that_nobody_expected_is_answered() -> None:
 
 def test_other_addresses_take_the_long_way() -> None:
     """Other models, other versions, and everything that is no prediction."""
-    way = ModelWay(BUNDLE, Doubling().answer_values)
+    way = ModelWay(BUNDLE, Doubling())
 
     for path in (b"/", b"/v2/models/other/infer", b"/v2/models/bikes/versions/8/infer", b"/v2/models/bikes"):
         assert way.takes(path) is None

@@ -199,3 +199,17 @@ def test_a_model_without_columns_takes_empty_rows() -> None:
     assert empty.objects(b"[{}, {}]") == [{}, {}]
     assert empty.invocations(b'{"instances": [[]]}') == ([{}], None)
     assert empty.objects(b"[]") is None
+
+
+def test_columns_may_come_in_another_order_each_time() -> None:
+    """The decoder of the last request is tried first; what it takes is what any other would."""
+    signature = Signature({"a": "number", "b": "number", "c": "string"}, "regression")
+    decoders = Rows(signature)
+    for names in (["a", "b", "c"], ["b", "a", "c"], ["b", "a", "c"], ["c", "a"], ["a", "b"], ["a", "b", "c"]):
+        values = {"a": 1.5, "b": 2, "c": "x"}
+        body = json.dumps({"id": "i", "dataframe_split": {"columns": names, "data": [[values[n] for n in names]]}})
+        wanted = tuple(values[name] if name in names else None for name in signature.columns)
+        assert decoders.values(body.encode()) == ([wanted], "i")
+    for broken in (["a", "a"], ["a", "z"]):
+        body = json.dumps({"dataframe_split": {"columns": broken, "data": [[1, 2]]}})
+        assert decoders.values(body.encode()) is None

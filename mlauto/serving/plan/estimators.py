@@ -34,8 +34,14 @@ SEVERAL = ("softmax", "one_vs_rest", "shares", "largest")
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def executor(plan: Plan, arrays: Arrays, library: Path | None = None) -> Callable[[Matrix], Answer]:
-    """A function from prepared rows to the answer. Raises `PlanError` when plan and arrays do not fit."""
+Execute = Callable[[Matrix, bool], Answer]
+
+
+def executor(plan: Plan, arrays: Arrays, library: Path | None = None) -> Execute:
+    """A function from prepared rows to the answer, with probabilities if that is asked for.
+
+    Raises `PlanError` when plan and arrays do not fit.
+    """
     estimator = plan.estimator
     if isinstance(estimator, Trees):
         raw, outputs = sums(estimator, arrays, library), len(estimator.baseline)
@@ -44,14 +50,14 @@ def executor(plan: Plan, arrays: Arrays, library: Path | None = None) -> Callabl
     _check_finish(estimator.finish, outputs, len(plan.classes))
     finish, classes = estimator.finish, list(plan.classes)
     if finish in REGRESSION:
-        return lambda cells: Answer(_number(raw(cells), finish))
+        return lambda cells, _odds: Answer(_number(raw(cells), finish))
     labels = _labels(finish)
     probabilities = PROBABILITIES.get(finish)
 
-    def run(cells: Matrix) -> Answer:
+    def run(cells: Matrix, odds: bool) -> Answer:
         found = raw(cells)
         predictions = [classes[place] for place in labels(found).tolist()]
-        return Answer(predictions, None if probabilities is None else probabilities(found).tolist())
+        return Answer(predictions, probabilities(found).tolist() if odds and probabilities is not None else None)
 
     return run
 

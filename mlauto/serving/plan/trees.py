@@ -9,10 +9,11 @@
 | `sets`    | (sets, 16) uint32       | of a categorical node: 256 bits that go left, and 256 that are known   |
 
 A leaf holds its one number, or the number of its row of values, in `threshold`, and is its own children; a categorical
-node holds the number of its set in `threshold`. Two walkers give the same sums bit by bit: the C library, and numpy
-where there is none.
+node holds the number of its set in `threshold`. The C library, which takes the arrays packed, and numpy where there is
+none give the same sums bit by bit.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,12 @@ from numpy.typing import NDArray
 from mlauto.serving.errors import RequestError
 from mlauto.serving.plan import native
 from mlauto.serving.plan.format import PlanError, Trees
+from mlauto.serving.plan.layout import CATEGORY, LEAF, MISSING_LEFT, NODE, WORDS
+from mlauto.serving.plan.packed import packed
 from mlauto.serving.plan.prepare import Matrix
 
-__all__ = ["CATEGORY", "LEAF", "MISSING_LEFT", "NODE", "WORDS", "sums"]
+__all__ = ["sums"]
 
-NODE = np.dtype(
-    [("threshold", "<f8"), ("left", "<i4"), ("right", "<i4"), ("feature", "<i4"), ("flags", "<u4")], align=True
-)
-LEAF = 1
-MISSING_LEFT = 2
-CATEGORY = 4
-WORDS = 8
 CHUNK = 1 << 18  # rows times trees that numpy walks at once: bounds memory
 Arrays = Mapping[str, NDArray[Any]]
 KINDS = {
@@ -49,30 +45,19 @@ def sums(plan: Trees, arrays: Arrays, library: Path | None) -> Callable[[Matrix]
     The function raises `RequestError` (422) for numbers that scikit-learn refuses as too large for float32.
     """
     _check(plan, arrays)
-    walk = _numpy_walk(arrays) if library is None else _native_walk(arrays, library)
-    start = np.array(plan.baseline, dtype=np.float64)
-    single, divide = plan.single, plan.divide
+    add = _numpy_walk(arrays, single=plan.single) if library is None else _native_walk(plan, arrays, library)
+    start, divide = np.array(plan.baseline, dtype=np.float64), plan.divide
 
     def run(cells: Matrix) -> Matrix:
-        if single:
-            cells = _rounded(cells)
         out = np.empty((len(cells), len(start)))
         out[:] = start
-        walk(cells, out)
+        if not add(cells, out):
+            raise RequestError("the model refuses these values: one is too large for float32", 422)
         if divide != 1.0:
             out /= divide
         return out
 
     return run
-
-
-def _rounded(cells: Matrix) -> Matrix:
-    """What scikit-learn's own trees see: float32."""
-    with np.errstate(over="ignore"):
-        found = cells.astype(np.float32).astype(np.float64)
-    if np.isinf(found).any():
-        raise RequestError("the model refuses these values: one is too large for float32", 422)
-    return found
 
 
 def _check(plan: Trees, arrays: Arrays) -> None:
@@ -121,38 +106,41 @@ def _check_nodes(plan: Trees, arrays: Arrays, ends: NDArray[Any]) -> None:
     bad = [name for name, found in problems.items() if found]
     if bad:
         raise PlanError(f"the plan's nodes are not sound: {', '.join(bad)}")
+    _check_parents(arrays)
 
 
-def _native_walk(arrays: Arrays, library: Path) -> native.Walk:
+def _check_parents(arrays: Arrays) -> None:
+    """All of a tree is below its root, in one way only."""
+    nodes = arrays["nodes"]
+    inner = nodes[(nodes["flags"] & LEAF) == 0]
+    parents = np.bincount(np.concatenate([inner["left"], inner["right"]]), minlength=len(nodes))
+    parents[arrays["roots"]] += 1
+    if (parents != 1).any():
+        raise PlanError(f"the plan's nodes are not sound: {int((parents != 1).sum())} have no parent, or several")
+
+
+def _native_walk(plan: Trees, arrays: Arrays, library: Path) -> native.Walk:
     try:
-        function = native.loaded(library)
-    except (OSError, AttributeError) as error:
+        return native.walker(library, packed(arrays), plan.width, single=plan.single)
+    except OSError as error:
         raise PlanError(f"{library} cannot be used here ({error}): build the bundle on this kind of machine") from error
-    kept = {name: np.ascontiguousarray(arrays[name]) for name in KINDS}
-    address = {name: array.ctypes.data for name, array in kept.items()}
-    trees, depth = len(kept["roots"]), kept["values"].shape[1]
-    head = (
-        *(address[name] for name in ("nodes", "roots", "outputs")),
-        trees,
-        *(address["values"], depth, address["sets"], len(kept["sets"])),
-    )
-
-    def walk(cells: Matrix, out: Matrix, _kept: Arrays = kept) -> None:
-        rows, width = cells.shape
-        # cheaper than .ctypes, which makes an object
-        source, target = cells.__array_interface__["data"][0], out.__array_interface__["data"][0]
-        function(*head, source, rows, width, target, out.shape[1])
-
-    return walk
+    except native.OutdatedError as error:
+        print(f"{error}: trees are walked by numpy, several times slower; train again", file=sys.stderr, flush=True)
+        return _numpy_walk(arrays, single=plan.single)
 
 
-def _numpy_walk(arrays: Arrays) -> native.Walk:
+def _numpy_walk(arrays: Arrays, *, single: bool) -> native.Walk:
     nodes, roots, outputs, values = (arrays[name] for name in ("nodes", "roots", "outputs", "values"))
     fields = {name: np.ascontiguousarray(nodes[name]) for name in NODE.names or ()}
     leaf = (fields["flags"] & LEAF) != 0
     some = max(1, CHUNK // len(roots))
 
-    def walk(cells: Matrix, out: Matrix) -> None:
+    def walk(cells: Matrix, out: Matrix) -> bool:
+        if single:
+            with np.errstate(over="ignore"):
+                cells = cells.astype(np.float32).astype(np.float64)
+            if np.isinf(cells).any():
+                return False
         for first in range(0, len(cells), some):
             part = cells[first : first + some]
             ends = _ends(fields, leaf, roots, arrays["sets"], part)
@@ -162,6 +150,7 @@ def _numpy_walk(arrays: Arrays) -> native.Walk:
                 else:
                     rows = values[fields["threshold"][ends[:, tree]].astype(np.intp)]
                     out[first : first + some, output : output + values.shape[1]] += rows
+        return True
 
     return walk
 

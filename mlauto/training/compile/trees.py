@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlauto.serving.plan.format import Trees
-from mlauto.serving.plan.trees import CATEGORY, LEAF, MISSING_LEFT, NODE, WORDS
+from mlauto.serving.plan.layout import CATEGORY, LEAF, MISSING_LEFT, NODE, WORDS
 from mlauto.training.compile.builder import UnsupportedError
 
 __all__ = ["forest", "gradient_boosted", "histogram_boosted", "single_tree"]

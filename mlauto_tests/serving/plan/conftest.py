@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mlauto.serving.plan.trees import CATEGORY, LEAF, MISSING_LEFT, NODE, WORDS
+from mlauto.serving.plan.layout import CATEGORY, LEAF, MISSING_LEFT, NODE, WORDS
 
 Arrays = dict[str, NDArray[Any]]
 

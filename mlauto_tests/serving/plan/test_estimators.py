@@ -27,17 +27,17 @@ def test_sums_of_a_regression() -> None:
     """The sum, or its exponential."""
     rows = np.array([[0.0], [2.0]])
 
-    assert executor(plan("identity"), arrays())(rows).predictions == [0.0, 2.0]
-    assert executor(plan("exp"), arrays())(rows).predictions == [1.0, math.exp(2.0)]
-    assert executor(plan("exp"), arrays())(np.array([[1e4]])).predictions == [math.inf]
-    assert executor(plan("identity"), arrays())(rows).probabilities is None
+    assert executor(plan("identity"), arrays())(rows, True).predictions == [0.0, 2.0]
+    assert executor(plan("exp"), arrays())(rows, True).predictions == [1.0, math.exp(2.0)]
+    assert executor(plan("exp"), arrays())(np.array([[1e4]]), True).predictions == [math.inf]
+    assert executor(plan("identity"), arrays())(rows, True).probabilities is None
     assert REGRESSION == ("identity", "exp")
 
 
 @pytest.mark.parametrize(("finish", "tie"), [("logistic", "no"), ("logistic_tie", "yes"), ("sign", "no")])
 def test_two_classes_by_one_sum(finish: str, tie: str) -> None:
     """Above 0 is the second class; 0 itself is as the estimator has it. No sum overflows."""
-    answer = executor(plan(finish, TWO), arrays())(np.array([[-800.0], [0.0], [800.0], [math.log(3)]]))
+    answer = executor(plan(finish, TWO), arrays())(np.array([[-800.0], [0.0], [800.0], [math.log(3)]]), True)
 
     assert answer.predictions == ["no", tie, "yes", "yes"]
     if finish == "sign":
@@ -53,21 +53,30 @@ def test_several_classes() -> None:
     rows = np.array([[1.0], [0.0], [-1.0]])
 
     for finish in ("softmax", "one_vs_rest", "largest", "shares"):
-        answer = executor(plan(finish, THREE), arrays(3))(rows)
+        answer = executor(plan(finish, THREE), arrays(3))(rows, True)
         assert answer.predictions == [3, 1, 1]
         if finish in {"softmax", "one_vs_rest"}:
             assert answer.probabilities is not None
             assert [sum(odds) for odds in answer.probabilities] == pytest.approx([1.0, 1.0, 1.0])
             assert answer.probabilities[1] == pytest.approx([1 / 3, 1 / 3, 1 / 3])
-    nothing = executor(plan("one_vs_rest", THREE), arrays(3))(np.array([[-1e4]]))
+    nothing = executor(plan("one_vs_rest", THREE), arrays(3))(np.array([[-1e4]]), True)
     assert nothing.probabilities == [[1 / 3, 1 / 3, 1 / 3]]
+
+
+def test_probabilities_are_made_when_they_are_wanted() -> None:
+    """Predictions are the same without them."""
+    rows = np.array([[1.0], [-1.0]])
+    run = executor(plan("logistic", TWO), arrays())
+
+    assert run(rows, False).probabilities is None
+    assert run(rows, False).predictions == run(rows, True).predictions
 
 
 def test_trees_are_summed_and_finished(stumps: Arrays) -> None:
     """The same finishes as for linear models."""
     trees = Plan(columns=("x",), steps=(Numbers((0,)),), estimator=Trees(2, (-20.5,), "logistic"), classes=TWO)
 
-    answer = executor(trees, stumps)(np.array([[0.0, 3.0], [9.0, 3.0]]))
+    answer = executor(trees, stumps)(np.array([[0.0, 3.0], [9.0, 3.0]]), True)
 
     assert answer.predictions == ["no", "no"]
     assert answer.probabilities == [
@@ -80,7 +89,7 @@ def test_a_linear_model_refuses_what_is_not_finite() -> None:
     """As scikit-learn does."""
     for value in (math.nan, math.inf):
         with pytest.raises(RequestError, match="missing or not finite") as caught:
-            executor(plan("identity"), arrays())(np.array([[value]]))
+            executor(plan("identity"), arrays())(np.array([[value]]), True)
         assert caught.value.status == 422
 
 

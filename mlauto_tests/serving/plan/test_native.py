@@ -2,11 +2,12 @@
 
 import ctypes
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from mlauto.serving.plan.native import SOURCE, compiled, loaded
+from mlauto.serving.plan.native import SOURCE, OutdatedError, compiled, compiler, walker
 
 
 @pytest.mark.needs("compiler")
@@ -19,7 +20,7 @@ def test_it_is_compiled_once(tmp_path: Path) -> None:
     assert compiled(tmp_path) == first
     assert first.stat().st_mtime_ns == made
     assert [path.name for path in tmp_path.iterdir()] == [first.name]
-    assert isinstance(loaded(first), ctypes._CFuncPtr)  # type: ignore[attr-defined]
+    assert ctypes.CDLL(str(first)).mlauto_sum_leaves
 
 
 def test_without_a_compiler_there_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,4 +53,15 @@ def test_the_source_is_plain_c() -> None:
     """No Python headers: any compiler will do."""
     included = [line for line in SOURCE.read_text().splitlines() if line.startswith("#include")]
 
-    assert included == ["#include <stdint.h>"]
+    assert included == ["#include <stdint.h>", "#include <stdlib.h>"]
+
+
+@pytest.mark.needs("compiler")
+def test_a_library_of_an_earlier_version_is_told_apart(tmp_path: Path) -> None:
+    """Its bundle is still good: whoever asks walks by other means."""
+    source, library = tmp_path / "old.c", tmp_path / "old.so"
+    source.write_text("void mlauto_walk(void) {}")
+    subprocess.run([str(compiler()), "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+
+    with pytest.raises(OutdatedError, match=r"old\.so is of an earlier version"):
+        walker(library, {}, 1, single=False)

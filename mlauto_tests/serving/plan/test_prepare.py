@@ -34,7 +34,7 @@ def made(*steps: Step, columns: Any = None) -> list[list[float | None]]:
     plan = Plan(columns=("x", "open", "kind"), steps=steps, estimator=Linear(1, "identity"))
     columns = COLUMNS if columns is None else columns
     found = preparation(plan)(columns, len(columns[0]))
-    assert found.flags.c_contiguous
+    assert found.T.flags.c_contiguous
     assert found.dtype == np.float64
     return [[None if np.isnan(cell) else cell for cell in row] for row in found.tolist()]
 

@@ -1,5 +1,6 @@
 """Walks down trees: both walkers, and arrays that must not be walked."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from mlauto.serving.errors import RequestError
+from mlauto.serving.plan import native
 from mlauto.serving.plan.format import PlanError, Trees
-from mlauto.serving.plan.trees import LEAF, NODE, WORDS, sums
+from mlauto.serving.plan.layout import WORDS
+from mlauto.serving.plan.trees import sums
 from mlauto_tests.serving.plan.conftest import Arrays
 
 PLAN = Trees(2, (100.0,), "identity")
@@ -83,6 +86,7 @@ HOSTILE = {
     "a child in the next tree": (_set("nodes", "right", 0, 3), "right"),
     "a child beyond the end": (_set("nodes", "right", 3, 6), "right"),
     "a negative child": (_set("nodes", "left", 0, -1), "left"),
+    "a child of two parents": (_set("nodes", "left", 0, 2), "2 have no parent, or several"),
     "a leaf that leads elsewhere": (_set("nodes", "left", 1, 5), "left"),
     "a cell beyond the row": (_set("nodes", "feature", 0, 2), "features"),
     "a leaf's cell beyond the row": (_set("nodes", "feature", 1, 2), "features"),
@@ -129,6 +133,19 @@ def test_a_mean_needs_trees(stumps: Arrays) -> None:
             sums(msgspec.structs.replace(PLAN, divide=divide), stumps, None)
 
 
+@pytest.mark.needs("compiler")
+def test_a_library_of_an_earlier_version_is_done_without(
+    stumps: Arrays, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its bundle answers as before, slower, and the log says why."""
+    source, library = tmp_path / "old.c", tmp_path / "walker.so"
+    source.write_text("void mlauto_walk(void) {}")
+    subprocess.run([str(native.compiler()), "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+
+    assert sums(PLAN, stumps, library)(np.array([[1.0, 3.0]])).item() == 110.5
+    assert "is of an earlier version: trees are walked by numpy" in capsys.readouterr().err
+
+
 def test_a_library_of_another_machine_is_refused(stumps: Arrays, tmp_path: Path) -> None:
     """With its path."""
     library = tmp_path / "walker.so"
@@ -136,10 +153,3 @@ def test_a_library_of_another_machine_is_refused(stumps: Arrays, tmp_path: Path)
 
     with pytest.raises(PlanError, match=r"walker\.so cannot be used here"):
         sums(PLAN, stumps, library)
-
-
-def test_nodes_have_the_layout_of_the_c_code() -> None:
-    """24 bytes, as the compiler lays out the same struct."""
-    assert NODE.itemsize == 24
-    assert [NODE.fields[name][1] for name in ("threshold", "left", "right", "feature", "flags")] == [0, 8, 12, 16, 20]  # type: ignore[index]
-    assert LEAF == 1

@@ -12,7 +12,8 @@ from sklearn.ensemble import (
 )
 from sklearn.tree import DecisionTreeRegressor
 
-from mlauto.serving.plan.trees import LEAF, sums
+from mlauto.serving.plan.layout import LEAF
+from mlauto.serving.plan.trees import sums
 from mlauto.training.compile import trees
 from mlauto.training.compile.builder import UnsupportedError
 
