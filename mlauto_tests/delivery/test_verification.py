@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlauto.delivery.image import build_image
+from mlauto.delivery.replay import LoggedRequest
 from mlauto.delivery.rollout import roll_back, roll_out
 from mlauto.delivery.verification import verify
 from mlauto.errors import DeliveryError, StoreError
@@ -95,6 +96,22 @@ def test_latency(delivery: Delivery, slow: list[float], passed: bool, requests: 
 
     assert outcome(deployment, "latency").passed is passed
     assert outcome(deployment, "latency").details["requests"] == requests
+
+
+def test_requests_of_users_are_asked_again(delivery: Delivery) -> None:
+    """One that the candidate refuses fails the deployment, which is stopped; without requests there is no check."""
+    image = delivery.image("1")
+    good, bad = (LoggedRequest([{"temp": temp}], [1.0], "0") for temp in (2.0, "warm"))
+    model = delivery.model("1")
+    passed, failed = (
+        verify(PRODUCT, image, model, delivery.runtime, delivery.store, latency_ms=100, now=NOW, requests=asked)
+        for asked in ([good], [good, bad])
+    )
+
+    assert outcome(passed, "replay").passed
+    assert not outcome(failed, "replay").passed
+    assert outcome(failed, "replay").details["failed"] == 1
+    assert delivery.runtime.running(PRODUCT) == {}
 
 
 def test_candidates_that_are_superseded_are_stopped(delivery: Delivery) -> None:

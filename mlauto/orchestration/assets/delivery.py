@@ -24,6 +24,7 @@ def delivery_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
     test_key = asset_key(product, "test_deployment")
     production_key = asset_key(product, "production")
     owners = list(product.owners)
+    asked_again = product.delivery.replay > 0
 
     @dg.asset(
         key=image_key,
@@ -49,7 +50,7 @@ def delivery_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
         owners=owners,
         pool=product.name,
         description="The image running in the test environment, verified; no user's request reaches it.",
-        check_specs=_blocking(test_key, ["contract", "parity", "latency"]),
+        check_specs=_blocking(test_key, ["contract", "parity", "latency", *(["replay"] if asked_again else [])]),
     )
     def test_deployment(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
         yield render.deployment(steps.deploy_to_test(platform, product))
