@@ -8,6 +8,7 @@ from dataclasses import replace
 from mlauto.delivery.change import EVENTS, Change, Promote, serving, with_event
 from mlauto.delivery.decisions import Rejection, approved, newer, reject, rejection, restore
 from mlauto.delivery.exclusive import BusyError, exclusive
+from mlauto.delivery.retention import why_not_startable
 from mlauto.errors import DeliveryError
 from mlauto.records import CheckOutcome, Deployment, Image
 from mlauto.runtime.base import Runtime
@@ -140,7 +141,7 @@ def _roll_back(change: Change, to: str | None, reason: str) -> None:
         raise DeliveryError(f"{product}: version {target} is in production already")
     image = _sound_image(product, target, store)
     if image is None:
-        raise DeliveryError(f"{product}: version {target} has no image that passed its checks: name another")
+        raise DeliveryError(why_not_startable(product, target, store))
     change.runtime.start(product, image)
     if newer(left, target):
         reject(product, Rejection(version=left, to=target, reason=reason, at=change.now), store)

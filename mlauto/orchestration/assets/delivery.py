@@ -7,6 +7,7 @@ import dagster as dg
 from mlauto.orchestration import render, steps
 from mlauto.orchestration.names import ROLLBACK_TAG, ROLLBACK_TO_TAG, asset_key
 from mlauto.orchestration.platform import Platform
+from mlauto.orchestration.tidy import tidy_up
 from mlauto.product import ModelProduct
 
 __all__ = ["delivery_assets"]
@@ -73,5 +74,6 @@ def delivery_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
             yield render.deployment(steps.roll_back_release(platform, product, rollback, to))
         else:
             yield render.deployment(steps.release(platform, product, context.run.run_id))
+        tidy_up(platform, product, context.log.info)  # after the outcome is on record: nobody waits for it
 
     return [image, test_deployment, production]
