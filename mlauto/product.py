@@ -162,6 +162,12 @@ class Delivery(Section):
     latency_ms: float = Field(
         250.0, gt=0, description="a one-row request in the test deployment must answer within (p99)"
     )
+    replay: int = Field(
+        200, ge=0, le=10_000, description="newest requests of users that a candidate must answer first; 0: none"
+    )
+    keep: int = Field(
+        5, ge=2, le=50, description="newest good versions that can be started again at once; older ones are removed"
+    )
 
     @field_validator("canary")
     @classmethod

@@ -3,13 +3,18 @@
 Artifacts are files (`objects/`) or directories (`trees/`) named by the SHA-256 of their content; a record is a frozen
 dataclass of `mlauto.records` as JSON, replaced as a whole. A write is a temporary file, fsync, rename: a process killed
 at any point leaves the old state or the new one, never something between.
+
+An artifact is put first and named by a record later. Until then its age protects it from `mlauto.sweep`, and whoever
+takes one into use that was there already renews its age.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -67,7 +72,7 @@ class Store:
         """Copy a file in and return its digest; a file that is there already is not copied again."""
         digest = file_digest(source)
         target = self.object_path(digest)
-        if not target.exists():
+        if not self._renewed(target):
             atomic_write(target, source.read_bytes())
         return digest
 
@@ -75,12 +80,41 @@ class Store:
         """Move the directory `source` in and return its digest; `source` is gone afterwards."""
         digest = tree_digest(source)
         target = self.tree_path(digest)
+        os.utime(source)  # a directory's age is that of its newest entry, and moves along with it
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
+        with self.locked():
+            known = target.exists()
+            if known:
+                os.utime(target)
+            else:
+                os.rename(source, target)
+        if known:
             shutil.rmtree(source)
-        else:
-            os.rename(source, target)
         return digest
+
+    def holds_tree(self, digest: str) -> bool:
+        """Whether the directory of that digest is there; it then is as safe as if it had been put just now."""
+        return self._renewed(self.tree_path(digest))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """To oneself among all processes: whether an artifact is there, and its age. For moments only."""
+        path = self.home / "store" / "lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    def _renewed(self, path: Path) -> bool:
+        """Whether the artifact is there; then it is as if it had been put just now."""
+        if not path.exists():
+            return False
+        with self.locked():
+            try:
+                os.utime(path)
+            except FileNotFoundError:
+                return False
+        return True
 
     def object_path(self, digest: str) -> Path:
         """Where the file of that digest is, or would be."""

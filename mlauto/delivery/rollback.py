@@ -8,6 +8,7 @@ from mlauto.delivery.change import Change, Promote
 from mlauto.delivery.decisions import Rejection, newer, reject, rejection, restore
 from mlauto.delivery.exclusive import exclusive
 from mlauto.delivery.progress import Stage, aborted
+from mlauto.delivery.retention import why_not_startable
 from mlauto.delivery.stages import close, current_rollout, give_up
 from mlauto.errors import DeliveryError
 from mlauto.records import Deployment, Image
@@ -68,7 +69,7 @@ def go_back(change: Change, to: str | None, reason: str) -> None:
         raise DeliveryError(f"{product}: version {target} is in production already")
     image = _sound_image(product, target, store)
     if image is None:
-        raise DeliveryError(f"{product}: version {target} has no image that passed its checks: name another")
+        raise DeliveryError(why_not_startable(product, target, store))
     change.runtime.start(product, image)
     if newer(left, target):
         reject(product, Rejection(version=left, to=target, reason=reason, at=change.now), store)

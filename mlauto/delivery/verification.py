@@ -6,6 +6,7 @@ from typing import Any
 
 from mlauto.delivery.golden import Golden, difference, read_golden
 from mlauto.delivery.image import verified_artifact
+from mlauto.delivery.replay import LoggedRequest, replay
 from mlauto.delivery.stages import current_rollout
 from mlauto.errors import DeliveryError
 from mlauto.records import CheckOutcome, Deployment, Image, Signature, TrainedModel
@@ -29,8 +30,11 @@ def verify(
     *,
     latency_ms: float,
     now: float,
+    requests: Sequence[LoggedRequest] | None = None,
 ) -> Deployment:
     """The image's version, running and judged by `contract`, `parity` and `latency`; recorded as `test_deployment`.
+
+    With `requests`, users' newest first, also by `replay`; None leaves that check out.
 
     The process that passes is the one that production switches to. One that fails is stopped, unless it is what users
     are served by; candidates that this one supersedes are stopped first. Raises `DeliveryError` when the image is not
@@ -44,12 +48,11 @@ def verify(
     runtime.start(product, image)
     contract = _contract(product, image.version, model.signature, golden, runtime)
     parity, latency = _parity_and_latency(product, image.version, golden, runtime, latency_ms)
+    checks = [contract, parity, latency]
+    if requests is not None:
+        checks.append(replay(product, image.version, model.signature, requests, runtime, latency_ms=latency_ms))
     deployment = Deployment(
-        environment="test",
-        version=image.version,
-        image=image.digest,
-        since=now,
-        checks=(contract, parity, latency),
+        environment="test", version=image.version, image=image.digest, since=now, checks=tuple(checks)
     )
     store.write_record(product, "test_deployment", deployment)
     if image.version not in in_use and not all(check.passed for check in deployment.checks):

@@ -193,6 +193,7 @@ def build_model_image(platform: Platform, product: ModelProduct) -> Image:
 def deploy_to_test(platform: Platform, product: ModelProduct) -> Deployment:
     """The newest image, started without users' traffic and verified."""
     from mlauto.delivery.verification import verify
+    from mlauto.orchestration.recent import recent_requests
 
     model = _model(platform, product)
     return verify(
@@ -203,6 +204,7 @@ def deploy_to_test(platform: Platform, product: ModelProduct) -> Deployment:
         platform.store,
         latency_ms=product.delivery.latency_ms,
         now=time.time(),
+        requests=recent_requests(platform, product) if product.delivery.replay else None,
     )
 
 

@@ -45,12 +45,18 @@ class Attempts:
         return [backend for backend in (self.canary, route.champion, route.fallback) if backend is not None]
 
     def candidates(self) -> list[Backend]:
-        """Those that can be asked now: a process that failed this request already is not asked again."""
-        return [
+        """Those that can be asked now, those that owe a sign of life last.
+
+        A process that failed this request already is not asked again.
+        """
+        found = [
             backend
             for backend in self.wanted()
             if backend.state == "ready" and (backend is not self.failed or backend.generation != self._generation)
         ]
+        if found and found[0].silent:
+            found.sort(key=lambda backend: backend.silent > 0)  # the sort keeps the order of the others
+        return found
 
     def fail(self, backend: Backend, error: ServingError, *, asked: bool = True) -> None:
         """That process failed; it does not count as an attempt when it certainly never saw the request."""

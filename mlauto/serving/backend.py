@@ -25,6 +25,11 @@ STOP_SECONDS = 10.0
 POLL_SECONDS = 0.02
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 30.0
 STABLE_SECONDS = 60.0  # a process that lived so long is started again at once when it dies
+# A process is asked for a sign of life so often; it is killed after so many that did not come in time, one after the
+# other. They are counted, not timed: a gateway that was suspended itself must not blame its model servers.
+PROBE_PAUSE = 2.0
+PROBE_SECONDS = 2.0
+MOST_MISSED = 5
 
 
 class StartError(Exception):
@@ -34,7 +39,8 @@ class StartError(Exception):
 class Backend:
     """A version's process, its state (`starting`, `ready`, `failed`, `stopped`) and the connections to it.
 
-    `generation` counts the processes: a request that failed on one of them may be asked again of the next.
+    `silent` is how many signs of life it owes: while it owes any, others are asked first. `generation` counts the
+    processes: a request that failed on one of them may be asked again of the next.
     """
 
     def __init__(
@@ -47,6 +53,7 @@ class Backend:
         self.signature: Signature | None = None
         self.generation = 0
         self.failures = 0
+        self.silent = 0
         self.problem = ""
         self._socket = socket
         self._log = log
@@ -127,8 +134,7 @@ class Backend:
                         await self._launch()
                 launched = False
                 if self._child is not None:
-                    await self._child.ended.wait()
-                    self.problem = f"the model server ended: {self._child.how()}"
+                    self.problem = await self._over(self._child)
             except StartError as error:
                 self.problem = str(error)
             self.failures = 0 if time.monotonic() - began > STABLE_SECONDS else self.failures + 1
@@ -139,10 +145,32 @@ class Backend:
             print(f"{self.product} {self.version}: {reason}; again in {pause:g} s", file=sys.stderr, flush=True)
             await asyncio.sleep(pause)
 
+    async def _over(self, child: Child) -> str:
+        """Wait until the process has ended, or has given no sign of life for too long; what to say about it."""
+        while self.silent < MOST_MISSED:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(child.ended.wait(), PROBE_PAUSE if not self.silent else PROBE_SECONDS / 10)
+                return f"the model server ended: {child.how()}"
+            self.silent = 0 if await self._lives(child) else self.silent + 1
+        return f"the model server gave no sign of life for {MOST_MISSED * PROBE_SECONDS:g} s and is killed"
+
+    async def _lives(self, child: Child) -> bool:
+        """Whether its event loop answers in time; a connection that is not taken counts as no answer, then."""
+        try:
+            await self._link.request("GET", "/v2/health/live", seconds=PROBE_SECONDS)
+        except LinkTimeoutError:
+            return False
+        except LinkError:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(child.ended.wait(), PROBE_SECONDS)
+            return False
+        return True
+
     async def _launch(self) -> None:
         """Spawn a process and wait until it answers. Raises `StartError`."""
         self._set("starting")
         self.generation += 1
+        self.silent = 0
         child = self._child = self._spawn()
         ended = asyncio.create_task(child.ended.wait())
         ready = asyncio.create_task(self._until_ready())

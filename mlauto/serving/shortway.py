@@ -68,7 +68,7 @@ class ShortWay:
         champion = ask.route.champion
         load = self._traffic.loads[name]
         busy = load.full or self._traffic.journal.waits
-        if busy or ask.canary is not None or champion is None or champion.state != "ready":
+        if busy or ask.canary is not None or champion is None or champion.state != "ready" or champion.silent:
             self._go_on(self._predict(ask, verb, quick))
             return
         try:

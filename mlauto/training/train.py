@@ -129,7 +129,7 @@ def train(
 def _remembered(task: _Task, store: Store) -> TrainedModel | None:
     """The fit of this key, when there was one and its artifact is still there."""
     found = store.read_record(task.product.name, f"{FITS}/{task.key}", TrainedModel)
-    return found if found and store.tree_path(found.artifact).is_dir() else None
+    return found if found and store.holds_tree(found.artifact) else None
 
 
 def _request(task: _Task, tree: Path, holdout: int, store: Store, scratch: Path) -> FitRequest:

@@ -10,6 +10,7 @@ import pytest
 
 from mlauto.delivery.image import build_image
 from mlauto.delivery.progress import Plan
+from mlauto.delivery.replay import LoggedRequest
 from mlauto.delivery.rollback import roll_back
 from mlauto.delivery.rollout import roll_out
 from mlauto.delivery.stages import Way
@@ -131,6 +132,22 @@ def test_latency(delivery: Delivery, slow: list[float], passed: bool, requests: 
 
     assert outcome(deployment, "latency").passed is passed
     assert outcome(deployment, "latency").details["requests"] == requests
+
+
+def test_requests_of_users_are_asked_again(delivery: Delivery) -> None:
+    """One that the candidate refuses fails the deployment, which is stopped; without requests there is no check."""
+    image = delivery.image("1")
+    good, bad = (LoggedRequest([{"temp": temp}], [1.0], "0") for temp in (2.0, "warm"))
+    model = delivery.model("1")
+    passed, failed = (
+        verify(PRODUCT, image, model, delivery.runtime, delivery.store, latency_ms=100, now=NOW, requests=asked)
+        for asked in ([good], [good, bad])
+    )
+
+    assert outcome(passed, "replay").passed
+    assert not outcome(failed, "replay").passed
+    assert outcome(failed, "replay").details["failed"] == 1
+    assert delivery.runtime.running(PRODUCT) == {}
 
 
 def test_candidates_that_are_superseded_are_stopped(delivery: Delivery) -> None:

@@ -22,7 +22,7 @@ SHAPE = {
     "training_set": ("training", ["batch"], [], None, "demand"),
     "model": ("training", ["training_set", "verified_commit"], ["not_worse_than_champion!", "valid!"], None, "demand"),
     "image": ("delivery", ["model"], ["golden_predictions!", "unprivileged!"], None, "demand"),
-    "test_deployment": ("delivery", ["image"], ["contract!", "latency!", "parity!"], None, "demand"),
+    "test_deployment": ("delivery", ["image"], ["contract!", "latency!", "parity!", "replay!"], None, "demand"),
     "production": ("delivery", ["test_deployment"], ["serving_expected_version!"], None, "demand"),
     "live_metrics": (
         "monitoring",

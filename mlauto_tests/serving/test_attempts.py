@@ -11,7 +11,7 @@ from mlauto.serving.route import Product, Route
 
 def backend(state: str = "ready") -> Backend:
     found = Backend.__new__(Backend)
-    found.state, found.generation = state, 1
+    found.state, found.generation, found.silent = state, 1, 0
     return found
 
 
@@ -29,6 +29,17 @@ def test_the_best_ready_one_comes_first() -> None:
     assert attempts(product, canary=canary).candidates() == [champion, fallback]
     assert attempts(product, canary).candidates() == []
     assert attempts(Product("bikes")).wanted() == []
+
+
+def test_one_that_owes_a_sign_of_life_comes_last() -> None:
+    """It is asked where there is no other."""
+    champion, fallback = backend(), backend()
+    champion.silent = 1
+
+    assert attempts(Product("bikes", route=Route(champion, fallback))).candidates() == [fallback, champion]
+    assert attempts(Product("bikes", route=Route(champion))).candidates() == [champion]
+    fallback.silent = 3
+    assert attempts(Product("bikes", route=Route(champion, fallback))).candidates() == [champion, fallback]
 
 
 def test_a_process_that_failed_is_not_asked_again_but_the_next_one_is() -> None:

@@ -118,6 +118,56 @@ def test_a_start_that_takes_too_long_is_given_up(
     asyncio.run(scenario())
 
 
+def test_a_process_that_hangs_is_replaced(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It owes a sign of life first and is killed in the end; what it was being asked may be asked of another."""
+    monkeypatch.setattr(backends, "PROBE_PAUSE", 0.1)
+    monkeypatch.setattr(backends, "PROBE_SECONDS", 0.2)
+
+    async def scenario() -> str:
+        found = version(bundles["bikes-1"], tmp_path)
+        await found.start()
+        first = found.pid
+        assert first is not None
+        os.kill(first, signal.SIGSTOP)
+        asking = asyncio.create_task(found.ask(ROWS, 1))
+        await until(lambda: found.silent)
+        assert found.state == "ready"
+        with pytest.raises(LinkError):
+            await asking
+        said = found.problem
+        await until(lambda: found.state == "ready" and found.generation == 2)
+        assert (found.pid == first, found.silent) == (False, 0)
+        assert len((await found.ask(ROWS, 1)).predictions) == 1
+        await found.stop()
+        return said
+
+    assert asyncio.run(scenario()) == "the model server gave no sign of life for 1 s and is killed"
+
+
+def test_a_process_that_was_slow_for_a_moment_goes_on(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sign of life pays the debt; it is the same process."""
+    monkeypatch.setattr(backends, "PROBE_PAUSE", 0.1)
+    monkeypatch.setattr(backends, "PROBE_SECONDS", 0.5)
+
+    async def scenario() -> None:
+        found = version(bundles["bikes-1"], tmp_path)
+        await found.start()
+        first = found.pid
+        assert first is not None
+        os.kill(first, signal.SIGSTOP)
+        await until(lambda: found.silent)
+        os.kill(first, signal.SIGCONT)
+        await until(lambda: not found.silent)
+        assert (found.pid, found.generation, found.state) == (first, 1, "ready")
+        await found.stop()
+
+    asyncio.run(scenario())
+
+
 def test_stopping_waits_for_requests_in_flight(bundles: dict[str, Path], tmp_path: Path) -> None:
     """A request that is being answered when the stop comes is answered."""
 

@@ -99,6 +99,25 @@ def test_no_request_fails_through_switches_and_a_killed_champion(bundles: dict[s
         assert len({line["id"] for line in lines}) == len(lines)
 
 
+def test_a_champion_that_hangs_is_covered_and_replaced(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """SIGSTOP under load: the fallback answers meanwhile, no request fails, and a new process takes its place."""
+    with gateway(tmp_path / "home") as found:
+        found.start(bundles, "bikes-1")
+        found.start(bundles, "bikes-2")
+        found.switch("bikes", "1", "2")
+        with load(found.served.url) as traffic:
+            traffic.answered_by("1", 20)
+            hung = found.version("bikes", "1")["pid"]
+            os.kill(hung, signal.SIGSTOP)
+            traffic.answered_by("2", 20)
+            eventually(lambda: found.version("bikes", "1")["starts"] == 2, "a new process")
+            traffic.answered_by("1", 20)
+
+        assert traffic.failures == []
+        assert found.version("bikes", "1")["pid"] != hung
+        assert not alive(hung)
+
+
 def test_a_killed_champion_without_fallback_is_waited_for(bundles: dict[str, Path], tmp_path: Path) -> None:
     """A request that comes while the only version is being restarted is held until it answers."""
     with gateway(tmp_path / "home") as found:

@@ -9,6 +9,7 @@ from mlauto.orchestration import render, steps
 from mlauto.orchestration.deployments import deployment
 from mlauto.orchestration.names import ROLLBACK_TAG, ROLLBACK_TO_TAG, WORK_TAG, asset_key
 from mlauto.orchestration.platform import Platform
+from mlauto.orchestration.tidy import tidy_up
 from mlauto.product import ModelProduct
 
 __all__ = ["delivery_assets"]
@@ -26,6 +27,7 @@ def delivery_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
     test_key = asset_key(product, "test_deployment")
     production_key = asset_key(product, "production")
     owners = list(product.owners)
+    asked_again = product.delivery.replay > 0
 
     @dg.asset(
         key=image_key,
@@ -51,7 +53,7 @@ def delivery_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
         owners=owners,
         pool=product.name,
         description="The image running in the test environment, verified; no user's request reaches it.",
-        check_specs=_blocking(test_key, ["contract", "parity", "latency"]),
+        check_specs=_blocking(test_key, ["contract", "parity", "latency", *(["replay"] if asked_again else [])]),
     )
     def test_deployment(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
         yield deployment(steps.deploy_to_test(platform, product))
@@ -76,5 +78,6 @@ def delivery_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
             by_hand = WORK_TAG not in context.run.tags
             released = steps.release(platform, product, context.run.run_id, by_hand=by_hand)
         yield deployment(released, current_rollout(product.name, platform.store))
+        tidy_up(platform, product, context.log.info)  # after the outcome is on record: nobody waits for it
 
     return [image, test_deployment, production]

@@ -7,6 +7,7 @@ import dagster as dg
 from mlauto.orchestration import render, steps
 from mlauto.orchestration.names import REASON_TAG, asset_key, batch_partitions
 from mlauto.orchestration.platform import Platform
+from mlauto.orchestration.tidy import tidy_up
 from mlauto.product import ModelProduct
 
 __all__ = ["training_assets"]
@@ -87,5 +88,7 @@ def _model_asset(product: ModelProduct) -> dg.AssetsDefinition:
             data_version=dg.DataVersion(trained.key),
             check_results=[render.check(outcome) for outcome in trained.checks],
         )
+        if not trained.passed:  # nothing after it runs, so nothing else tidies up
+            tidy_up(platform, product, context.log.info)
 
     return model

@@ -33,6 +33,7 @@ def test_a_new_version_goes_all_the_way(released: World) -> None:
         "contract": True,
         "parity": True,
         "latency": True,
+        "replay": True,
         "serving_expected_version": True,
     }
     image, test, production = (done.asset_materializations_for_node(f"tides__{key.path[-1]}")[0] for key in KEYS)
@@ -42,6 +43,13 @@ def test_a_new_version_goes_all_the_way(released: World) -> None:
     assert production.metadata["fallback"].value == "1"
     assert released.runtime.live("tides") == "2"
     assert released.store.read_record("tides", "runs/2", dict[str, str]) == {"run_id": done.run_id}
+
+
+def test_without_replay_its_check_is_no_part_of_the_graph() -> None:
+    """`delivery.replay: 0` takes it out of the asset, so that a run does not wait for its outcome."""
+    _, test, _ = delivery_assets(made_product("tides", delivery={"replay": 0}))
+
+    assert {spec.name for spec in test.check_specs} == {"contract", "parity", "latency"}
 
 
 def test_unchanged_inputs_change_nothing(released: World) -> None:
