@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from mlauto.serving.keys import Keys
+
 __all__ = ["LARGEST_BODY", "Front", "Quick", "Short"]
 
 LARGEST_BODY = 256 << 10
@@ -20,14 +22,12 @@ HEAD_SECONDS = 20.0  # so long a client may take for a request's head
 # What these ask for (or that something is wrong with them) is known to the long way alone.
 TELLING = frozenset(
     (
-        b"authorization",
         b"connection",
         b"content-encoding",
         b"expect",
         b"inference-header-content-length",
         b"transfer-encoding",
         b"upgrade",
-        b"x-api-key",
         b"x-mlauto-timeout-ms",
     )
 )
@@ -82,6 +82,7 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
     """uvicorn's protocol with the short way built in; `short` is set by a subclass made by `with_short`."""
 
     short: Short
+    keys: Keys | None = None
     headers: list[tuple[bytes, bytes]]
     cycle: Any
     timeout_keep_alive_task: asyncio.TimerHandle | None
@@ -96,9 +97,9 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
         self._head_size = -1  # bytes of a head that is not complete; -1 while there is none
 
     @classmethod
-    def with_short(cls, short: Short) -> type["Front"]:
-        """A protocol class for `uvicorn.Config(http=...)`."""
-        return type("Front", (cls,), {"short": short})
+    def with_short(cls, short: Short, keys: Keys | None = None) -> type["Front"]:
+        """A protocol class for `uvicorn.Config(http=...)`; whoever shows none of the keys goes the long way."""
+        return type("Front", (cls,), {"short": short, "keys": keys})
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; then answer what is whole, and give to the long way what is not."""
@@ -148,7 +149,8 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
         answer = None
         if not self._telling and self._length.isdigit() and int(self._length) <= LARGEST_BODY:
             idle = self.cycle is None or self.cycle.response_complete
-            if idle and not self.flow.write_paused and self.parser.get_method() == b"POST":
+            ours = idle and not self.flow.write_paused and self.parser.get_method() == b"POST"
+            if ours and (self.keys is None or self.keys.admit(self.headers)):
                 answer = self.short.takes(self.url)
         if answer is None or self.parser.get_http_version() != "1.1":
             self._begin_long_way()

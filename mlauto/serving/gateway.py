@@ -22,6 +22,7 @@ from mlauto.serving.errors import StateError
 from mlauto.serving.front import Front
 from mlauto.serving.guardian import guarded
 from mlauto.serving.http import server
+from mlauto.serving.keys import Keys, keyed
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.public import PublicApp
 from mlauto.serving.shortway import ShortWay
@@ -66,8 +67,9 @@ async def run(home: Path, public_socket: socket.socket) -> None:
     supervisor = Supervisor(home / "gateway")
     metrics = Metrics()
     traffic = Traffic(supervisor, metrics, home / "products")
-    short = ShortWay(supervisor, traffic, metrics)
-    public = server(PublicApp(supervisor, traffic, metrics), protocol=Front.with_short(short))
+    keys = Keys.of()
+    app = keyed(PublicApp(supervisor, traffic, metrics), keys, lambda: metrics.refused("", "", 401))
+    public = server(app, protocol=Front.with_short(ShortWay(supervisor, traffic, metrics), keys))
     control = server(ControlApp(supervisor, metrics, host=host, port=port))
     control_path = home / "gateway" / "control.sock"
     control_socket = listen_unix(control_path)

@@ -9,6 +9,8 @@
 | `POST /v2/models/{name}[/versions/{v}]/infer`            | Open Inference Protocol                            |
 | `POST /invocations`, `/v2/models/{name}/invocations`     | MLflow's formats                                   |
 | `GET /signature`, `POST /rows`                           | what the gateway asks: columns; rows -> answers    |
+
+Where `MLAUTO_API_KEY` is set (see `keys`), all but the health asks for one; the gateway's model servers never see it.
 """
 
 import argparse
@@ -29,6 +31,7 @@ from mlauto.serving.errors import BundleError, RequestError, ServingError
 from mlauto.serving.front import Front
 from mlauto.serving.http import ClientGoneError, Receive, Scope, Send, body_of, reply, reply_error, server
 from mlauto.serving.invocations import invocations_reply, parse_invocations, parse_rows
+from mlauto.serving.keys import Keys, keyed
 from mlauto.serving.modelway import ModelWay
 from mlauto.serving.protocol import Answer, Request, infer_reply, metadata, parse_infer
 from mlauto.serving.sockets import listen_tcp, listen_unix
@@ -70,10 +73,11 @@ class ModelApp:
         self._working = 0
         self._row_seconds = 1.0  # what a row cost at most, of late; pessimistic before anything is known
 
-    def front(self) -> type[Front] | None:
+    def front(self, keys: Keys | None = None) -> type[Front] | None:
         """The short way for a compiled model; a team's own code may take its time, and gets a thread."""
-        model = self._model
-        return Front.with_short(ModelWay(self._bundle, model.answer_values)) if isinstance(model, QuickModel) else None
+        if not isinstance(self._model, QuickModel):
+            return None
+        return Front.with_short(ModelWay(self._bundle, self._model.answer_values), keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every `ServingError` becomes its sentence."""
@@ -205,10 +209,10 @@ def _import_pandas_alone() -> None:
         del sys.modules["pyarrow"]
 
 
-async def serve(app: ModelApp, listener: socket.socket) -> None:
-    """Answer until SIGTERM or SIGINT, then finish the requests in flight."""
+async def serve(app: ModelApp, listener: socket.socket, keys: Keys | None = None) -> None:
+    """Answer, whoever shows a key where there are any, until SIGTERM or SIGINT; then finish the requests in flight."""
     # the gateway keeps its connections: closing idle ones would only cost it new ones
-    running = server(app, keep_alive=86_400, protocol=app.front())
+    running = server(keyed(app, keys), keep_alive=86_400, protocol=app.front(keys))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, setattr, running, "should_exit", True)
     await running.serve(sockets=[listener])
@@ -230,6 +234,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.parent is not None:
         end_with_parent(options.parent)
     try:
+        keys = Keys.of()
         app = load(options.bundle)
         listener = listen_unix(options.socket) if options.socket else listen_tcp(options.host, options.port)
     except (ServingError, BundleError, ValueError, OSError) as error:
@@ -237,7 +242,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     import uvloop
 
-    uvloop.run(serve(app, listener))
+    uvloop.run(serve(app, listener, keys))
     return 0
 
 

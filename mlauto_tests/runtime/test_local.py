@@ -235,6 +235,23 @@ def test_a_gateway_on_another_port_is_noticed(runtime: LocalRuntime) -> None:
         other.ensure()
 
 
+def test_a_gateway_with_a_key_is_asked_with_it(settings: Settings, copied: Copied) -> None:
+    """The gateway gets the settings' keys, and `live` shows the first; with another one the error says what to do."""
+    keyed = dataclasses.replace(settings, gateway_port=free_port(), api_keys="a-key-for-tests, another-one")
+    runtime = LocalRuntime(keyed)
+    try:
+        image = runtime.build("bikes", "1", "k", copied("bikes-1"))
+        runtime.start("bikes", image)
+        runtime.switch("bikes", Route("1"))
+
+        assert runtime.live("bikes") == "1"
+        assert httpx.get(f"{keyed.gateway_url}/v2").status_code == 401
+        with pytest.raises(DeliveryError, match="set MLAUTO_API_KEY"):
+            LocalRuntime(dataclasses.replace(keyed, api_keys="")).live("bikes")
+    finally:
+        runtime.shut_down()
+
+
 def test_a_stranger_on_the_port_is_no_champion(settings: Settings) -> None:
     """`live` asks the public port; something else that answers there is an error, not a version."""
     import http.server
