@@ -138,6 +138,24 @@ class LocalRuntime:
                 code = self._spawn()  # one that was about to end has ended now
         self._check_address()
 
+    def restart(self) -> None:
+        """Have the gateway run this Python's code with these settings; no request is lost meanwhile, nor any order.
+
+        Without a gateway it is started. Raises `DeliveryError` when the new process does not become ready; then the old
+        one goes on as before.
+        """
+        if self._gateway.pid() is None:
+            self.ensure()
+            return
+        self._check_address()
+        ours = {name: value for name, value in self._settings.environment().items() if name.startswith("MLAUTO_")}
+        pid = self._gateway.restart(sys.executable, ours)
+        deadline = time.monotonic() + GATEWAY_START_SECONDS
+        while not (self._gateway.answers() and self._gateway.status()["pid"] == pid):
+            if time.monotonic() > deadline:
+                raise DeliveryError(f"the gateway's new process {pid} does not answer: see its log")
+            time.sleep(POLL_SECONDS)
+
     def shut_down(self) -> None:
         """End the gateway and its model servers after the requests in flight; the next `ensure` starts them again."""
         pid = self._gateway.pid()

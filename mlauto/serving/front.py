@@ -18,6 +18,7 @@ __all__ = ["LARGEST_BODY", "Front", "Quick", "Short"]
 
 LARGEST_BODY = 256 << 10
 LARGEST_HEAD = 64 << 10
+GIVE_SECONDS = 0.005
 HEAD_SECONDS = 20.0  # so long a client may take for a request's head
 # What these ask for (or that something is wrong with them) is known to the long way alone.
 TELLING = frozenset(
@@ -93,6 +94,8 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
         self._answer: Callable[[Quick], None]
         self._length = b""
         self._telling = False
+        self._begun = False  # a request whose last byte has not come
+        self._give: Callable[[int], bool] | None = None
         self._idle_since = self._head_since = self.loop.time()
         self._head_size = -1  # bytes of a head that is not complete; -1 while there is none
 
@@ -122,6 +125,7 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
         if self._quick is not None:  # another request in the same piece: this one need not wait for it
             quick, self._quick = self._quick, None
             self._later(quick)
+        self._begun = True
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -168,6 +172,9 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
 
     def on_message_complete(self) -> None:
         """It can be answered once the parser has returned: an error in there would look like the client's."""
+        self._begun = False
+        if self._give is not None:
+            self.loop.call_soon(self._depart)  # for one that was answered before its end came
         if self._quick is None:
             super().on_message_complete()
         else:
@@ -213,6 +220,31 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
             self._start_asgi_task(cycle, app)
             return
         self._idle_since = self.loop.time()
+        if self._give is not None:
+            self._depart()
+
+    # A connection can go on in another process
+
+    def depart(self, give: Callable[[int], bool]) -> None:
+        """Give the connection away as soon as no request is begun on it.
+
+        `give` takes the socket's descriptor, whose duplicate it may keep, or returns False to be asked again soon. Once
+        it took one, nothing is read or written here any more, and what the client sends waits in the kernel.
+        """
+        self._give = give
+        self._depart()
+
+    def _depart(self) -> None:
+        begun = self._begun or self._quick is not None or bool(self.pipeline)
+        if begun or self.transport.is_closing() or not (self.cycle is None or self.cycle.response_complete):
+            return
+        self.transport.pause_reading()
+        if self.transport.get_write_buffer_size() or self._give is None:
+            self.loop.call_later(GIVE_SECONDS, self._depart)
+        elif self._give(self.transport.get_extra_info("socket").fileno()):
+            self.transport.abort()
+        else:
+            self.loop.call_later(GIVE_SECONDS, self._depart)
 
     def timeout_keep_alive_handler(self) -> None:
         """Close what was idle for so long, or does not come to the end of a head; look again later where it was not."""
