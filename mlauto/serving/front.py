@@ -5,21 +5,16 @@ of what the socket gave, is of moderate size, and has no header that means more 
 that waits behind another, becomes an ordinary ASGI request. Both ways give the same replies.
 """
 
-import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from mlauto.serving.connection import Connection
 from mlauto.serving.keys import Keys
 
 __all__ = ["LARGEST_BODY", "Front", "Quick", "Short"]
 
 LARGEST_BODY = 256 << 10
-LARGEST_HEAD = 64 << 10
-GIVE_SECONDS = 0.005
-HEAD_SECONDS = 20.0  # so long a client may take for a request's head
 # What these ask for (or that something is wrong with them) is known to the long way alone.
 TELLING = frozenset(
     (
@@ -79,14 +74,12 @@ class Short(Protocol):
         ...
 
 
-class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
+class Front(Connection):
     """uvicorn's protocol with the short way built in; `short` is set by a subclass made by `with_short`."""
 
     short: Short
     keys: Keys | None = None
     headers: list[tuple[bytes, bytes]]
-    cycle: Any
-    timeout_keep_alive_task: asyncio.TimerHandle | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -94,10 +87,6 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
         self._answer: Callable[[Quick], None]
         self._length = b""
         self._telling = False
-        self._begun = False  # a request whose last byte has not come
-        self._give: Callable[[int], bool] | None = None
-        self._idle_since = self._head_since = self.loop.time()
-        self._head_size = -1  # bytes of a head that is not complete; -1 while there is none
 
     @classmethod
     def with_short(cls, short: Short, keys: Keys | None = None) -> type["Front"]:
@@ -107,11 +96,6 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
     def data_received(self, data: bytes) -> None:
         """Feed the parser; then answer what is whole, and give to the long way what is not."""
         super().data_received(data)
-        if self._head_size >= 0:
-            self._head_size += len(data)
-            if self._head_size > LARGEST_HEAD and not self.transport.is_closing():
-                self.send_400_response(f"The request's head is larger than {LARGEST_HEAD >> 10} kB.")
-                return
         quick = self._quick
         if quick is not None:
             self._quick = None
@@ -125,14 +109,12 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
         if self._quick is not None:  # another request in the same piece: this one need not wait for it
             quick, self._quick = self._quick, None
             self._later(quick)
-        self._begun = True
+        self.begin_head()
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
         self._telling = False
         self._length = b""
-        self._head_size = 0
-        self._head_since = self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note what decides about the way."""
@@ -149,7 +131,7 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
 
     def on_headers_complete(self) -> None:
         """Decide about the way."""
-        self._head_size = -1
+        self.end_head()
         answer = None
         if not self._telling and self._length.isdigit() and int(self._length) <= LARGEST_BODY:
             idle = self.cycle is None or self.cycle.response_complete
@@ -172,9 +154,7 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
 
     def on_message_complete(self) -> None:
         """It can be answered once the parser has returned: an error in there would look like the client's."""
-        self._begun = False
-        if self._give is not None:
-            self.loop.call_soon(self._depart)  # for one that was answered before its end came
+        self.end_message()
         if self._quick is None:
             super().on_message_complete()
         else:
@@ -196,75 +176,7 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
         if quick.body:
             super().on_body(quick.body)
 
-    # One timer for the life of a connection instead of two timer calls for each request
-
-    def connection_made(self, transport: Any) -> None:
-        """A connection is idle from the start."""
-        super().connection_made(transport)
-        self._arm(min(self.timeout_keep_alive, HEAD_SECONDS))
-
-    def _unset_keepalive_if_required(self) -> None:
-        """The timer looks by itself whether anything is to be done."""
-
-    def _arm(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
-
-    def on_response_complete(self) -> None:
-        """Begin the next request that waits, or note since when nothing is to be done."""
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
-            return
-        self._idle_since = self.loop.time()
-        if self._give is not None:
-            self._depart()
-
-    # A connection can go on in another process
-
-    def depart(self, give: Callable[[int], bool]) -> None:
-        """Give the connection away as soon as no request is begun on it.
-
-        `give` takes the socket's descriptor, whose duplicate it may keep, or returns False to be asked again soon. Once
-        it took one, nothing is read or written here any more, and what the client sends waits in the kernel.
-        """
-        self._give = give
-        self._depart()
-
-    def _depart(self) -> None:
-        begun = self._begun or self._quick is not None or bool(self.pipeline)
-        if begun or self.transport.is_closing() or not (self.cycle is None or self.cycle.response_complete):
-            return
-        self.transport.pause_reading()
-        if self.transport.get_write_buffer_size() or self._give is None:
-            self.loop.call_later(GIVE_SECONDS, self._depart)
-        elif self._give(self.transport.get_extra_info("socket").fileno()):
-            self.transport.abort()
-        else:
-            self.loop.call_later(GIVE_SECONDS, self._depart)
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close what was idle for so long, or does not come to the end of a head; look again later where it was not."""
-        if self.transport.is_closing():
-            return
-        now = self.loop.time()
-        left = min(self.timeout_keep_alive, HEAD_SECONDS)
-        if self._head_size >= 0:
-            left = self._head_since + HEAD_SECONDS - now
-        elif self.cycle is None or self.cycle.response_complete:
-            left = min(self._idle_since + self.timeout_keep_alive - now, left)
-        if left > 0:
-            self._arm(left)
-        else:
-            self.transport.close()
-
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits for the reply any more."""
         super().connection_lost(exc)
         self._quick = None
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None

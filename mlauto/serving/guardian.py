@@ -8,7 +8,6 @@ own code and settings is started beside it, and takes over when it is ready; bef
 Then the guardian becomes its own successor by `exec`, which keeps its pid, its children, the socket and the lock.
 """
 
-import ctypes
 import math
 import os
 import signal
@@ -16,17 +15,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import NoReturn
 
 import msgspec
 
-from mlauto.serving.mail import NEWS, Mail, Message
+from mlauto.serving.forks import SIGNALS, Process, fork
+from mlauto.serving.mail import Mail, Message
 
-__all__ = ["SIGNALS", "Inherited", "guarded"]
+__all__ = ["Inherited", "guarded"]
 
-PR_SET_PDEATHSIG = 1
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR2, NEWS)
 STABLE_SECONDS = 10.0  # a process that lived so long is replaced at once
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 READY_SECONDS = 150.0  # within this a successor is ready, or given up
@@ -43,23 +40,6 @@ class Inherited(msgspec.Struct, frozen=True, kw_only=True):
     mail: int = -1
     current: tuple[int, int] | None = None
     old: Sequence[tuple[int, int]] = ()
-
-
-@dataclass
-class _Process:
-    pid: int
-    mail: Mail
-    began: float = field(default_factory=time.monotonic)
-    retired: bool = False
-
-    def tell(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Who is gone needs no message: its end is noticed otherwise."""
-        with suppress(OSError):
-            self.mail.send(message, descriptors)
-
-    def kill(self, number: int) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
 
 
 def guarded(
@@ -87,14 +67,14 @@ class _Guardian:
         self._serve = serve
         self._command = command
         self._kept = kept
-        self._current: _Process | None = None
+        self._current: Process | None = None
         self._again = 0.0  # when there shall be a process again, while there is none
         self._kills = 0
-        self._successor: _Process | None = None
+        self._successor: Process | None = None
         self._order = Message(kind="restart")
         self._waiting: Message | None = None  # an order for when the process before the present one has ended
         self._problem = ""
-        self._old: list[_Process] = []
+        self._old: list[Process] = []
         self._opening = False  # the process has not been told yet that it may follow orders
         self._asked = False
         self._code: int | None = None
@@ -104,7 +84,7 @@ class _Guardian:
         if inherited is None or inherited.current is None:
             self._current = self._forked()
         else:
-            current, *old = (_Process(pid, Mail.inherited(end)) for pid, end in (inherited.current, *inherited.old))
+            current, *old = (Process(pid, Mail.inherited(end)) for pid, end in (inherited.current, *inherited.old))
             self._resume(current, old)
         while True:
             # what there is to do may be older than this process's code: its signal is not waited for first
@@ -157,7 +137,7 @@ class _Guardian:
                     process.mail.close()
                     self._old.remove(process)
 
-    def _killed(self, process: _Process, code: int) -> None:
+    def _killed(self, process: Process, code: int) -> None:
         """Have another process soon."""
         process.mail.close()
         self._current = self._waiting = None
@@ -171,7 +151,7 @@ class _Guardian:
         name = signal.Signals(-code).name
         print(f"the gateway's process was killed ({name}): again in {pause:g} s", file=sys.stderr, flush=True)
 
-    def _no_successor(self, successor: _Process, code: int) -> None:
+    def _no_successor(self, successor: Process, code: int) -> None:
         successor.mail.close()
         self._successor = None
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -191,7 +171,7 @@ class _Guardian:
                         os.close(descriptor)
                     self._follow(process, found[0])
 
-    def _follow(self, process: _Process, message: Message) -> None:
+    def _follow(self, process: Process, message: Message) -> None:
         if message.kind == "restart" and process is self._current:
             self._waiting = message
         elif message.kind == "failed":
@@ -227,12 +207,12 @@ class _Guardian:
         self._order, self._problem, self._waiting = order, "", None
         ours, theirs = Mail.pair()
         inherited = Inherited(role="successor", kept=self._kept, mail=theirs.fileno())
-        pid = _fork(lambda: self._execute(inherited, [*self._kept.values(), theirs.fileno()]))
+        pid = fork(lambda: self._execute(inherited, [*self._kept.values(), theirs.fileno()]))
         theirs.close()
-        self._successor = _Process(pid, ours)
+        self._successor = Process(pid, ours)
         self._successor.tell(Message(kind="heir", ready=order.ready))
 
-    def _take_over(self, successor: _Process) -> None:
+    def _take_over(self, successor: Process) -> None:
         """From here on the successor is the process; become what its code says that a guardian is."""
         old = [] if self._current is None else [self._current]
         processes = [(process.pid, process.mail.fileno()) for process in (successor, *old)]
@@ -246,7 +226,7 @@ class _Guardian:
         self._successor = None
         self._resume(successor, old)
 
-    def _resume(self, current: _Process, old: list[_Process]) -> None:
+    def _resume(self, current: Process, old: list[Process]) -> None:
         """Let the new process answer; the old ones follow when it does."""
         self._current, self._old, self._opening = current, old, True
         for process in (current, *old):
@@ -275,7 +255,7 @@ class _Guardian:
         text = msgspec.json.encode(inherited).decode()
         os.execve(program, [program, *self._command, "--inherited", text], environment)  # noqa: S606 -- no shell is meant
 
-    def _forked(self) -> _Process:
+    def _forked(self) -> Process:
         ours, theirs = Mail.pair()
 
         def serve() -> int:
@@ -285,31 +265,6 @@ class _Guardian:
         self._opening = bool(self._old)
         if not self._opening:
             ours.send(Message(kind="open"))  # it is there before the process is
-        pid = _fork(serve)
+        pid = fork(serve)
         theirs.close()
-        return _Process(pid, ours)
-
-
-def _fork(work: Callable[[], int]) -> int:
-    """The pid of a child that does that, and ends with the code it returns."""
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        _become(work, parent)
-    return child
-
-
-def _become(work: Callable[[], int], parent: int) -> NoReturn:
-    code = 1
-    try:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() == parent:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            code = work()
-    finally:
-        failure = sys.exc_info()
-        if failure[0] is not None:  # what the interpreter does at its top level
-            sys.excepthook(*failure)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        return Process(pid, ours)

@@ -1,13 +1,11 @@
 """Which requests take the short way, and that a connection serves both ways in order."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from mlauto.serving import front as module
 from mlauto.serving.front import LARGEST_BODY, Front, Quick
 from mlauto.serving.http import Receive, Scope, Send, body_of, reply, server
 from mlauto.serving.keys import Keys
@@ -182,46 +180,6 @@ def test_garbage_is_refused_and_its_connection_closed() -> None:
     run(Both(), scenario)
 
 
-def test_a_head_without_an_end_is_refused() -> None:
-    """In its address, in one header, or in many: memory is bounded, and the client hears it."""
-
-    async def scenario(streams: Streams, _: Any) -> None:
-        address = streams[1].get_extra_info("peername")[:2]
-        many = b"POST /short HTTP/1.1\r\n" + b"".join(b"h%d: %b\r\n" % (index, b"y" * 600) for index in range(120))
-        for head in (b"POST /" + b"y" * 70_000, b"POST /short HTTP/1.1\r\nx: " + b"y" * 70_000, many):
-            reader, writer = await asyncio.open_connection(*address)
-            for start in range(0, len(head), 10_000):
-                writer.write(head[start : start + 10_000])
-                await writer.drain()
-            assert b"head is larger than 64 kB" in await reader.read()
-            writer.close()
-
-    run(Both(), scenario)
-
-
-def test_a_head_that_takes_too_long_ends_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One byte now and then does not keep it open, and neither does silence; a long answer does."""
-    monkeypatch.setattr(module, "HEAD_SECONDS", 0.4)
-
-    async def scenario(streams: Streams, _: Any) -> None:
-        reader, writer = streams
-        writer.write(request(b"patience"))
-        assert (await answer(reader))[1] == b"patience"
-        began = asyncio.get_running_loop().time()
-        with contextlib.suppress(ConnectionError):
-            for byte in request(b"x" * 100):
-                writer.write(bytes([byte]))
-                await asyncio.sleep(0.02)
-                if reader.at_eof():
-                    break
-        assert 0.3 < asyncio.get_running_loop().time() - began < 1.5
-        silent, mute = await asyncio.open_connection(*writer.get_extra_info("peername")[:2])
-        assert await silent.read() == b""
-        mute.close()
-
-    run(Both(0.6), scenario, keep_alive=1)
-
-
 def test_a_client_that_left_is_answered_into_nothing() -> None:
     """No error, and a second answer to the same request changes nothing either."""
     both = Both(0.05)
@@ -253,20 +211,3 @@ def test_a_shutdown_waits_for_the_answer() -> None:
         assert await reader.read() == b""
 
     run(Both(0.3), scenario)
-
-
-def test_only_idle_connections_are_closed() -> None:
-    """A request that takes longer than the keep-alive time is answered; what then is idle for so long is closed."""
-
-    async def scenario(streams: Streams, _: Any) -> None:
-        reader, writer = streams
-        writer.write(request(b"first"))
-        assert (await answer(reader))[1] == b"first"
-        await asyncio.sleep(0.5)
-        writer.write(request(b"slow"))
-        assert (await answer(reader))[1] == b"slow"
-        began = asyncio.get_running_loop().time()
-        assert await reader.read() == b""
-        assert 0.9 < asyncio.get_running_loop().time() - began < 3
-
-    run(Both(0.8), scenario, keep_alive=1)
