@@ -18,6 +18,7 @@ class Result:
     ids: list[str] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     longest_gap: float = 0.0
+    closed: int = 0  # connections that the server gave up
     seconds: float = 0.0
 
     @property
@@ -86,6 +87,7 @@ class Load:
             except (OSError, EOFError, TimeoutError, ValueError) as error:
                 self.result.problems[f"{type(error).__name__}: {error}"[:200]] += 1
                 closes = True
+            self.result.closed += closes
             now = time.perf_counter()
             self.result.latencies.append(now - began)
             if streams is not None and (fresh or closes):

@@ -272,7 +272,7 @@ def schema() -> None:
 
 @cli.group()
 def gateway() -> None:
-    """The one process that owns the public port: start, stop, status."""
+    """The one process that owns the public port: start, stop, restart, status."""
 
 
 @gateway.command("start")
@@ -291,6 +291,15 @@ def gateway_stop(settings: Settings) -> None:
     from mlauto.commands.gateway import stop_gateway
 
     click.echo("the gateway has ended" if stop_gateway(settings) else "no gateway was running")
+
+
+@gateway.command("restart")
+@click.pass_obj
+def gateway_restart(settings: Settings) -> None:
+    """Let a new process answer, with this code and these settings, without one failed request."""
+    from mlauto.commands.gateway import render, restart_gateway
+
+    click.echo(render(restart_gateway(settings)))
 
 
 @gateway.command("status")

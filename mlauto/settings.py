@@ -7,6 +7,7 @@
 | `MLAUTO_DEFS`          | `mlauto/defs` (package)  | folder with one sub-folder per product, each with `defs.yaml` |
 | `MLAUTO_GATEWAY_HOST`  | `127.0.0.1`              | interface that the gateway binds                              |
 | `MLAUTO_GATEWAY_PORT`  | `8900`                   | port that the gateway owns                                    |
+| `MLAUTO_API_KEY`       | none                     | the gateway's clients must show it; several with commas: any  |
 | `MLAUTO_TICK_SECONDS`  | `5`                      | least seconds between two ticks of a sensor                   |
 | `MLAUTO_LOG_SYNC`      | `background`             | `shared`: replies wait until the prediction log is on disk    |
 | `MLFLOW_TRACKING_URI`  | SQLite in `MLAUTO_HOME`  | any MLflow tracking server                                    |
@@ -14,7 +15,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlauto.errors import MlautoError
@@ -36,6 +37,7 @@ class Settings:
     tick_seconds: int = 5
     log_sync: str = "background"
     mlflow_uri: str = ""
+    api_keys: str = field(default="", repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -52,6 +54,7 @@ class Settings:
             tick_seconds=_whole_number(env, "MLAUTO_TICK_SECONDS", 5),
             log_sync=_log_sync(env),
             mlflow_uri=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
+            api_keys=env.get("MLAUTO_API_KEY") or "",
         )
 
     def environment(self) -> dict[str, str]:
@@ -65,7 +68,14 @@ class Settings:
             "MLAUTO_TICK_SECONDS": str(self.tick_seconds),
             "MLAUTO_LOG_SYNC": self.log_sync,
             "MLFLOW_TRACKING_URI": self.mlflow_uri,
+            "MLAUTO_API_KEY": self.api_keys,
         }
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The headers that our own clients of the gateway send: the first key, where there are any."""
+        key = self.api_keys.partition(",")[0].strip()
+        return {"x-api-key": key} if key else {}
 
     @property
     def gateway_url(self) -> str:

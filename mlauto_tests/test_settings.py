@@ -1,5 +1,6 @@
 """Settings from the environment."""
 
+import dataclasses
 import os
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -33,6 +34,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "MLAUTO_GATEWAY_PORT": "9000",
             "MLAUTO_TICK_SECONDS": "1",
             "MLAUTO_LOG_SYNC": "shared",
+            "MLAUTO_API_KEY": "one-key-of-two, the-other-key",
             "MLFLOW_TRACKING_URI": "http://mlflow:5000",
         }
     )
@@ -46,6 +48,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         tick_seconds=1,
         log_sync="shared",
         mlflow_uri="http://mlflow:5000",
+        api_keys="one-key-of-two, the-other-key",
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -53,6 +56,15 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
 def test_another_process_sees_the_same(settings: Settings) -> None:
     """What `environment` hands on gives equal settings."""
     assert Settings.from_environment(settings.environment()) == settings
+
+
+def test_the_first_key_is_sent_and_none_is_shown(settings: Settings) -> None:
+    """Our own clients send one header, or none; what prints settings prints no key."""
+    keyed = dataclasses.replace(settings, api_keys=" one-key-of-two, the-other-key")
+
+    assert keyed.credentials == {"x-api-key": "one-key-of-two"}
+    assert settings.credentials == {}
+    assert "key-of" not in repr(keyed)
 
 
 def test_an_empty_variable_counts_as_unset() -> None:

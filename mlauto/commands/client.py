@@ -45,11 +45,20 @@ class GatewayClient:
     """One keep-alive connection to the gateway, for one product. Not for use by several threads at once."""
 
     def __init__(
-        self, url: str, product: str, *, timeout: float = 30.0, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        product: str,
+        *,
+        credentials: Mapping[str, str] | None = None,
+        timeout: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
+        """`credentials` are headers that go with each request: see `Settings.credentials`."""
         self.product = product
         # A proxy of the environment is for the internet, not for the gateway on this machine.
-        self._http = httpx.Client(base_url=url, timeout=timeout, transport=transport, trust_env=False)
+        self._http = httpx.Client(
+            base_url=url, headers=credentials, timeout=timeout, transport=transport, trust_env=False
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -114,7 +114,9 @@ class Demo:
     def live_version(self) -> str | None:
         """The version that the running server names in its metadata."""
         try:
-            answer = httpx.get(f"{self.loop.settings.gateway_url}/v2/models/{PRODUCT}", timeout=5, trust_env=False)
+            settings = self.loop.settings
+            url = f"{settings.gateway_url}/v2/models/{PRODUCT}"
+            answer = httpx.get(url, headers=settings.credentials, timeout=5, trust_env=False)
         except httpx.TransportError:
             return None
         versions = answer.json().get("versions") if answer.is_success else None
@@ -157,7 +159,9 @@ def _play(demo: Demo) -> None:
     _first_commit(demo)
     version = _first_model(demo)
     live = LiveStream(demo.stream, FIRST_ROWS)
-    with GatewayClient(demo.loop.settings.gateway_url, PRODUCT) as client, Traffic(client, live, rate=RATE) as traffic:
+    settings = demo.loop.settings
+    users = GatewayClient(settings.gateway_url, PRODUCT, credentials=settings.credentials)
+    with users as client, Traffic(client, live, rate=RATE) as traffic:
         _healthy(demo, traffic, version)
         version = _new_code(demo, traffic, version)
         _red_commit(demo, version)

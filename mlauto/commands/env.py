@@ -10,6 +10,7 @@ from mlauto.settings import Settings
 __all__ = ["exports"]
 
 OURS = ("DAGSTER_", "MLAUTO_", "MLFLOW_")
+UNSAID = "MLAUTO_API_KEY"  # the shell has it already, and a terminal need not show it
 
 
 def exports(settings: Settings, *, path: str, threads: str | None) -> str:
@@ -17,7 +18,8 @@ def exports(settings: Settings, *, path: str, threads: str | None) -> str:
 
     `threads` is OMP_NUM_THREADS as it is now; it is set to 1 only where it is not set.
     """
-    variables = {name: value for name, value in dagster_environment(settings).items() if name.startswith(OURS)}
+    known = dagster_environment(settings).items()
+    variables = {name: value for name, value in known if name.startswith(OURS) and name != UNSAID}
     if not settings.mlflow_uri.startswith("http"):
         variables["MLFLOW_BACKEND_STORE_URI"] = settings.mlflow_uri  # `mlflow ui` takes nothing else for it
     variables["VIRTUAL_ENV"] = sys.prefix  # dg asks for it

@@ -1,4 +1,4 @@
-"""`mlauto gateway start|stop|status`: the one process that owns the public port."""
+"""`mlauto gateway start|stop|restart|status`: the one process that owns the public port."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ from mlauto.runtime.gateway_client import GatewayClient
 from mlauto.runtime.local import LocalRuntime
 from mlauto.settings import Settings
 
-__all__ = ["GatewayState", "gateway_state", "render", "start_gateway", "stop_gateway"]
+__all__ = ["GatewayState", "gateway_state", "render", "restart_gateway", "start_gateway", "stop_gateway"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,15 @@ class GatewayState:
 def start_gateway(settings: Settings) -> GatewayState:
     """Start it detached unless it runs, and return when it answers. Raises `DeliveryError` when it does not."""
     LocalRuntime(settings).ensure()
+    return gateway_state(settings)
+
+
+def restart_gateway(settings: Settings) -> GatewayState:
+    """Put a new process in its place, with this code and these settings, and return when that one answers.
+
+    No request is lost. Raises `DeliveryError` when the new one does not become ready: then the old one goes on.
+    """
+    LocalRuntime(settings).restart()
     return gateway_state(settings)
 
 

@@ -114,7 +114,8 @@ class _Replay:
                 bar.update(initial, completed=number)
             live = bar.add_task("live batches", total=len(self.parts) - self.plan.initial)
             results = []
-            with GatewayClient(self.loop.settings.gateway_url, PRODUCT) as client:
+            settings = self.loop.settings
+            with GatewayClient(settings.gateway_url, PRODUCT, credentials=settings.credentials) as client:
                 for number in range(self.plan.initial, len(self.parts)):
                     results.append(self._batch(client, number))
                     loss = _prequential(results)

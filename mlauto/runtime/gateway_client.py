@@ -3,6 +3,7 @@
 import fcntl
 import json
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from http.client import HTTPConnection, HTTPException
@@ -17,6 +18,13 @@ __all__ = ["GatewayClient"]
 
 ANSWER_SECONDS = 35.0
 START_SECONDS = 180.0  # the gateway gives up by itself, earlier
+RESTART_SECONDS = 310.0  # likewise
+AGAIN_SECONDS = 0.1  # between two attempts at an order that is not taken during a restart
+RESTARTING = 503
+
+
+class _RestartingError(DeliveryError):
+    """The gateway takes this order in a moment, but not now."""
 
 
 class _UnixConnection(HTTPConnection):
@@ -71,19 +79,40 @@ class GatewayClient:
     def start(self, product: str, version: str, bundle: Path) -> None:
         """Run a version, and return when it is ready; the error carries the tail of its log."""
         order = {"product": product, "version": version, "bundle": str(bundle)}
-        self._order("POST", "/start", order, seconds=START_SECONDS)
+        self._change("/start", order, seconds=START_SECONDS)
 
     def switch(self, product: str, route: Route) -> None:
         """Let another route decide who answers users."""
-        self._order("POST", "/switch", {"product": product, **asdict(route)})
+        self._change("/switch", {"product": product, **asdict(route)})
 
     def stop(self, product: str, version: str) -> None:
         """Stop a version that does not answer users."""
-        self._order("POST", "/stop", {"product": product, "version": version})
+        self._change("/stop", {"product": product, "version": version})
+
+    def restart(self, program: str, environment: Mapping[str, str]) -> int:
+        """Put a new process in the gateway's place, and return its pid, which `status` says soon.
+
+        The error says why it could not; then the old one goes on.
+        """
+        order = {"program": program, "environment": dict(environment)}
+        return int(self._order("POST", "/restart", order, seconds=RESTART_SECONDS)["pid"])
 
     def predict(self, product: str, version: str, rows: Sequence[Mapping[str, object]]) -> dict[str, Any]:
         """`{"version", "predictions", "probabilities"}` of exactly that version."""
         return self._order("POST", "/predict", {"product": product, "version": version, "rows": list(rows)})
+
+    def _change(self, path: str, order: Mapping[str, object], *, seconds: float = ANSWER_SECONDS) -> None:
+        """Give an order, and again while the gateway takes none because it is being restarted."""
+        deadline = time.monotonic() + RESTART_SECONDS
+        while True:
+            try:
+                self._order("POST", path, order, seconds=seconds)
+            except _RestartingError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(AGAIN_SECONDS)
+            else:
+                return
 
     def _order(
         self, method: str, path: str, content: Mapping[str, object] | None = None, *, seconds: float = ANSWER_SECONDS
@@ -94,6 +123,8 @@ class GatewayClient:
             log = self.home / "gateway.log"
             raise DeliveryError(f"the gateway of {self.home.parent} does not answer ({error}): see {log}") from error
         answer: dict[str, Any] = json.loads(body)
+        if status == RESTARTING:
+            raise _RestartingError(str(answer.get("error")))
         if status != 200:
             raise DeliveryError(str(answer.get("error", f"the gateway answered {status} to {path}")))
         return answer

@@ -95,11 +95,16 @@ class LocalRuntime:
 
         try:
             address = f"{self._settings.gateway_url}/v2/models/{product}"
-            reply = httpx.get(address, timeout=35.0, trust_env=False, verify=False)  # noqa: S501 -- plain HTTP
+            known = self._settings.credentials
+            reply = httpx.get(address, headers=known, timeout=35.0, trust_env=False, verify=False)  # noqa: S501 -- plain HTTP
         except httpx.TransportError:
             return None
         if reply.status_code in (404, 503):
             return None
+        if reply.status_code == 401:
+            raise DeliveryError(
+                f"{self._settings.gateway_url}: {_said(reply)}: set MLAUTO_API_KEY to one that it takes"
+            )
         if reply.status_code != 200 or "x-mlauto-version" not in reply.headers:
             raise DeliveryError(f"{self._settings.gateway_url} answers, but is no gateway: {_said(reply)}")
         return str(reply.headers["x-mlauto-version"])
@@ -133,6 +138,24 @@ class LocalRuntime:
                 code = self._spawn()  # one that was about to end has ended now
         self._check_address()
 
+    def restart(self) -> None:
+        """Have the gateway run this Python's code with these settings; no request is lost meanwhile, nor any order.
+
+        Without a gateway it is started. Raises `DeliveryError` when the new process does not become ready; then the old
+        one goes on as before.
+        """
+        if self._gateway.pid() is None:
+            self.ensure()
+            return
+        self._check_address()
+        ours = {name: value for name, value in self._settings.environment().items() if name.startswith("MLAUTO_")}
+        pid = self._gateway.restart(sys.executable, ours)
+        deadline = time.monotonic() + GATEWAY_START_SECONDS
+        while not (self._gateway.answers() and self._gateway.status()["pid"] == pid):
+            if time.monotonic() > deadline:
+                raise DeliveryError(f"the gateway's new process {pid} does not answer: see its log")
+            time.sleep(POLL_SECONDS)
+
     def shut_down(self) -> None:
         """End the gateway and its model servers after the requests in flight; the next `ensure` starts them again."""
         pid = self._gateway.pid()
@@ -162,6 +185,7 @@ class LocalRuntime:
         if log.exists() and log.stat().st_size > LOG_LIMIT:
             log.unlink()
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        environment |= self._settings.environment()
         host, port = self._settings.gateway_host, str(self._settings.gateway_port)
         command = [sys.executable, "-m", "mlauto.serving.gateway", "--home", str(self._settings.home), "--detach"]
         self._log_start = log.stat().st_size if log.exists() else 0

@@ -7,7 +7,11 @@
 | `POST /switch {"product", "champion", "fallback",`        | the route that decides from now on; all but product    |
 | `"canary", "percent", "shadow"}`                          | and champion may be left out                           |
 | `POST /stop {"product", "version"}`                       | `{"state": "stopped"}`                                 |
+| `POST /restart {"program", "environment"}`                | `{"pid"}` of the process that answers users from now   |
+|                                                           | on, with that Python and those `MLAUTO_` variables     |
 | `POST /predict {"product", "version", "rows"}`            | `{"version", "predictions", "probabilities"}`; no log  |
+
+While a restart is under way, orders that would change something are answered with 503: give them again in a moment.
 """
 
 import os
@@ -23,6 +27,7 @@ from mlauto.serving.link import LinkError
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.protocol import decoded
 from mlauto.serving.supervisor import Supervisor
+from mlauto.serving.takeover import Takeover
 
 __all__ = ["ControlApp"]
 
@@ -43,6 +48,11 @@ class _Stop(msgspec.Struct, forbid_unknown_fields=True):
     version: str
 
 
+class _Restart(msgspec.Struct, forbid_unknown_fields=True):
+    program: str = ""
+    environment: dict[str, str] | None = None
+
+
 class _Predict(msgspec.Struct, forbid_unknown_fields=True):
     product: str
     version: str
@@ -52,9 +62,10 @@ class _Predict(msgspec.Struct, forbid_unknown_fields=True):
 class ControlApp:
     """The ASGI application on the control socket."""
 
-    def __init__(self, supervisor: Supervisor, metrics: Metrics, *, host: str, port: int) -> None:
+    def __init__(self, supervisor: Supervisor, metrics: Metrics, takeover: Takeover, *, host: str, port: int) -> None:
         self._supervisor = supervisor
         self._metrics = metrics
+        self._takeover = takeover
         self._address = {"host": host, "port": port}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,6 +81,8 @@ class ControlApp:
                 answer = await self._switch(decoded(body, _Switch))
             elif order == ("POST", "/stop"):
                 answer = await self._stop(decoded(body, _Stop))
+            elif order == ("POST", "/restart"):
+                answer = await self._restart(decoded(body, _Restart))
             elif order == ("POST", "/predict"):
                 answer = await self._predict(decoded(body, _Predict))
             else:
@@ -81,20 +94,29 @@ class ControlApp:
             return
 
     async def _start(self, order: _Start) -> dict[str, Any]:
-        await self._supervisor.start(order.product, order.version, order.bundle)
+        with self._takeover.orders.one():
+            await self._supervisor.start(order.product, order.version, order.bundle)
         return {"state": "ready"}
 
     async def _switch(self, order: _Switch) -> dict[str, Any]:
-        await self._supervisor.switch(order.product, order)
+        with self._takeover.orders.one():
+            await self._supervisor.switch(order.product, order)
         route = {name: getattr(order, name) for name in RouteState.__struct_fields__}
         parts = ", ".join(f"{name} {value}" for name, value in route.items() if value)
         print(f"{order.product}: users are answered by {parts}", flush=True)
         return route
 
     async def _stop(self, order: _Stop) -> dict[str, Any]:
-        await self._supervisor.stop(order.product, order.version)
+        with self._takeover.orders.one():
+            await self._supervisor.stop(order.product, order.version)
         self._metrics.forget(order.product, order.version)
         return {"state": "stopped"}
+
+    async def _restart(self, order: _Restart) -> dict[str, Any]:
+        others = sorted(name for name in order.environment or {} if not name.startswith("MLAUTO_"))
+        if others:
+            raise RequestError(f"environment: {others[0][:80]!r} is no variable of mlauto's: send MLAUTO_... only")
+        return {"pid": await self._takeover.ask(order.program, order.environment)}
 
     async def _predict(self, order: _Predict) -> dict[str, Any]:
         product = self._supervisor.products.get(order.product)

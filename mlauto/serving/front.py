@@ -5,32 +5,27 @@ of what the socket gave, is of moderate size, and has no header that means more 
 that waits behind another, becomes an ordinary ASGI request. Both ways give the same replies.
 """
 
-import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from mlauto.serving.connection import Connection
 from mlauto.serving.framed import Framed
+from mlauto.serving.keys import Keys
 
 __all__ = ["LARGEST_BODY", "Front", "Quick", "Short"]
 
 LARGEST_BODY = 256 << 10
-LARGEST_HEAD = 64 << 10
-HEAD_SECONDS = 20.0  # so long a client may take for a request's head
 # What these ask for (or that something is wrong with them) is known to the long way alone.
 TELLING = frozenset(
     (
         b"accept",
-        b"authorization",
         b"connection",
         b"content-encoding",
         b"expect",
         b"inference-header-content-length",
         b"transfer-encoding",
         b"upgrade",
-        b"x-api-key",
         b"x-mlauto-timeout-ms",
     )
 )
@@ -92,13 +87,12 @@ class Short(Protocol):
         ...
 
 
-class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
+class Front(Connection):
     """uvicorn's protocol with the short way built in; `short` is set by a subclass made by `with_short`."""
 
     short: Short
+    keys: Keys | None = None
     headers: list[tuple[bytes, bytes]]
-    cycle: Any
-    timeout_keep_alive_task: asyncio.TimerHandle | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -106,22 +100,15 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
         self._answer: Callable[[Quick], None]
         self._length = b""
         self._telling = False
-        self._idle_since = self._head_since = self.loop.time()
-        self._head_size = -1  # bytes of a head that is not complete; -1 while there is none
 
     @classmethod
-    def with_short(cls, short: Short) -> type["Front"]:
-        """A protocol class for `uvicorn.Config(http=...)`."""
-        return type("Front", (cls,), {"short": short})
+    def with_short(cls, short: Short, keys: Keys | None = None) -> type["Front"]:
+        """A protocol class for `uvicorn.Config(http=...)`; whoever shows none of the keys goes the long way."""
+        return type("Front", (cls,), {"short": short, "keys": keys})
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; then answer what is whole, and give to the long way what is not."""
         super().data_received(data)
-        if self._head_size >= 0:
-            self._head_size += len(data)
-            if self._head_size > LARGEST_HEAD and not self.transport.is_closing():
-                self.send_400_response(f"The request's head is larger than {LARGEST_HEAD >> 10} kB.")
-                return
         quick = self._quick
         if quick is not None:
             self._quick = None
@@ -135,13 +122,12 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
         if self._quick is not None:  # another request in the same piece: this one need not wait for it
             quick, self._quick = self._quick, None
             self._later(quick)
+        self.begin_head()
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
         self._telling = False
         self._length = b""
-        self._head_size = 0
-        self._head_since = self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note what decides about the way."""
@@ -158,11 +144,12 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
 
     def on_headers_complete(self) -> None:
         """Decide about the way."""
-        self._head_size = -1
+        self.end_head()
         answer = None
         if not self._telling and self._length.isdigit() and int(self._length) <= LARGEST_BODY:
             idle = self.cycle is None or self.cycle.response_complete
-            if idle and not self.flow.write_paused and self.parser.get_method() == b"POST":
+            ours = idle and not self.flow.write_paused and self.parser.get_method() == b"POST"
+            if ours and (self.keys is None or self.keys.admit(self.headers)):
                 answer = self.short.takes(self.url)
         if answer is None or self.parser.get_http_version() != "1.1":
             self._begin_long_way()
@@ -180,6 +167,7 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
 
     def on_message_complete(self) -> None:
         """It can be answered once the parser has returned: an error in there would look like the client's."""
+        self.end_message()
         if self._quick is None:
             super().on_message_complete()
         else:
@@ -201,50 +189,7 @@ class Front(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
         if quick.body:
             super().on_body(quick.body)
 
-    # One timer for the life of a connection instead of two timer calls for each request
-
-    def connection_made(self, transport: Any) -> None:
-        """A connection is idle from the start."""
-        super().connection_made(transport)
-        self._arm(min(self.timeout_keep_alive, HEAD_SECONDS))
-
-    def _unset_keepalive_if_required(self) -> None:
-        """The timer looks by itself whether anything is to be done."""
-
-    def _arm(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
-
-    def on_response_complete(self) -> None:
-        """Begin the next request that waits, or note since when nothing is to be done."""
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
-            return
-        self._idle_since = self.loop.time()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close what was idle for so long, or does not come to the end of a head; look again later where it was not."""
-        if self.transport.is_closing():
-            return
-        now = self.loop.time()
-        left = min(self.timeout_keep_alive, HEAD_SECONDS)
-        if self._head_size >= 0:
-            left = self._head_since + HEAD_SECONDS - now
-        elif self.cycle is None or self.cycle.response_complete:
-            left = min(self._idle_since + self.timeout_keep_alive - now, left)
-        if left > 0:
-            self._arm(left)
-        else:
-            self.transport.close()
-
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits for the reply any more."""
         super().connection_lost(exc)
         self._quick = None
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None

@@ -17,21 +17,27 @@ import socket
 import sys
 from pathlib import Path
 
+import msgspec
+
 from mlauto.serving.control import ControlApp
 from mlauto.serving.errors import StateError
 from mlauto.serving.front import Front
-from mlauto.serving.guardian import guarded
+from mlauto.serving.guardian import Inherited, guarded
 from mlauto.serving.http import server
+from mlauto.serving.keys import Keys, keyed
+from mlauto.serving.mail import Mail
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.public import PublicApp
 from mlauto.serving.shortway import ShortWay
 from mlauto.serving.sockets import listen_tcp, listen_unix
 from mlauto.serving.supervisor import Supervisor
+from mlauto.serving.takeover import Orders, Takeover
 from mlauto.serving.traffic import Traffic
 
 __all__ = ["locked", "main", "run"]
 
 ALREADY_RUNNING = 3
+START_POLL_SECONDS = 0.002
 
 
 def locked(path: Path) -> int | None:
@@ -60,17 +66,22 @@ def _detach(lock: int) -> None:
     _write_pid(lock)
 
 
-async def run(home: Path, public_socket: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT: stop accepting, answer what is in flight, end the model servers."""
+async def run(home: Path, public_socket: socket.socket, mail: Mail | None = None, *, heir: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT: stop accepting, answer what is in flight, end the model servers.
+
+    A guardian at the other end of `mail` may put another process in this one's place. An `heir` is that other one: it
+    serves when it is told to, and ends when what ran before cannot be started again.
+    """
     host, port = public_socket.getsockname()[:2]
     supervisor = Supervisor(home / "gateway")
+    takeover = Takeover(supervisor, Orders(open=mail is None), mail)
     metrics = Metrics()
     traffic = Traffic(supervisor, metrics, home / "products")
-    short = ShortWay(supervisor, traffic, metrics)
-    public = server(PublicApp(supervisor, traffic, metrics), protocol=Front.with_short(short))
-    control = server(ControlApp(supervisor, metrics, host=host, port=port))
+    keys = Keys.of()
+    app = keyed(PublicApp(supervisor, traffic, metrics), keys, lambda: metrics.refused("", "", 401))
+    public = server(app, protocol=Front.with_short(ShortWay(supervisor, traffic, metrics), keys))
+    control = server(ControlApp(supervisor, metrics, takeover, host=host, port=port))
     control_path = home / "gateway" / "control.sock"
-    control_socket = listen_unix(control_path)
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -79,13 +90,23 @@ async def run(home: Path, public_socket: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     supervisor.resume()
-    print(f"gateway {os.getpid()} on {host}:{port}, home {home}", flush=True)
+    bound = False
     try:
-        await asyncio.gather(public.serve(sockets=[public_socket]), control.serve(sockets=[control_socket]))
+        if heir and not await takeover.inherit():
+            return
+        print(f"gateway {os.getpid()} on {host}:{port}, home {home}", flush=True)
+        serving = [(public, public_socket), (control, listen_unix(control_path))]
+        bound = True
+        tasks = [asyncio.create_task(one.serve(sockets=[listener])) for one, listener in serving]
+        while not (public.started and control.started) and not any(task.done() for task in tasks):
+            await asyncio.sleep(START_POLL_SECONDS)
+        takeover.leading(public)
+        await asyncio.gather(*tasks)
     finally:
-        control_path.unlink(missing_ok=True)
+        if bound and not takeover.retired:  # the path is another process's otherwise
+            control_path.unlink(missing_ok=True)
         await supervisor.shut_down()
-    print(f"gateway {os.getpid()} ended", flush=True)
+        print(f"gateway {os.getpid()} ended", flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,8 +116,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--detach", action="store_true")
+    parser.add_argument("--inherited", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     home = options.home.resolve()
+    command = ["-m", "mlauto.serving.gateway", "--home", str(home), "--host", options.host, "--port", str(options.port)]
+    if options.inherited:
+        return _go_on(home, command, msgspec.json.decode(options.inherited, type=Inherited))
     lock = locked(home / "gateway" / "pid")
     if lock is None:
         print(f"another gateway runs for {home}", file=sys.stderr)
@@ -110,16 +135,27 @@ def main(argv: list[str] | None = None) -> int:
     if options.detach:
         _detach(lock)
     try:
-        return guarded(lambda: _serve(home, public_socket))
+        kept = {"lock": lock, "socket": public_socket.fileno()}
+        return guarded(lambda mail: _serve(home, public_socket, mail), command, kept)
     finally:
         public_socket.close()
 
 
-def _serve(home: Path, public_socket: socket.socket) -> int:
+def _go_on(home: Path, command: list[str], inherited: Inherited) -> int:
+    """Take the place of a process, or of a guardian, of older code or other settings."""
+    for descriptor in inherited.kept.values():
+        os.set_inheritable(descriptor, False)
+    with socket.socket(fileno=inherited.kept["socket"]) as public_socket:
+        if inherited.role == "successor":
+            return _serve(home, public_socket, Mail.inherited(inherited.mail), heir=True)
+        return guarded(lambda mail: _serve(home, public_socket, mail), command, inherited.kept, inherited)
+
+
+def _serve(home: Path, public_socket: socket.socket, mail: Mail, *, heir: bool = False) -> int:
     import uvloop
 
     try:
-        uvloop.run(run(home, public_socket))
+        uvloop.run(run(home, public_socket, mail, heir=heir))
     except StateError as error:
         print(error, file=sys.stderr)
         return 1

@@ -8,6 +8,8 @@
 | `POST /v2/models/{product}[/versions/{v}]/invocations`         | MLflow's formats                                  |
 | `POST /invocations`                                            | the same, where just one product is live          |
 | `POST /v2/models/{product}/feedback`                           | labels, by prediction id                          |
+
+Where `MLAUTO_API_KEY` is set (see `keys`), all but the health asks for a key, `/metrics` too.
 """
 
 import os

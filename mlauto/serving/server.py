@@ -9,6 +9,8 @@
 | `POST /v2/models/{name}[/versions/{v}]/infer`            | Open Inference Protocol                            |
 | `POST /invocations`, `/v2/models/{name}/invocations`     | MLflow's formats                                   |
 | `GET /signature`, `POST /rows`                           | what the gateway asks: columns; rows -> answers    |
+
+Where `MLAUTO_API_KEY` is set (see `keys`), all but the health asks for one; the gateway's model servers never see it.
 """
 
 import argparse
@@ -30,6 +32,7 @@ from mlauto.serving.errors import BundleError, RequestError, ServingError
 from mlauto.serving.front import LARGEST_BODY, Front
 from mlauto.serving.http import ClientGoneError, Receive, Scope, Send, body_of, reply, reply_error, server
 from mlauto.serving.invocations import invocations_reply, parse_rows
+from mlauto.serving.keys import Keys, keyed
 from mlauto.serving.modelway import ModelWay, QuickModel
 from mlauto.serving.protocol import Answer, Request, infer_reply, metadata
 from mlauto.serving.sockets import listen_tcp, listen_unix
@@ -63,9 +66,9 @@ class ModelApp:
         self._row_seconds = 1.0  # what a row cost at most, of late; pessimistic before anything is known
         self._way = ModelWay(bundle, model) if isinstance(model, QuickModel) else None
 
-    def front(self) -> type[Front] | None:
+    def front(self, keys: Keys | None = None) -> type[Front] | None:
         """The short way for a compiled model; a team's own code may take its time, and gets a thread."""
-        return None if self._way is None else Front.with_short(self._way)
+        return None if self._way is None else Front.with_short(self._way, keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every `ServingError` becomes its sentence."""
@@ -207,10 +210,10 @@ def _import_pandas_alone() -> None:
         del sys.modules["pyarrow"]
 
 
-async def serve(app: ModelApp, listener: socket.socket) -> None:
-    """Answer until SIGTERM or SIGINT, then finish the requests in flight."""
+async def serve(app: ModelApp, listener: socket.socket, keys: Keys | None = None) -> None:
+    """Answer, whoever shows a key where there are any, until SIGTERM or SIGINT; then finish the requests in flight."""
     # the gateway keeps its connections: closing idle ones would only cost it new ones
-    running = server(app, keep_alive=86_400, protocol=app.front())
+    running = server(keyed(app, keys), keep_alive=86_400, protocol=app.front(keys))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, setattr, running, "should_exit", True)
     await running.serve(sockets=[listener])
@@ -232,6 +235,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.parent is not None:
         end_with_parent(options.parent)
     try:
+        keys = Keys.of()
         app = load(options.bundle)
         listener = listen_unix(options.socket) if options.socket else listen_tcp(options.host, options.port)
     except (ServingError, BundleError, ValueError, OSError) as error:
@@ -241,7 +245,7 @@ def main(argv: list[str] | None = None) -> int:
 
     gc.collect()
     gc.freeze()  # what was loaded stays: looking through it again and again would only keep requests waiting
-    uvloop.run(serve(app, listener))
+    uvloop.run(serve(app, listener, keys))
     return 0
 
 

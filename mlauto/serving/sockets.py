@@ -1,5 +1,6 @@
 """Listening sockets, and unix sockets at paths of any length."""
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -7,6 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = ["listen_tcp", "listen_unix", "short_path"]
+
+
+BACKLOG = 2048  # as uvicorn's
+LONGEST_NAME = 80  # with what `short_path` puts before it, the kernel takes 107
 
 
 @contextmanager
@@ -20,17 +25,25 @@ def short_path(path: Path) -> Iterator[str]:
 
 
 def listen_unix(path: Path) -> socket.socket:
-    """A socket bound to `path`, for its owner only; a stale one is replaced, missing folders are made."""
+    """A listening socket bound to `path`, for its owner only; missing folders are made.
+
+    One that is there is replaced in one step: who connects at any moment reaches the old one or the new one.
+    """
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise OSError(errno.ENAMETOOLONG, f"{path.name}: File name too long for a socket")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
+    fresh = path.with_name(f".{os.getpid()}.new")
+    fresh.unlink(missing_ok=True)
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with short_path(path) as name:
+        with short_path(fresh) as name:
             mask = os.umask(0o177)
             try:
                 found.bind(name)
             finally:
                 os.umask(mask)
+        found.listen(BACKLOG)
+        fresh.replace(path)
     except OSError:
         found.close()
         raise

@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class Supervisor:
 
         Champions come first, and fallbacks only when those are settled: users get the same version as before.
         """
+        self._remove_stale_sockets()
         champions: list[Backend] = []
         others: list[Backend] = []
         for name, known in self._state.products.items():
@@ -134,6 +136,23 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*(b.stop() for product in self.products.values() for b in product.versions.values()))
 
+    def ready(self) -> list[tuple[str, str]]:
+        """Product and version of everything that is ready."""
+        running = (backend for product in self.products.values() for backend in product.versions.values())
+        return [(backend.product, backend.version) for backend in running if backend.state == "ready"]
+
+    async def ready_again(self, wanted: Iterable[tuple[str, str]]) -> str:
+        """Wait until all those are ready; returns what is wrong with one that will not be, else an empty text."""
+        left = set(wanted)
+        while left := left.difference(self.ready()):
+            for product, version in sorted(left):
+                backend = self._known(product, version)
+                if backend is None or not (backend.hopeful or backend.state == "ready"):
+                    problem = backend.problem if backend else "it is not in the state file"
+                    return f"version {version} of {product} does not start again: {problem}"
+            await self.change(READY_SECONDS)
+        return ""
+
     async def change(self, seconds: float) -> None:
         """Return when some version's state or a route has changed, or when time is up."""
         try:
@@ -163,13 +182,20 @@ class Supervisor:
             for name, product in self.products.items()
         }
 
+    def _remove_stale_sockets(self) -> None:
+        """Those of gateways that were killed."""
+        for path in (self._home / "run").glob("*.sock"):
+            pid = path.stem.partition("-")[0]
+            if not (pid.isdigit() and Path(f"/proc/{pid}").exists()):
+                path.unlink(missing_ok=True)
+
     def _known(self, product: str, version: str) -> Backend | None:
         found = self.products.get(product)
         return found.versions.get(version) if found else None
 
     def _backend(self, product: str, version: str, entry: VersionState) -> Backend:
-        # a socket of its own for each, so that a replacement can start beside what it replaces
-        socket = self._home / "run" / f"{product}-{version}-{next(self._numbers)}.sock"
+        # a socket of its own for each: a replacement starts beside what it replaces, and a gateway beside another
+        socket = self._home / "run" / f"{os.getpid()}-{next(self._numbers)}.sock"
         log = self._home / "logs" / f"{product}-{version}.log"
         return Backend(product, version, entry, socket=socket, log=log, changed=self._changed)
 

@@ -65,6 +65,11 @@ def test_nothing_but_our_own_variables(settings: Settings) -> None:
     assert names - ours == {"PATH", "VIRTUAL_ENV", "unset PYTHONDONTWRITEBYTECODE"}
 
 
+def test_the_api_key_is_not_printed(settings: Settings) -> None:
+    """The shell has it already."""
+    assert "MLAUTO_API_KEY" not in exports(dataclasses.replace(settings, api_keys="a-secret-key"), path="", threads="1")
+
+
 def test_mlflow_ui_shows_the_same_runs(settings: Settings) -> None:
     """It reads another variable than MLflow's clients; a server that has its own UI needs none."""
     embedded = exports(settings, path="", threads=None)

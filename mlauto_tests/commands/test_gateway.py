@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mlauto.commands.gateway import GatewayState, gateway_state, render, start_gateway, stop_gateway
+from mlauto.commands.gateway import GatewayState, gateway_state, render, restart_gateway, start_gateway, stop_gateway
 from mlauto.errors import DeliveryError
 from mlauto.settings import Settings
 
@@ -47,6 +47,17 @@ def test_it_starts_once_and_ends(here: Settings) -> None:
     assert ended
     assert not gateway_state(here).running
     assert stop_gateway(here) is False
+
+
+@pytest.mark.live
+def test_it_is_restarted_in_its_place(here: Settings) -> None:
+    """Another process answers, the guardian stays; where none ran, one is started."""
+    first = restart_gateway(here)
+    second = restart_gateway(here)
+
+    assert first.running
+    assert second.running
+    assert second.pid != first.pid
 
 
 @pytest.mark.live

@@ -45,3 +45,11 @@ def test_kills_of_the_active_model_fail_no_request(tmp_path: Path) -> None:
 
     assert found["failed requests"]["measured"] == 0
     assert found["acknowledged predictions missing in the log"]["measured"] == 0
+
+
+def test_restarts_of_the_gateway_fail_no_request(tmp_path: Path) -> None:
+    """Five restarts with a switch after each: nobody's connection is closed, and nothing is missing from the log."""
+    found = short_form("restarts", tmp_path)
+
+    assert found["problems"] == {}
+    assert found["figures"]["kept connections that were closed"]["measured"] == 0

@@ -235,6 +235,60 @@ def test_a_gateway_on_another_port_is_noticed(runtime: LocalRuntime) -> None:
         other.ensure()
 
 
+def test_a_restart_takes_other_settings_and_loses_no_order(
+    runtime: LocalRuntime, settings: Settings, copied: Copied
+) -> None:
+    """The new process is another one behind the same guardian; an order given meanwhile is followed by it."""
+    keyed = LocalRuntime(dataclasses.replace(runtime._settings, api_keys="a-key-for-tests"))
+    keyed.restart()  # without a gateway this is a start
+    runtime.restart()
+    for version in ("1", "2"):
+        runtime.start("bikes", runtime.build("bikes", version, version, copied(f"bikes-{version}")))
+    runtime.switch("bikes", Route("1"))
+    guardian, process = runtime._gateway.pid(), runtime._gateway.status()["pid"]
+    thread = threading.Thread(target=keyed.restart)
+    thread.start()
+    time.sleep(0.2)
+    runtime.switch("bikes", Route("2"))
+    thread.join()
+
+    assert runtime._gateway.pid() == guardian
+    assert runtime._gateway.status()["pid"] != process
+    assert keyed.live("bikes") == "2"
+    with pytest.raises(DeliveryError, match="set MLAUTO_API_KEY"):
+        runtime.live("bikes")
+
+
+def test_a_restart_that_fails_is_an_error_with_its_reason(runtime: LocalRuntime, copied: Copied) -> None:
+    """And the old process answers as before."""
+    runtime.ensure()
+    process = runtime._gateway.status()["pid"]
+    broken = LocalRuntime(dataclasses.replace(runtime._settings, api_keys="short"))
+
+    with pytest.raises(DeliveryError, match=r"goes on as before: the new process ended with exit code 1"):
+        broken.restart()
+    with pytest.raises(DeliveryError, match="listens on port"):
+        LocalRuntime(dataclasses.replace(runtime._settings, gateway_port=free_port())).restart()
+    assert runtime._gateway.status()["pid"] == process
+
+
+def test_a_gateway_with_a_key_is_asked_with_it(settings: Settings, copied: Copied) -> None:
+    """The gateway gets the settings' keys, and `live` shows the first; with another one the error says what to do."""
+    keyed = dataclasses.replace(settings, gateway_port=free_port(), api_keys="a-key-for-tests, another-one")
+    runtime = LocalRuntime(keyed)
+    try:
+        image = runtime.build("bikes", "1", "k", copied("bikes-1"))
+        runtime.start("bikes", image)
+        runtime.switch("bikes", Route("1"))
+
+        assert runtime.live("bikes") == "1"
+        assert httpx.get(f"{keyed.gateway_url}/v2").status_code == 401
+        with pytest.raises(DeliveryError, match="set MLAUTO_API_KEY"):
+            LocalRuntime(dataclasses.replace(keyed, api_keys="")).live("bikes")
+    finally:
+        runtime.shut_down()
+
+
 def test_a_stranger_on_the_port_is_no_champion(settings: Settings) -> None:
     """`live` asks the public port; something else that answers there is an error, not a version."""
     import http.server

@@ -66,7 +66,9 @@ def test_a_version_can_be_asked_before_it_is_rolled_out(running: Gateway) -> Non
         ("/switch", {"product": "bikes", "champion": "1", "percent": -1}, 400, "percent: expected `float` >= 0.0"),
         ("/switch", {"product": "bikes", "champion": "1", "shadow": "1"}, 409, "its own shadow"),
         ("/switch", {"product": "bikes", "champion": "1", "shadow": "9"}, 409, "version 9 of bikes is not ready"),
-        ("/restart", {"product": "bikes"}, 404, "is no order"),
+        ("/restart", {"product": "bikes"}, 400, "unknown field `product`"),
+        ("/restart", {"environment": {"PATH": "/"}}, 400, "'PATH' is no variable of mlauto's"),
+        ("/reload", {"product": "bikes"}, 404, "is no order"),
     ],
 )
 def test_orders_that_cannot_be_followed_say_why(

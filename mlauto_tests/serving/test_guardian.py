@@ -21,13 +21,13 @@ def serve():
         print(os.getpid(), file=log, flush=True)
     {body}
 
-sys.exit(guarded(serve))
+sys.exit(guarded(lambda mail: serve()))
 """
 WAIT = "time.sleep(60)"
 PATIENT = """import signal
 signal.signal({number}, lambda *_: sys.exit(5))
-open(sys.argv[1] + '.ready', 'w').close()
 try:
+    open(sys.argv[1] + '.ready', 'w').close()
     time.sleep(60)
 except SystemExit as stop:
     return stop.code"""

@@ -48,3 +48,17 @@ def test_a_taken_port_raises() -> None:
     if socket.has_ipv6 and Path("/proc/net/if_inet6").exists() and Path("/proc/net/if_inet6").read_text():
         with listen_tcp("::1", 0) as listener:
             assert listener.family == socket.AF_INET6
+
+
+def test_a_socket_in_use_is_replaced_in_one_step(tmp_path: Path) -> None:
+    """Whoever connected to the old one is with it, whoever connects from now on is with the new one."""
+    path = tmp_path / "socket"
+    with listen_unix(path) as old, socket.socket(socket.AF_UNIX) as before:
+        before.connect(str(path))
+        with listen_unix(path) as new, socket.socket(socket.AF_UNIX) as after:
+            after.connect(str(path))
+            for listener in (old, new):
+                listener.setblocking(True)
+                listener.accept()[0].close()
+
+        assert list(tmp_path.iterdir()) == [path]

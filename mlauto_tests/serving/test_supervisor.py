@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +157,42 @@ def test_a_change_is_waited_for_no_longer_than_asked(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text("7")
     with pytest.raises(StateError):
         Supervisor(tmp_path)
+
+
+def test_sockets_of_killed_gateways_are_removed(tmp_path: Path) -> None:
+    """Those of one that still runs are left alone, be it only for the end of a restart."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("999999999-1.sock", "bikes-1-1.sock", f"{os.getpid()}-1.sock"):
+        (folder / name).touch()
+
+    async def scenario() -> None:
+        supervisor = Supervisor(tmp_path)
+        supervisor.resume()
+        await supervisor.shut_down()
+
+    asyncio.run(scenario())
+    assert [path.name for path in folder.iterdir()] == [f"{os.getpid()}-1.sock"]
+
+
+def test_what_was_ready_is_waited_for(bundles: dict[str, Path], copied: Any, tmp_path: Path) -> None:
+    """Until it is, or will not be: then the problem is said."""
+
+    async def scenario() -> None:
+        first = Supervisor(tmp_path)
+        damaged = copied("bikes-2")
+        await first.start("bikes", "1", str(bundles["bikes-1"]))
+        await first.start("bikes", "2", str(damaged))
+        assert sorted(first.ready()) == [("bikes", "1"), ("bikes", "2")]
+        await first.shut_down()
+
+        (damaged / "model.skops").write_bytes(b"damaged")
+        second = Supervisor(tmp_path)
+        second.resume()
+        assert await second.ready_again([("bikes", "1")]) == ""
+        assert "version 2 of bikes does not start again: " in await second.ready_again(first_two)
+        assert "it is not in the state file" in await second.ready_again([("cars", "1")])
+        await second.shut_down()
+
+    first_two = [("bikes", "1"), ("bikes", "2")]
+    asyncio.run(scenario())
