@@ -27,7 +27,7 @@ from serving_load import UnavailableError, load, require_wrk
 from serving_model import KINDS, bundle, expected, fitted
 from serving_peers import MODEL, PEERS, Place, serving
 from serving_report import Figure, Found, Outcome, figures, markdown, plain, read, servers_table, targets_table
-from serving_servers import CHECKED_ROWS, Server, echo, free_port, memory, ours_alone, ours_behind_gateway
+from serving_servers import CHECKED_ROWS, Server, echo, free_port, memory, ours_alone, ours_behind_gateway, proportional
 
 HERE = Path(__file__).resolve().parents[1] / ".mlauto-bench-serving"
 ENVIRONMENTS = HERE / "environments"
@@ -124,12 +124,17 @@ def of_kind(kind: str, peers: list[str], *, rounds: int, seconds: float) -> Outc
             measured(servers, outcome, number=number, seconds=seconds)
         for name, server in servers.items():
             if name in outcome.found:
-                outcome.found[name].memory = memory(server)
+                weigh(server, outcome.found[name])
         for number in range(1, rounds + 1):
             for peer in peers:
                 if peer not in TOGETHER and peer not in outcome.missing:
                     apart(model, peer, outcome, number=number, seconds=seconds)
     return outcome
+
+
+def weigh(server: Server, found: Found) -> None:
+    """What the server's processes hold in memory after the load."""
+    found.memory, found.proportional = memory(server), proportional(server)
 
 
 def apart(model: Kind, peer: str, outcome: Outcome, *, number: int, seconds: float) -> None:
@@ -138,7 +143,7 @@ def apart(model: Kind, peer: str, outcome: Outcome, *, number: int, seconds: flo
         servers = model.peer(peer, stack, outcome)
         measured(servers, outcome, number=number, seconds=seconds)
         if peer in outcome.found:
-            outcome.found[peer].memory = memory(servers[peer])
+            weigh(servers[peer], outcome.found[peer])
 
 
 def options_of(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -34,8 +34,13 @@ def draw(outcomes: dict[str, Outcome], target: Path) -> None:
     for name in STYLES:
         if name in found:
             lines(panels, name, found[name])
-    titles = ("requests/s, 1 row", "p99 ms, 1 row", "rows/s (16 connections; 4 for 1000 rows)")
-    for panel, title, axis in zip(panels, titles, ("connections", "connections", "rows in a request"), strict=True):
+    titles = ("requests/s, 1 row", "p99 ms, 1 row", "rows/s")
+    for panel, title, axis in zip(
+        panels,
+        titles,
+        ("connections", "connections", "rows in a request (16 connections; 4 at 1000 rows)"),
+        strict=True,
+    ):
         panel.set(title=title, xlabel=axis, xscale="log", yscale="log")
         panel.grid(visible=True, which="major", alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)

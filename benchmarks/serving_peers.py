@@ -89,7 +89,7 @@ PEERS = {
         (*same("mlflow"), *MODEL, *UVICORN),
         mlflow_command,
         lambda place: place.script("mlflow_save.py", place.model, place.folder / "saved"),
-        variables={"MLFLOW_DISABLE_TELEMETRY": "true"},
+        variables={"MLFLOW_DISABLE_TELEMETRY": "true", "UVICORN_ACCESS_LOG": "false"},
     ),
     "fastapi": Peer(
         "FastAPI, pandas, scikit-learn",

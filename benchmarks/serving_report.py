@@ -23,12 +23,16 @@ HEAD = ["server", *POINTS.values(), "p99 at 16", "p50 / p99 at 1", "memory", "co
 
 @dataclass
 class Found:
-    """What was measured of one server: by (rows, connections), its memory, cold starts and environment in MB."""
+    """What was measured of one server: by (rows, connections), cold starts, and in MB its environment and memory.
+
+    `memory` is resident in each process; in `proportional`, their sum, shared pages count once.
+    """
 
     load: dict[tuple[int, int], list[Measured]] = field(default_factory=dict)
     memory: list[float] = field(default_factory=list)
     starts: list[float] = field(default_factory=list)
     environment: float | None = None
+    proportional: float = 0.0
 
     def rate(self, rows: int, connections: int) -> float:
         """Median requests per second."""
@@ -145,7 +149,7 @@ def cells(outcome: Outcome) -> list[list[str]]:
         latencies = [_ms(one.p99(1, 16)), f"{_ms(one.p50(1, 1))} / {_ms(one.p99(1, 1))}"]
         disk = "" if one.environment is None else f"{one.environment:.0f} MB"
         failed = f" ({one.failed} requests failed)" if one.failed else ""
-        weight = ["", "", ""] if name == "echo" else [f"{sum(one.memory):.0f} MB", f"{one.start:.1f} s", disk]
+        weight = ["", "", ""] if name == "echo" else [f"{one.proportional:.0f} MB", f"{one.start:.1f} s", disk]
         lines.append([LABELS[name] + failed, *rates, *latencies, *weight])
     blanks = [""] * (len(HEAD) - 2)
     return lines + [[LABELS[name], f"not measured: {why}", *blanks] for name, why in outcome.missing.items()]
@@ -191,6 +195,7 @@ def plain(rows: list[Figure], outcomes: dict[str, Outcome], how: str) -> dict[st
                 "start": one.start,
                 "starts": one.starts,
                 "environment": one.environment,
+                "proportional": one.proportional,
                 "load": {f"{r}x{c}": [asdict(m) for m in some] for (r, c), some in one.load.items()},
             }
             for kind, outcome in outcomes.items()
@@ -212,7 +217,7 @@ def read(path: Path) -> tuple[dict[str, Outcome], str]:
             (int(point.split("x")[0]), int(point.split("x")[1])): [Measured(**some) for some in measured]
             for point, measured in one["load"].items()
         }
-        found = Found(load, one["memory"], one["starts"], one["environment"])
+        found = Found(load, one["memory"], one["starts"], one["environment"], one["proportional"])
         outcomes.setdefault(kind, Outcome()).found[name] = found
     for key, why in told["missing"].items():
         kind, name = key.split()

@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from serving_load import UnavailableError
 from serving_model import NAME, body
@@ -101,7 +101,7 @@ def started(
             found = {rows: form.predictions(one) if one else None for rows, one in answers.items()}
             if found != wanted:
                 raise UnavailableError(f"answers {found}, not {wanted} ({log})")
-        yield Server(url, form, lambda: session(process.pid), seconds)
+        yield Server(url, form, lambda: tuple(members(process.pid)), seconds)
     finally:
         end(process)
 
@@ -112,24 +112,49 @@ def last_line(log: Path) -> str:
     return said[-1][:200] if said else "it said nothing"
 
 
-def session(leader: int) -> tuple[int, ...]:
-    """The processes of a session, its leader first, whatever groups and parents they have."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(ProcessLookupError):
-                if os.getsid(int(name)) == leader:
-                    found.append(int(name))
-    return tuple(sorted(found, key=lambda pid: (pid != leader, pid)))
+class Alive(NamedTuple):
+    """A living process: its parent, its session, and when it started, which tells it from a later one of its number."""
+
+    parent: int
+    session: int
+    began: int
+
+
+def living() -> dict[int, Alive]:
+    """All processes of this machine that have not ended."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            said = stat.read_text().rpartition(")")[2].split()
+            if said[0] not in "ZX":
+                found[int(stat.parent.name)] = Alive(int(said[1]), int(said[3]), int(said[19]))
+    return found
+
+
+def members(leader: int) -> dict[int, Alive]:
+    """A process that leads a session, and what it started: whoever is in its session or descends from one that is."""
+    everyone = living()
+    found = {pid: one for pid, one in everyone.items() if one.session == leader}
+    while more := {pid: one for pid, one in everyone.items() if one.parent in found and pid not in found}:
+        found |= more
+    return found
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """Asked to end, a process has some seconds; then whatever is left of its session is killed."""
+    """Asked to end, a process and all that it started have some seconds; then whatever is left is killed."""
+    known = members(process.pid)
+
+    def left() -> list[int]:
+        known.update(members(process.pid))
+        return [pid for pid, one in living().items() if pid in known and known[pid].began == one.began]
+
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=END_SECONDS)
-    for pid in session(process.pid):
+    deadline = time.perf_counter() + END_SECONDS
+    while time.perf_counter() < deadline and left():
+        process.poll()
+        time.sleep(0.05)
+    for pid in left():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
@@ -208,3 +233,9 @@ def memory(server: Server) -> list[float]:
         if "VmRSS:" in status:  # a process that has just ended has none
             sizes.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
     return sizes
+
+
+def proportional(server: Server) -> float:
+    """Resident megabytes of all processes together: a page that several processes share counts once between them."""
+    sizes = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in server.members()]
+    return sum(int(size.split("Pss:")[1].split()[0]) for size in sizes if "Pss:" in size) / 1024
