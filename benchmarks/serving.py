@@ -194,7 +194,7 @@ def main() -> int:
 
         draw(outcomes, options.charts)
     if options.markdown:
-        print(markdown(outcomes, how))
+        print(markdown(outcomes, how, rows))
     return 0 if all(row.holds for row in rows if row.required) else 1
 
 

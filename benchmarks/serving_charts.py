@@ -38,7 +38,7 @@ def draw(outcomes: dict[str, Outcome], target: Path) -> None:
     for panel, title, axis in zip(
         panels,
         titles,
-        ("connections", "connections", "rows in a request (16 connections; 4 at 1000 rows)"),
+        ("connections", "connections", "rows (16 connections; 4 at 1000 rows)"),
         strict=True,
     ):
         panel.set(title=title, xlabel=axis, xscale="log", yscale="log")

@@ -167,8 +167,8 @@ def _ms(value: float) -> str:
     return f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"
 
 
-def markdown(outcomes: dict[str, Outcome], how: str) -> str:
-    """The README's table: the first kind's servers, and in a sentence what the other kinds have to say."""
+def markdown(outcomes: dict[str, Outcome], how: str, figures: list[Figure]) -> str:
+    """The README's table: the first kind's servers; in a sentence each the other kinds, and what was not reached."""
     kind, outcome = next(iter(outcomes.items()))
     head = [f"{kind} model: requests", *HEAD[1:]]
     rows = [head, ["---"] * len(HEAD), *cells(outcome)]
@@ -178,6 +178,8 @@ def markdown(outcomes: dict[str, Outcome], how: str) -> str:
         for name, one in list(outcomes.items())[1:]
     ]
     said = f"\nOur model server with other models, 1 row x 16: {'; '.join(others)}." if others else ""
+    short = [f"{row.name} {row.sign} {row.target:g}" for row in figures if row.required and not row.holds]
+    said += f"\nNot reached in this run: {'; '.join(short)}." if short else "\nAll targets hold."
     return "\n".join([*lines, "", f"One run of `{how}`: trust the ratios (*times* is to MLflow).{said}"])
 
 
