@@ -176,7 +176,10 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Outcome], str]:
     for place, kind in enumerate(options.kinds):
         peers = options.peers if place == 0 else [name for name in options.peers if name == "mlflow"]
         outcomes[kind] = of_kind(kind, peers, rounds=options.rounds, seconds=options.seconds)
-    return outcomes, f"benchmarks/serving.py --rounds {options.rounds} --seconds {options.seconds:g}"
+    how = "--quick" if options.quick else f"--rounds {options.rounds} --seconds {options.seconds:g}"
+    if not options.quick and options.kinds != list(KINDS):
+        how += f" --kinds {','.join(options.kinds)}"
+    return outcomes, f"benchmarks/serving.py {how}"
 
 
 def main() -> int:

@@ -36,7 +36,7 @@ def environment(root: Path, name: str, pins: tuple[str, ...]) -> Path:
         except subprocess.CalledProcessError as error:
             said = [line for line in (error.stderr + error.stdout).splitlines() if line.strip()]
             worst = [line for line in said if line.startswith("ERROR")] or said or ["no reason given"]
-            raise UnavailableError(f"not installed: {worst[0]}") from None
+            raise UnavailableError(f"not installed: {worst[-1][:200]}") from None
     done.write_text("".join(f"{pin}\n" for pin in pins))
     return python
 

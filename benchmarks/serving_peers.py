@@ -145,7 +145,9 @@ def serving(peer: Peer, place: Place, wanted: dict[int, Any], log: Path) -> Iter
                     peer.prepare(place), env=settings, stdout=output, stderr=output, timeout=PREPARE_SECONDS, check=True
                 )
             except subprocess.SubprocessError:
-                raise UnavailableError(f"cannot be made ready: {last_line(log)} ({log})") from None
+                raise UnavailableError(
+                    f"cannot be made ready: {last_line(log)} (see {log.parent.name}/{log.name})"
+                ) from None
     url = f"http://127.0.0.1:{place.port}{peer.path}"
     with started(
         peer.command(place), url, wanted, log, form=peer.form, variables=variables, folder=place.folder

@@ -167,7 +167,7 @@ def _ms(value: float) -> str:
     return f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"
 
 
-def markdown(outcomes: dict[str, Outcome], how: str, figures: list[Figure]) -> str:
+def markdown(outcomes: dict[str, Outcome], how: str, targets: list[Figure]) -> str:
     """The README's table: the first kind's servers; in a sentence each the other kinds, and what was not reached."""
     kind, outcome = next(iter(outcomes.items()))
     head = [f"{kind} model: requests", *HEAD[1:]]
@@ -178,7 +178,7 @@ def markdown(outcomes: dict[str, Outcome], how: str, figures: list[Figure]) -> s
         for name, one in list(outcomes.items())[1:]
     ]
     said = f"\nOur model server with other models, 1 row x 16: {'; '.join(others)}." if others else ""
-    short = [f"{row.name} {row.sign} {row.target:g}" for row in figures if row.required and not row.holds]
+    short = [f"{row.name} {row.sign} {row.target:g}" for row in targets if row.required and not row.holds]
     said += f"\nNot reached in this run: {'; '.join(short)}." if short else "\nAll targets hold."
     return "\n".join([*lines, "", f"One run of `{how}`: trust the ratios (*times* is to MLflow).{said}"])
 

@@ -93,14 +93,14 @@ def started(
     try:
         while (answer := ask(url, requests[1])) is None:
             if process.poll() is not None or time.perf_counter() - began > START_SECONDS:
-                raise UnavailableError(f"does not answer: {last_line(log)} ({log})")
+                raise UnavailableError(f"does not answer: {last_line(log)} (see {log.parent.name}/{log.name})")
             time.sleep(0.01)
         seconds = time.perf_counter() - began
         if wanted is not None:
             answers = {rows: answer if rows == 1 else ask(url, request) for rows, request in requests.items()}
             found = {rows: form.predictions(one) if one else None for rows, one in answers.items()}
             if found != wanted:
-                raise UnavailableError(f"answers {found}, not {wanted} ({log})")
+                raise UnavailableError(f"answers {found}, not {wanted} (see {log.parent.name}/{log.name})")
         yield Server(url, form, lambda: tuple(members(process.pid)), seconds)
     finally:
         end(process)
