@@ -1,4 +1,4 @@
-"""The servers of the serving benchmark: ours alone and behind the gateway, peers in their own environment, an echo."""
+"""The servers of the serving benchmark: how any of them is started, asked and ended, and ours."""
 
 import contextlib
 import json
@@ -11,61 +11,39 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from serving_model import NAME
+from serving_load import UnavailableError
+from serving_model import NAME, body
 
 from mlauto.runtime.local import LocalRuntime
 from mlauto.settings import Settings
 from mlauto.store import Store
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-START_SECONDS = 120.0
+START_SECONDS = 90.0
+END_SECONDS = 10.0
+CHECKED_ROWS = (1, 32)  # of which the answers are compared; the first one ends the cold start
 
-MLFLOW_SAVE = """
-import sys, skops.io, mlflow.sklearn
-from mlflow.models import infer_signature
-model = skops.io.load(sys.argv[1], trusted=skops.io.get_untrusted_types(file=sys.argv[1]))
-mlflow.sklearn.save_model(model, sys.argv[2], serialization_format="skops", pip_requirements=["scikit-learn"],
-    skops_trusted_types=skops.io.get_untrusted_types(file=sys.argv[1]))
-"""
-FASTAPI = """
-import sys
-import pandas as pd
-import skops.io
-from fastapi import FastAPI
-model = skops.io.load(sys.argv[1], trusted=skops.io.get_untrusted_types(file=sys.argv[1]))
-app = FastAPI()
-@app.post("/invocations")
-def invocations(body: dict):
-    return {"predictions": model.predict(pd.DataFrame(**body["dataframe_split"])).tolist()}
-import uvicorn
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="warning", access_log=False)
-"""
-ECHO = """
-import sys, uvicorn
-async def app(scope, receive, send):
-    message = await receive()
-    body = message["body"]
-    while message.get("more_body"):
-        message = await receive()
-        body += message["body"]
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": 200, "headers": [length]})
-    await send({"type": "http.response.body", "body": body})
-quiet = {"log_level": "error", "access_log": False, "lifespan": "off", "ws": "none"}
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), **quiet)
-"""
+
+@dataclass(frozen=True)
+class Form:
+    """What a server is asked, as a function of the number of rows, and where its answer has the predictions."""
+
+    request: Callable[[int], bytes] = body
+    predictions: Callable[[Any], Any] = lambda answer: answer["predictions"]
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: where to send requests, its processes, and seconds from start to its first correct answer."""
+    """A running server: where and how to ask it, its processes, and seconds from start to its first correct answer."""
 
     url: str
-    pids: tuple[int, ...]
+    form: Form
+    members: Callable[[], tuple[int, ...]]
     seconds: float
 
 
@@ -77,41 +55,109 @@ def free_port() -> int:
         return port
 
 
-def ask(url: str, body: bytes) -> dict[str, list[int]] | None:
-    """The decoded answer; None while nobody listens."""
+def ask(url: str, body: bytes) -> Any:
+    """The decoded answer; None while nobody listens, or an error is answered."""
     request = urllib.request.Request(url, body, {"content-type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=30) as reply:
-            found: dict[str, list[int]] = json.loads(reply.read())
-            return found
-    except (urllib.error.URLError, ConnectionError):
+            return json.loads(reply.read())
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
         return None
 
 
 @contextlib.contextmanager
-def started(command: list[str], url: str, body: bytes, wanted: object, log: Path) -> Iterator[Server]:
-    """A process, from its first correct answer until the end of the block. Raises `SystemExit` when none comes."""
-    began = time.perf_counter()
-    environment = {**os.environ, **ENVIRONMENT, "PATH": f"{Path(command[0]).parent}:{os.environ['PATH']}"}
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+def started(
+    command: list[str],
+    url: str,
+    wanted: dict[int, Any] | None,
+    log: Path,
+    *,
+    form: Form | None = None,
+    variables: dict[str, str] | None = None,
+    folder: Path | None = None,
+) -> Iterator[Server]:
+    """A process, from its first correct answer until the end of the block, which ends its whole session.
+
+    `wanted` has the predictions for each number of `CHECKED_ROWS`. Raises `UnavailableError` with the log's last line
+    when no answer comes, or another one.
+    """
+    form = form or Form()
+    requests = {rows: form.request(rows) for rows in CHECKED_ROWS}
+    settings = {**os.environ, **ENVIRONMENT, **(variables or {})}
+    settings["PATH"] = f"{Path(command[0]).parent}:{os.environ['PATH']}"
+    with log.open("wb") as output:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            command, env=settings, cwd=folder, stdout=output, stderr=output, start_new_session=True
+        )
     try:
-        while (answer := ask(url, body)) is None:
+        while (answer := ask(url, requests[1])) is None:
             if process.poll() is not None or time.perf_counter() - began > START_SECONDS:
-                raise SystemExit(f"{command[:3]} did not start: see {log}")
+                raise UnavailableError(f"does not answer: {last_line(log)} (see {log.parent.name}/{log.name})")
             time.sleep(0.01)
         seconds = time.perf_counter() - began
-        if wanted is not None and answer["predictions"] != wanted:
-            raise SystemExit(f"{command[:3]} answers {answer}, not {wanted}")
-        yield Server(url, family(process.pid), seconds)
+        if wanted is not None:
+            answers = {rows: answer if rows == 1 else ask(url, request) for rows, request in requests.items()}
+            found = {rows: form.predictions(one) if one else None for rows, one in answers.items()}
+            if found != wanted:
+                raise UnavailableError(f"answers {found}, not {wanted} (see {log.parent.name}/{log.name})")
+        yield Server(url, form, lambda: tuple(members(process.pid)), seconds)
     finally:
+        end(process)
+
+
+def last_line(log: Path) -> str:
+    """What a server said last; a traceback's last line is its error."""
+    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return said[-1][:200] if said else "it said nothing"
+
+
+class Alive(NamedTuple):
+    """A living process: its parent, its session, and when it started, which tells it from a later one of its number."""
+
+    parent: int
+    session: int
+    began: int
+
+
+def living() -> dict[int, Alive]:
+    """All processes of this machine that have not ended."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            said = stat.read_text().rpartition(")")[2].split()
+            if said[0] not in "ZX":
+                found[int(stat.parent.name)] = Alive(int(said[1]), int(said[3]), int(said[19]))
+    return found
+
+
+def members(leader: int) -> dict[int, Alive]:
+    """A process that leads a session, and what it started: whoever is in its session or descends from one that is."""
+    everyone = living()
+    found = {pid: one for pid, one in everyone.items() if one.session == leader}
+    while more := {pid: one for pid, one in everyone.items() if one.parent in found and pid not in found}:
+        found |= more
+    return found
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Asked to end, a process and all that it started have some seconds; then whatever is left is killed."""
+    known = members(process.pid)
+
+    def left() -> list[int]:
+        known.update(members(process.pid))
+        return [pid for pid, one in living().items() if pid in known and known[pid].began == one.began]
+
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    deadline = time.perf_counter() + END_SECONDS
+    while time.perf_counter() < deadline and left():
+        process.poll()
+        time.sleep(0.05)
+    for pid in left():
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
 
 
 def family(pid: int) -> tuple[int, ...]:
@@ -132,15 +178,18 @@ def scratch() -> "Iterator[tuple[Settings, Store, LocalRuntime]]":
             runtime.shut_down()
 
 
-def ours_alone(bundle: Path, body: bytes, wanted: object, log: Path) -> contextlib.AbstractContextManager[Server]:
-    """The model server by itself, on a port."""
+def ours_alone(
+    python: Path, bundle: Path, wanted: dict[int, Any], log: Path
+) -> contextlib.AbstractContextManager[Server]:
+    """The model server by itself, on a port, in an environment that has nothing but what it needs."""
     port = free_port()
-    command = [sys.executable, "-m", "mlauto.serving.server", "--bundle", str(bundle), "--port", str(port)]
-    return started(command, f"http://127.0.0.1:{port}/invocations", body, wanted, log)
+    command = [str(python), "-m", "mlauto.serving.server", "--bundle", str(bundle), "--port", str(port)]
+    checkout = {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    return started(command, f"http://127.0.0.1:{port}/invocations", wanted, log, variables=checkout)
 
 
 @contextlib.contextmanager
-def ours_behind_gateway(bundle: Path, version: str, home: Path, body: bytes, wanted: object) -> Iterator[Server]:
+def ours_behind_gateway(bundle: Path, version: str, home: Path, wanted: dict[int, Any]) -> Iterator[Server]:
     """The model in its own process behind the gateway, with prediction log and metrics."""
     from mlauto.records import Image
     from mlauto.runtime.base import Route
@@ -156,47 +205,37 @@ def ours_behind_gateway(bundle: Path, version: str, home: Path, body: bytes, wan
         runtime.start(NAME, image)
         runtime.switch(NAME, Route(version))
         url = f"http://127.0.0.1:{port}/v2/models/{NAME}/invocations"
-        answer = ask(url, body)
-        if answer is None or answer["predictions"] != wanted:
-            raise SystemExit(f"the gateway answers {answer}, not {wanted}")
+        answers = {1: ask(url, body(1))}
+        seconds = time.perf_counter() - began
+        answers[32] = ask(url, body(32))
+        if any(answer is None or answer["predictions"] != wanted[rows] for rows, answer in answers.items()):
+            raise UnavailableError(f"the gateway answers {answers}, not {wanted}")
         pid = GatewayClient(settings.gateway_home).pid()
         if pid is None:
-            raise SystemExit("the gateway has no process")
-        yield Server(url, family(pid), time.perf_counter() - began)
+            raise UnavailableError("the gateway has no process")
+        yield Server(url, Form(), lambda: family(pid), seconds)
     finally:
         runtime.shut_down()
 
 
-def mlflow_peer(  # noqa: PLR0917 - what is run, with what, and where its log goes
-    python: Path, skops: Path, folder: Path, body: bytes, wanted: object, log: Path
-) -> contextlib.AbstractContextManager[Server]:
-    """`mlflow models serve`, one worker, in its own environment."""
-    subprocess.run([python, "-c", MLFLOW_SAVE, str(skops), str(folder)], check=True, env={**os.environ, **ENVIRONMENT})
-    port = free_port()
-    command = [str(python.parent / "mlflow"), "models", "serve", "-m", str(folder), "--env-manager", "local"]
-    command += ["--port", str(port), "--workers", "1"]
-    return started(command, f"http://127.0.0.1:{port}/invocations", body, wanted, log)
-
-
-def fastapi_peer(
-    python: Path, skops: Path, body: bytes, wanted: object, log: Path
-) -> contextlib.AbstractContextManager[Server]:
-    """FastAPI, pandas and scikit-learn, as most teams write it."""
-    port = free_port()
-    command = [str(python), "-c", FASTAPI, str(skops), str(port)]
-    return started(command, f"http://127.0.0.1:{port}/invocations", body, wanted, log)
-
-
-def echo(body: bytes, log: Path) -> contextlib.AbstractContextManager[Server]:
+def echo(log: Path) -> contextlib.AbstractContextManager[Server]:
     """Uvicorn, which sends the same JSON back."""
     port = free_port()
-    return started([sys.executable, "-c", ECHO, str(port)], f"http://127.0.0.1:{port}/", body, None, log)
+    command = [sys.executable, str(Path(__file__).parent / "peers" / "echo_server.py"), str(port)]
+    return started(command, f"http://127.0.0.1:{port}/", None, log)
 
 
 def memory(server: Server) -> list[float]:
     """Resident megabytes of each of the server's processes."""
     sizes = []
-    for pid in server.pids:
+    for pid in server.members():
         status = Path(f"/proc/{pid}/status").read_text()
-        sizes.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
+        if "VmRSS:" in status:  # a process that has just ended has none
+            sizes.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
     return sizes
+
+
+def proportional(server: Server) -> float:
+    """Resident megabytes of all processes together: a page that several processes share counts once between them."""
+    sizes = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in server.members()]
+    return sum(int(size.split("Pss:")[1].split()[0]) for size in sizes if "Pss:" in size) / 1024
