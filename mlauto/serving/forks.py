@@ -1,4 +1,4 @@
-"""Children of the guardian, which do not outlive it."""
+"""Child processes that do not outlive their parent."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from mlauto.serving.mail import NEWS, Mail, Message
 
-__all__ = ["SIGNALS", "Process", "fork"]
+__all__ = ["SIGNALS", "Process", "end_with_parent", "fork"]
 
 PR_SET_PDEATHSIG = 1
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR2, NEWS)  # the guardian waits for these
@@ -47,13 +47,21 @@ def fork(work: Callable[[], int]) -> int:
     return child
 
 
+def end_with_parent(parent: int) -> None:
+    """Be killed when `parent` ends, however it ends; exit at once if it has ended already. Linux only."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:
+        sys.exit("the process that wanted this process is gone")
+
+
 def _become(work: Callable[[], int], parent: int) -> NoReturn:
     code = 1
     try:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() == parent:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            code = work()
+        end_with_parent(parent)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        code = work()
     finally:
         failure = sys.exc_info()
         if failure[0] is not None:  # what the interpreter does at its top level

@@ -15,7 +15,6 @@ Where `MLAUTO_API_KEY` is set (see `keys`), all but the health asks for one; the
 
 import argparse
 import asyncio
-import ctypes
 import gc
 import os
 import signal
@@ -29,6 +28,7 @@ from typing import Any, Protocol
 from mlauto.serving import bundle as bundles
 from mlauto.serving.bodies import EXTENSIONS, are_plain, parser_for
 from mlauto.serving.errors import BundleError, RequestError, ServingError
+from mlauto.serving.forks import end_with_parent
 from mlauto.serving.front import LARGEST_BODY, Front
 from mlauto.serving.http import ClientGoneError, Receive, Scope, Send, body_of, reply, reply_error, server
 from mlauto.serving.invocations import invocations_reply, parse_rows
@@ -37,9 +37,8 @@ from mlauto.serving.modelway import ModelWay, QuickModel
 from mlauto.serving.protocol import Answer, Request, infer_reply, metadata
 from mlauto.serving.sockets import listen_tcp, listen_unix
 
-__all__ = ["Model", "ModelApp", "end_with_parent", "load", "main", "serve"]
+__all__ = ["Model", "ModelApp", "load", "main", "serve"]
 
-PR_SET_PDEATHSIG = 1
 AT_ONCE_SECONDS = 0.002  # the loop may be busy for so long with one request's rows
 
 
@@ -162,15 +161,6 @@ class ModelApp:
     def _learn(self, seconds: float, rows: int) -> None:
         """Slower is believed at once, faster in time."""
         self._row_seconds = max(seconds / rows, 0.9 * self._row_seconds)
-
-
-def end_with_parent(parent: int) -> None:
-    """Be killed when `parent` ends, however it ends; exit at once if it has ended already. Linux only."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:
-        sys.exit("the process that wanted this model server is gone")
 
 
 def load(root: Path) -> ModelApp:
