@@ -21,8 +21,9 @@ import msgspec
 
 from mlauto.serving.control import ControlApp
 from mlauto.serving.errors import StateError
+from mlauto.serving.forks import Inherited
 from mlauto.serving.front import Front
-from mlauto.serving.guardian import Inherited, guarded
+from mlauto.serving.guardian import guarded
 from mlauto.serving.http import server
 from mlauto.serving.keys import Keys, keyed
 from mlauto.serving.mail import Mail

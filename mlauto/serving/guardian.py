@@ -17,12 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-import msgspec
-
-from mlauto.serving.forks import SIGNALS, Process, fork
+from mlauto.serving.forks import SIGNALS, Inherited, Process, execute, fork
 from mlauto.serving.mail import Mail, Message
 
-__all__ = ["Inherited", "guarded"]
+__all__ = ["guarded"]
 
 STABLE_SECONDS = 10.0  # a process that lived so long is replaced at once
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
@@ -30,16 +28,6 @@ READY_SECONDS = 150.0  # within this a successor is ready, or given up
 RETIRE_SECONDS = 60.0  # within this a process that was replaced has answered what it had begun, or is killed
 LONG = 3600.0
 Serve = Callable[[Mail], int]
-
-
-class Inherited(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process gets through `exec`: descriptors by name, and processes as pid and end of the channel to them."""
-
-    role: str
-    kept: dict[str, int]
-    mail: int = -1
-    current: tuple[int, int] | None = None
-    old: Sequence[tuple[int, int]] = ()
 
 
 def guarded(
@@ -68,15 +56,13 @@ class _Guardian:
         self._command = command
         self._kept = kept
         self._current: Process | None = None
-        self._again = 0.0  # when there shall be a process again, while there is none
-        self._kills = 0
+        self._again, self._kills = 0.0, 0  # when there shall be a process again, while there is none
         self._successor: Process | None = None
         self._order = Message(kind="restart")
         self._waiting: Message | None = None  # an order for when the process before the present one has ended
         self._problem = ""
         self._old: list[Process] = []
-        self._opening = False  # the process has not been told yet that it may follow orders
-        self._asked = False
+        self._asked = self._opening = False  # opening: the process has not been told yet that it may follow orders
         self._code: int | None = None
 
     def run(self, inherited: Inherited | None) -> int:
@@ -244,16 +230,10 @@ class _Guardian:
             taking.close()
 
     def _execute(self, inherited: Inherited, descriptors: Sequence[int]) -> NoReturn:
-        """Become that process. Raises `OSError`."""
-        program = self._order.program or sys.executable
-        environment = dict(os.environ)
-        if self._order.environment is not None:
-            environment = {name: value for name, value in environment.items() if not name.startswith("MLAUTO_")}
-            environment |= self._order.environment
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, True)
-        text = msgspec.json.encode(inherited).decode()
-        os.execve(program, [program, *self._command, "--inherited", text], environment)  # noqa: S606 -- no shell is meant
+        ours = self._order.environment
+        environment = {name: value for name, value in os.environ.items() if ours is None or name[:7] != "MLAUTO_"}
+        environment |= ours or {}
+        execute(self._order.program, self._command, inherited, environment, descriptors)
 
     def _forked(self) -> Process:
         ours, theirs = Mail.pair()

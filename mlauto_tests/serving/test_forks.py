@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 
-from mlauto.serving.forks import Process, fork
+import msgspec
+
+from mlauto.serving.forks import Inherited, Process, execute, fork
 from mlauto.serving.mail import Mail, Message
 from mlauto_tests.serving.conftest import environment, eventually
 from mlauto_tests.serving.test_gateway import alive
@@ -57,3 +59,17 @@ def test_who_is_gone_is_told_nothing() -> None:
     process.tell(Message(kind="open"))
     process.kill(signal.SIGTERM)
     ours.close()
+
+
+def test_the_next_python_gets_descriptors_and_what_was_said() -> None:
+    """Behind the command's arguments, and in the environment that was given."""
+    code = "import os, sys; os.write(int(sys.argv[1]), (os.environ['A'] + sys.argv[-1]).encode())"
+    reader, writer = os.pipe()
+    inherited = Inherited(role="guardian", kept={"lock": writer}, current=(7, 8))
+
+    assert ended(fork(lambda: execute("", ["-c", code, str(writer)], inherited, {"A": "b"}, [writer]))) == 0
+    os.close(writer)
+    text = os.read(reader, 1000)
+    os.close(reader)
+    assert text[:1] == b"b"
+    assert msgspec.json.decode(text[1:], type=Inherited).current == (7, 8)
