@@ -54,10 +54,16 @@ class GatewayClient:
 
     def answers(self) -> bool:
         """True when a gateway listens on the control socket."""
+        return self.answered() is not None
+
+    def answered(self) -> dict[str, Any] | None:
+        """What `status` gives; None when no gateway answers, as one that is just being killed."""
         try:
-            return self._exchange("GET", "/status", None, 2.0)[0] == 200
+            status, body = self._exchange("GET", "/status", None, 2.0)
         except (HTTPException, OSError):
-            return False
+            return None
+        found: dict[str, Any] | None = json.loads(body) if status == 200 else None
+        return found
 
     def pid(self) -> int | None:
         """The gateway's process, known by the lock it holds for as long as it lives; None when there is none."""

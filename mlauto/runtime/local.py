@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlauto.errors import DeliveryError
 from mlauto.records import Image
@@ -123,12 +123,13 @@ class LocalRuntime:
 
     def ensure(self) -> None:
         """Start the gateway, detached, when none runs for this state directory. Raises `DeliveryError`."""
-        if self._gateway.answers():
-            self._check_address()
+        status = self._gateway.answered()
+        if status is not None:
+            self._check_address(status)
             return
         deadline = time.monotonic() + GATEWAY_START_SECONDS
         code = self._spawn()
-        while not self._gateway.answers():
+        while (status := self._gateway.answered()) is None:
             if code not in (0, ALREADY_RUNNING):
                 raise DeliveryError(f"the gateway did not start (exit code {code}): {self._log_tail()}")
             if time.monotonic() > deadline:
@@ -136,7 +137,7 @@ class LocalRuntime:
             time.sleep(POLL_SECONDS)
             if self._gateway.pid() is None:
                 code = self._spawn()  # one that was about to end has ended now
-        self._check_address()
+        self._check_address(status)
 
     def restart(self) -> None:
         """Have the gateway run this Python's code with these settings; no request is lost meanwhile, nor any order.
@@ -147,7 +148,7 @@ class LocalRuntime:
         if self._gateway.pid() is None:
             self.ensure()
             return
-        self._check_address()
+        self._check_address(self._gateway.status())
         ours = {name: value for name, value in self._settings.environment().items() if name.startswith("MLAUTO_")}
         pid = self._gateway.restart(sys.executable, ours)
         deadline = time.monotonic() + GATEWAY_START_SECONDS
@@ -169,9 +170,8 @@ class LocalRuntime:
                 return
             time.sleep(POLL_SECONDS)
 
-    def _check_address(self) -> None:
+    def _check_address(self, status: Mapping[str, Any]) -> None:
         """The running gateway must be where these settings say that clients find it."""
-        status = self._gateway.status()
         if status["port"] != self._settings.gateway_port:
             raise DeliveryError(
                 f"the gateway of {self._settings.home} listens on port {status['port']}, but MLAUTO_GATEWAY_PORT is "

@@ -1,5 +1,8 @@
 """Orders over the control socket, and what is said when nobody listens."""
 
+import socket
+import struct
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ from mlauto.errors import DeliveryError
 from mlauto.runtime.gateway_client import GatewayClient
 from mlauto.runtime.local import LocalRuntime
 from mlauto.serving.gateway import locked
+from mlauto.serving.sockets import listen_unix
 
 
 def test_without_a_gateway_nothing_answers(tmp_path: Path) -> None:
@@ -15,6 +19,7 @@ def test_without_a_gateway_nothing_answers(tmp_path: Path) -> None:
     client = GatewayClient(tmp_path)
 
     assert client.answers() is False
+    assert client.answered() is None
     assert client.pid() is None
     with pytest.raises(DeliveryError, match=r"does not answer .*gateway\.log"):
         client.status()
@@ -67,3 +72,21 @@ def test_errors_of_the_gateway_are_its_own_sentences(runtime: LocalRuntime) -> N
     with pytest.raises(DeliveryError, match="is not ready"):
         client.predict("bikes", "1", [{}])
     client.stop("bikes", "1")
+
+
+def test_a_gateway_that_dies_while_it_is_asked_is_none(tmp_path: Path) -> None:
+    """It took the connection and reset it: whoever needs a gateway starts another one."""
+    listener = listen_unix(tmp_path / "control.sock")
+
+    def die() -> None:
+        taken, _ = listener.accept()
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        taken.close()
+
+    with listener:
+        killed = threading.Thread(target=die)
+        killed.start()
+        found = GatewayClient(tmp_path).answered()
+        killed.join()
+
+    assert found is None
