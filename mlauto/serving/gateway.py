@@ -11,6 +11,7 @@ the port is taken or the state file cannot be read.
 import argparse
 import asyncio
 import fcntl
+import gc
 import os
 import signal
 import socket
@@ -90,6 +91,8 @@ async def run(home: Path, public_socket: socket.socket, mail: Mail | None = None
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+    gc.collect()
+    gc.freeze()  # what was imported stays: looking through it again and again would only keep requests waiting
     supervisor.resume()
     bound = False
     try:
