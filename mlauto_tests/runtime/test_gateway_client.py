@@ -77,6 +77,7 @@ def test_errors_of_the_gateway_are_its_own_sentences(runtime: LocalRuntime) -> N
 def test_a_gateway_that_dies_while_it_is_asked_is_none(tmp_path: Path) -> None:
     """It took the connection and reset it: whoever needs a gateway starts another one."""
     listener = listen_unix(tmp_path / "control.sock")
+    listener.settimeout(30)  # made for an event loop it does not wait by itself
 
     def die() -> None:
         taken, _ = listener.accept()
