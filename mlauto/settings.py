@@ -10,6 +10,8 @@
 | `MLAUTO_API_KEY`       | none                     | the gateway's clients must show it; several with commas: any  |
 | `MLAUTO_TICK_SECONDS`  | `5`                      | least seconds between two ticks of a sensor                   |
 | `MLAUTO_LOG_SYNC`      | `background`             | `shared`: replies wait until the prediction log is on disk    |
+| `MLAUTO_RUNTIME`       | `local`                  | `docker`: commits, trainings and models run in containers     |
+| `MLAUTO_BASE_IMAGE`    | `python:3.11-slim`       | what their images start from; see `ops/base_image.sh`         |
 | `MLFLOW_TRACKING_URI`  | SQLite in `MLAUTO_HOME`  | any MLflow tracking server                                    |
 """
 
@@ -38,6 +40,8 @@ class Settings:
     log_sync: str = "background"
     mlflow_uri: str = ""
     api_keys: str = field(default="", repr=False)
+    runtime: str = "local"
+    base_image: str = "python:3.11-slim"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -52,9 +56,11 @@ class Settings:
             gateway_host=env.get("MLAUTO_GATEWAY_HOST") or "127.0.0.1",
             gateway_port=_whole_number(env, "MLAUTO_GATEWAY_PORT", 8900),
             tick_seconds=_whole_number(env, "MLAUTO_TICK_SECONDS", 5),
-            log_sync=_log_sync(env),
+            log_sync=_one_of(env, "MLAUTO_LOG_SYNC", "background", "shared"),
             mlflow_uri=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
             api_keys=env.get("MLAUTO_API_KEY") or "",
+            runtime=_one_of(env, "MLAUTO_RUNTIME", "local", "docker"),
+            base_image=env.get("MLAUTO_BASE_IMAGE") or "python:3.11-slim",
         )
 
     def environment(self) -> dict[str, str]:
@@ -69,6 +75,8 @@ class Settings:
             "MLAUTO_LOG_SYNC": self.log_sync,
             "MLFLOW_TRACKING_URI": self.mlflow_uri,
             "MLAUTO_API_KEY": self.api_keys,
+            "MLAUTO_RUNTIME": self.runtime,
+            "MLAUTO_BASE_IMAGE": self.base_image,
         }
 
     @property
@@ -103,8 +111,8 @@ def _whole_number(env: Mapping[str, str], name: str, default: int) -> int:
     return int(text)
 
 
-def _log_sync(env: Mapping[str, str]) -> str:
-    mode = env.get("MLAUTO_LOG_SYNC") or "background"
-    if mode not in ("background", "shared"):
-        raise MlautoError(f"MLAUTO_LOG_SYNC={mode[:40]!r} is neither background nor shared: correct or unset it")
-    return mode
+def _one_of(env: Mapping[str, str], name: str, default: str, other: str) -> str:
+    found = env.get(name) or default
+    if found not in (default, other):
+        raise MlautoError(f"{name}={found[:40]!r} is neither {default} nor {other}: correct or unset it")
+    return found

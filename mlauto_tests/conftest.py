@@ -7,11 +7,13 @@
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from mlauto.commands.doctor import docker_version
+from mlauto.runtime.docker_engine import DockerEngine
 from mlauto.serving.plan import native
 from mlauto.settings import Settings
 from mlauto.store import Store
@@ -38,6 +40,17 @@ def _docker() -> str | None:
     return None if docker_version(os.environ) else "no Docker engine answers: start dockerd, or set DOCKER_HOST"
 
 
+def base_image() -> str:
+    """The image that the tests' own images start from."""
+    return os.environ.get("MLAUTO_BASE_IMAGE") or "mlauto-base:bookworm"
+
+
+def _base_image() -> str | None:
+    with closing(DockerEngine()) as engine:
+        there = docker_version(os.environ) and engine.image(base_image())
+    return None if there else f"the engine has no image {base_image()}: run ops/base_image.sh"
+
+
 def _compiler() -> str | None:
     return None if native.compiler() else "no C compiler on PATH: apt-get install gcc"
 
@@ -46,6 +59,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "streams": _streams,
     "chromium": _chromium,
     "docker": _docker,
+    "base_image": _base_image,
     "compiler": _compiler,
 }
 
@@ -62,7 +76,7 @@ def check_need(name: str, required: str) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "needs(name): skipped where `name` (streams, chromium, docker, compiler) is missing"
+        "markers", "needs(name): skipped where `name` (streams, chromium, docker, base_image, compiler) is missing"
     )
     unknown = {word.strip() for word in os.environ.get("MLAUTO_REQUIRE", "").split(",")} - {*NEEDS, ""}
     if unknown:
@@ -100,6 +114,14 @@ def walker(needs: Callable[[str], None], tmp_path_factory: pytest.TempPathFactor
     library = native.compiled(tmp_path_factory.mktemp("native"))
     assert isinstance(library, Path), library
     return library
+
+
+@pytest.fixture(scope="session")
+def docker_base(needs: Callable[[str], None]) -> str:
+    """The base image of what the tests build: `MLAUTO_BASE_IMAGE`, or the one that `ops/base_image.sh` makes."""
+    needs("docker")
+    needs("base_image")
+    return base_image()
 
 
 @pytest.fixture
