@@ -57,8 +57,8 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct, seen: set[tuple
     plan = track(mirror, cursor, settled, limit=ASKED_PER_TICK)
     memory.update(tip=plan.cursor.tip, base=plan.cursor.base)
     late = [sha for sha in _late(platform, product, mirror, settled) if sha not in plan.test]
-    if late:
-        memory["verified_at"] = None  # whatever they say, the verified commit may be another one then
+    if plan.test or late:
+        memory["verified_at"] = None  # whatever is found, the verified commit may be another one then
     if plan.waiting:
         tick.notes.append(f"{product.name}: {plan.waiting} more commits wait for their turn")
     for sha in (*plan.test, *late)[:ASKED_PER_TICK]:
