@@ -116,6 +116,18 @@ def test_over_ssh_the_verdict_arrives(settings: Settings, report: Report, tmp_pa
     assert "PRIVATE" not in done.stdout + done.stderr + str(arguments)
 
 
+def test_each_workflow_has_a_name_of_its_own(settings: Settings, report: Report) -> None:
+    """Otherwise the green one would take the other's place."""
+    report("failed", SHA, "https://ci.example/1", **remote(MLAUTO_CHECK="nightly"))
+    done = report("passed", SHA, "https://ci.example/2", **remote(MLAUTO_CHECK="-each/push"))
+
+    assert "is red (nightly)" in done.stdout
+    assert [(verdict.command, verdict.passed) for verdict in recorded(settings)] == [
+        ("-each/push", True),
+        ("nightly", False),
+    ]
+
+
 def test_a_key_may_be_a_file(settings: Settings, report: Report, tmp_path: Path) -> None:
     """As Jenkins and GitLab give it; it stays."""
     path = tmp_path / "key"
@@ -179,6 +191,7 @@ def test_a_repository_of_no_model_tells_nobody(settings: Settings, report: Repor
         (("passed", SHA, "https://x --failed"), {}, "no http(s) address"),
         (("passed", SHA), {"MLAUTO_SSH_KEY": ""}, "neither MLAUTO_SSH_KEY nor MLAUTO_SSH_KEY_FILE"),
         (("passed", SHA), {"MLAUTO_SSH_KEY": "s3cret!"}, "neither a private key nor base64"),
+        (("passed", SHA), {"MLAUTO_CHECK": "a b"}, "MLAUTO_CHECK may hold letters"),
         (("passed", SHA), {"MLAUTO_KNOWN_HOSTS": ""}, "MLAUTO_KNOWN_HOSTS is not set"),
     ],
 )

@@ -3,13 +3,14 @@
 A verdict that comes from outside is a further piece of work on its commit, however late it comes.
 """
 
+import time
 from collections.abc import Callable, Sequence
 
 import dagster as dg
 
 from mlauto.integration.git import Mirror
 from mlauto.integration.outside import forget_strays, new_verdicts, read_verdicts, taken_up
-from mlauto.integration.tracking import Cursor, read_report, track, verify
+from mlauto.integration.tracking import Cursor, has_report, read_report, track, verify
 from mlauto.orchestration.names import WORK_TAG, asset_key, commit_partitions
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import kept_problem
@@ -22,6 +23,7 @@ __all__ = ["commits_sensor"]
 ASKED_PER_TICK = 10
 PARTITIONS_KEPT = 2000
 GIVEN_UP_KEPT = 200
+PATIENCE = 3600.0  # seconds that another CI may take before people are told
 
 
 def commits_sensor(products: Sequence[ModelProduct], platform: Platform) -> dg.SensorDefinition:
@@ -33,6 +35,7 @@ def commits_sensor(products: Sequence[ModelProduct], platform: Platform) -> dg.S
             _tick(tick, platform, product, seen)
             if tick.cursors[product.name].get("tip") is None:
                 remarks.append(f"{product.code.repository} has no branch {product.code.branch!r} with a commit yet")
+            remarks.extend(_waiting(tick, platform, product, time.time()))
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         return each_product(context, products, look)
@@ -77,15 +80,25 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct, seen: set[tuple
         elif tick.ask(work):
             _announce(tick, product, sha)
     memory["given_up"] = given_up
-    if (
-        product.code.external
-        and plan.cursor.tip
-        and read_verdicts(platform.store, product.name, plan.cursor.tip) is None
-    ):
-        tick.notes.append(f"{product.name}: commit {plan.cursor.tip[:12]} waits for its verdict (`mlauto ci report`)")
     if not plan.test and not late and plan.cursor.tip not in (None, memory.get("verified_at")):
-        current = _verified_commit_is_current(tick, platform, product)
-        memory["verified_at"] = plan.cursor.tip if current else None
+        known = _verified_commit_is_current(tick, platform, product)
+        memory["verified_at"] = plan.cursor.tip if known else None
+
+
+def _waiting(tick: Tick, platform: Platform, product: ModelProduct, now: float) -> list[str]:
+    """What to say of a branch whose tip has waited for its verdict from outside for more than an hour."""
+    memory = tick.cursors[product.name]
+    tip = memory.get("tip")
+    if not (product.code.external and isinstance(tip, str)):
+        return []
+    if read_verdicts(platform.store, product.name, tip) or has_report(platform.store, product.name, tip):
+        return []
+    awaited = f"commit {tip[:12]} waits for its verdict from outside (`mlauto ci report`)"
+    tick.notes.append(f"{product.name}: {awaited}")
+    if memory.get("awaited") != tip:
+        memory.update(awaited=tip, awaited_since=now)
+    since = memory.get("awaited_since")
+    return [awaited] if isinstance(since, float) and now - since > PATIENCE else []
 
 
 def _list(value: object) -> list[object]:

@@ -6,7 +6,8 @@ import pytest
 from mlauto.commands.ci import report_verdict
 from mlauto.integration.tracking import has_report, read_report
 from mlauto.orchestration.names import asset_key
-from mlauto.records import VerifiedCommit
+from mlauto.orchestration.sensors import commits
+from mlauto.records import Problem, VerifiedCommit
 from mlauto_tests.orchestration.conftest import Origin, World, made_product
 
 YAML = """
@@ -65,6 +66,34 @@ def test_an_external_commit_waits_for_its_verdict(external: World, origin: Origi
     assert event(external).metadata["url"].value == "https://ci.example/job/7"
     assert event(external).metadata["passed"].value is True
     assert not external.tick("commits").run_requests
+
+
+def test_people_are_told_of_a_verdict_that_does_not_come(
+    external: World, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an hour it is a problem that `mlauto status` shows; a next commit begins anew, a verdict ends it."""
+
+    def problem() -> Problem | None:
+        return external.store.read_record("tides", "problems/commits", Problem)
+
+    external.tick("commits")
+    fresh = problem()
+    monkeypatch.setattr(commits, "PATIENCE", -1.0)
+    external.tick("commits")
+    told = problem()
+    monkeypatch.undo()
+    origin.commit("Next")
+    external.tick("commits")
+    begun_anew = problem()
+    monkeypatch.setattr(commits, "PATIENCE", -1.0)
+    tell(external, origin.git("rev-parse", "HEAD"), passed=False)
+    external.loop("commits")
+
+    assert fresh is None
+    assert told is not None
+    assert "waits for its verdict from outside (`mlauto ci report`)" in told.text
+    assert begun_anew is None
+    assert problem() is None
 
 
 def test_a_verdict_that_comes_first_is_not_lost(external: World) -> None:
