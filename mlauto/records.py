@@ -68,7 +68,7 @@ class Commit:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """One command that ran in a commit's tree. `kind` is lint or tests; `output` is truncated in the middle."""
+    """One check: `kind` is lint or tests, `output` is cut in the middle, `url` is its page where it ran elsewhere."""
 
     kind: str
     command: str
@@ -78,14 +78,16 @@ class CheckResult:
     exit_code: int | None = None
     tests: int | None = None
     failures: tuple[str, ...] = ()
+    url: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class CiReport:
-    """The verdict on one commit."""
+    """The verdict on one commit, and who gave it."""
 
     commit: Commit
     results: tuple[CheckResult, ...]
+    source: str = "mlauto"
 
     @property
     def passed(self) -> bool:

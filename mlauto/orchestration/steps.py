@@ -34,23 +34,10 @@ LogLine = Callable[[str], None]
 
 @keeps_problem("ci_report")
 def report_commit(platform: Platform, product: ModelProduct, sha: str, log: LogLine) -> CiReport:
-    """Lint and test one commit; a commit that was tested before is not tested again."""
-    from mlauto.integration.checks import refused, run_checks
-    from mlauto.integration.export import RefusedTreeError
-    from mlauto.integration.tracking import read_report, write_report
+    """The verdict on one commit; it is not tested twice, nor when it was tested outside."""
+    from mlauto.orchestration.reports import report_on
 
-    known = read_report(platform.store, product.name, sha)
-    if known is not None:
-        return known
-    commit = platform.mirror(product).commit(sha)
-    try:
-        tree = platform.tree(product, commit)
-    except RefusedTreeError as error:
-        report = refused(commit, str(error))
-    else:
-        report = run_checks(commit, tree, product.code.checks, timeout=product.code.timeout, on_line=log)
-    write_report(platform.store, product.name, report)
-    return report
+    return report_on(platform, product, sha, log)
 
 
 def verify_newest_commit(platform: Platform, product: ModelProduct) -> VerifiedCommit:
