@@ -7,7 +7,8 @@ do not even wait for the event loop's next turn.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -15,7 +16,7 @@ from mlauto.serving.errors import ModelError, RequestError, UnavailableError
 from mlauto.serving.link import Link, LinkError, LinkFailure, LinkTimeoutError, Reply
 from mlauto.serving.protocol import Answer
 
-__all__ = ["ANSWER_SECONDS", "Batches"]
+__all__ = ["ANSWER_SECONDS", "Batches", "Done", "Failure"]
 
 ANSWER_SECONDS = 30.0
 MOST_BATCHES = 2  # one is answered while the next one travels
@@ -23,20 +24,28 @@ MOST_ROWS = 256
 MOST_BYTES = 4 << 20
 SWEEP_SECONDS = 0.02
 
+Failure = LinkError | RequestError | ModelError | UnavailableError
+Done = Callable[[Answer | Failure], None]
 Future = asyncio.Future[Answer]
 
 
 class _Call:
-    """One request's rows on their way."""
+    """One request's rows on their way; `done` is None once it was called."""
 
-    __slots__ = ("alone", "count", "deadline", "future", "rows")
+    __slots__ = ("alone", "count", "deadline", "done", "future", "rows")
 
-    def __init__(self, rows: bytes, count: int, deadline: float, future: Future, *, alone: bool) -> None:
+    def __init__(self, rows: bytes, count: int, deadline: float, done: Done, *, alone: bool) -> None:
         self.rows = rows
         self.count = count
         self.deadline = deadline
-        self.future = future
+        self.done: Done | None = done
+        self.future: Future | None = None
         self.alone = alone
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits any more."""
+        return self.done is None or (self.future is not None and self.future.done())
 
 
 class Batches:
@@ -56,13 +65,23 @@ class Batches:
         self._decoder = msgspec.json.Decoder(Answer)
 
     def put(self, rows: bytes, count: int, *, seconds: float = ANSWER_SECONDS, alone: bool = False) -> Future:
-        """Send `count` rows (a JSON list of objects) with whatever else waits, unless they are to go `alone`.
+        """`post` for callers that wait; the failure is the future's exception."""
+        loop = asyncio.get_running_loop()
+        future: Future = loop.create_future()
+        self._enter(_Call(rows, count, loop.time() + seconds, partial(_resolve, future), alone=alone), loop, future)
+        return future
 
-        The future's exception is `LinkError` when another process may be asked instead, `RequestError` when the model
-        refuses the values, `ModelError` when it fails, `UnavailableError` (504) when it takes longer than `seconds`.
+    def post(self, rows: bytes, count: int, done: Done, *, seconds: float = ANSWER_SECONDS) -> None:
+        """Send `count` rows (a JSON list of objects) with whatever else waits; `done` gets the answer, or what failed.
+
+        That is a `LinkError` when another process may be asked instead, a `RequestError` when the model refuses the
+        values, a `ModelError` when it fails, an `UnavailableError` (504) when it takes longer than `seconds`.
         """
         loop = asyncio.get_running_loop()
-        call = _Call(rows, count, loop.time() + seconds, loop.create_future(), alone=alone)
+        self._enter(_Call(rows, count, loop.time() + seconds, done, alone=False), loop)
+
+    def _enter(self, call: _Call, loop: asyncio.AbstractEventLoop, future: Future | None = None) -> None:
+        call.future = future
         self.in_flight += 1
         self._calls.add(call)
         self._waiting.append(call)
@@ -73,7 +92,6 @@ class Batches:
             loop.call_soon(self._flush)
         if self._sweeper is None:
             self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
-        return call.future
 
     def give_up(self, reason: str) -> None:
         """Fail what was not sent yet: the process is gone."""
@@ -101,7 +119,7 @@ class Batches:
             if batch and (full or call.alone or batch[0].alone):
                 break
             self._waiting.popleft()
-            if call.future.done():
+            if call.over:
                 rows, size = rows - call.count, size - len(call.rows)
                 self._forget(call)
             else:
@@ -160,7 +178,11 @@ class Batches:
 
     def _split(self, batch: Sequence[_Call], whole: Answer) -> None:
         if len(batch) == 1:
-            self._settle(batch[0], whole)
+            call = batch[0]
+            self._forget(call)
+            done, call.done = call.done, None
+            if done is not None:
+                done(whole)
             return
         predictions, probabilities = whole.predictions, whole.probabilities
         start = 0
@@ -186,13 +208,11 @@ class Batches:
                 raise ModelError(f"version {self._version} answered {len(found)} predictions, not {count}")
         return answer
 
-    def _settle(self, call: _Call, result: Answer | Exception) -> None:
-        if not call.future.done():
-            if isinstance(result, Exception):
-                call.future.set_exception(result)
-            else:
-                call.future.set_result(result)
+    def _settle(self, call: _Call, result: Answer | Failure) -> None:
         self._forget(call)
+        done, call.done = call.done, None
+        if done is not None:
+            asyncio.get_running_loop().call_soon(done, result)  # what one does with it must not hurt the others
 
     def _forget(self, call: _Call) -> None:
         if call in self._calls:
@@ -204,13 +224,23 @@ class Batches:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for call in self._calls:
-            if call.deadline <= now and not call.future.done():
-                call.future.set_exception(self._late())
+            if call.deadline <= now and call.done is not None:
+                loop.call_soon(call.done, self._late())
+                call.done = None
         self._link.sweep(now)
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep) if self._calls else None
 
     def _late(self) -> UnavailableError:
         return UnavailableError(f"version {self._version}: no answer in time", 504, self._version)
+
+
+def _resolve(future: Future, result: Answer | Failure) -> None:
+    if future.done():  # nobody waits any more
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
 
 
 def _sentence(body: bytes) -> str:

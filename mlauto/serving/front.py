@@ -108,6 +108,11 @@ class Front(Connection):
         """A protocol class for `uvicorn.Config(http=...)`; whoever shows none of the keys goes the long way."""
         return type("Front", (cls,), {"short": short, "keys": keys, "heads": Heads()})
 
+    def connection_made(self, transport: Any) -> None:
+        """X."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(0)
+
     def data_received(self, data: bytes) -> None:
         """Feed the parser; then answer what is whole, and give to the long way what is not."""
         fresh = not self._begun

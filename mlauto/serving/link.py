@@ -223,6 +223,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(0)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._fail(f"the connection ended: {error or 'closed by the server'}")
