@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from mlauto.serving.batches import ANSWER_SECONDS, Batches, Done
+from mlauto.serving.batches import ANSWER_SECONDS, Batches
+from mlauto.serving.calls import Done
 from mlauto.serving.child import Child, trim
 from mlauto.serving.gatewaystate import VersionState
 from mlauto.serving.link import Link, LinkError, LinkTimeoutError, Reply

@@ -102,16 +102,12 @@ class Front(Connection):
         self._answer: Callable[[Quick], None]
         self._length = b""
         self._telling = False
+        self._prompt = False
 
     @classmethod
     def with_short(cls, short: Short, keys: Keys | None = None) -> type["Front"]:
         """A protocol class for `uvicorn.Config(http=...)`; whoever shows none of the keys goes the long way."""
         return type("Front", (cls,), {"short": short, "keys": keys, "heads": Heads()})
-
-    def connection_made(self, transport: Any) -> None:
-        """X."""
-        super().connection_made(transport)
-        transport.set_write_buffer_limits(0)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; then answer what is whole, and give to the long way what is not."""
@@ -138,6 +134,7 @@ class Front(Connection):
         answer = self.short.takes(found[0])
         if answer is None:
             return False
+        self._hasten(prompt=True)
         quick = self.cycle = Quick(self)
         quick.body = found[1]
         answer(quick)
@@ -181,6 +178,7 @@ class Front(Connection):
             self._begin_long_way()
         else:
             self._answer = answer
+            self._hasten(prompt=True)
             self._quick = self.cycle = Quick(self)
 
     def on_body(self, body: bytes) -> None:
@@ -202,7 +200,14 @@ class Front(Connection):
     def _later(self, quick: Quick) -> None:
         self.loop.call_soon(self._answer, quick)
 
+    def _hasten(self, *, prompt: bool) -> None:
+        """Whether a reply is written at once, or in the end of the loop's turn: the long way writes one in parts."""
+        if prompt is not self._prompt:
+            self._prompt = prompt
+            self.transport.set_write_buffer_limits(0 if prompt else None)
+
     def _begin_long_way(self) -> None:
+        self._hasten(prompt=False)
         headers, url, expects = self.headers, self.url, self.expect_100_continue
         super().on_message_begin()
         self.headers.extend(headers)

@@ -12,7 +12,7 @@ import msgspec
 
 from mlauto.serving.attempts import Attempts, Parse
 from mlauto.serving.backend import Backend
-from mlauto.serving.batches import Failure
+from mlauto.serving.calls import Failure
 from mlauto.serving.errors import ModelError, RequestError, UnavailableError
 from mlauto.serving.front import Quick
 from mlauto.serving.invocations import parse_invocations
