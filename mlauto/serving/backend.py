@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from mlauto.serving.batches import ANSWER_SECONDS, Batches
+from mlauto.serving.calls import Done
 from mlauto.serving.child import Child, trim
 from mlauto.serving.gatewaystate import VersionState
 from mlauto.serving.link import Link, LinkError, LinkTimeoutError, Reply
@@ -104,9 +105,9 @@ class Backend:
         self._set("stopped")
         await self._end_process(STOP_SECONDS)
 
-    def put(self, rows: bytes, count: int, *, seconds: float = ANSWER_SECONDS) -> "asyncio.Future[Answer]":
-        """`ask` for callers that do not wait: the future's exceptions are those that `ask` raises."""
-        return self._batches.put(rows, count, seconds=seconds)
+    def post(self, rows: bytes, count: int, done: Done) -> None:
+        """`ask` for callers that do not wait: `done` gets the answer, or what `ask` raises."""
+        self._batches.post(rows, count, done)
 
     async def ask(self, rows: bytes, count: int, *, seconds: float = ANSWER_SECONDS, alone: bool = False) -> Answer:
         """The answer to a JSON list of `count` rows, asked together with whatever else waits unless `alone`.

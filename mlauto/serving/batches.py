@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from mlauto.serving.calls import Call, Done, Failure, Future
 from mlauto.serving.errors import ModelError, RequestError, UnavailableError
 from mlauto.serving.link import Link, LinkError, LinkFailure, LinkTimeoutError, Reply
 from mlauto.serving.protocol import Answer
@@ -23,21 +24,6 @@ MOST_ROWS = 256
 MOST_BYTES = 4 << 20
 SWEEP_SECONDS = 0.02
 
-Future = asyncio.Future[Answer]
-
-
-class _Call:
-    """One request's rows on their way."""
-
-    __slots__ = ("alone", "count", "deadline", "future", "rows")
-
-    def __init__(self, rows: bytes, count: int, deadline: float, future: Future, *, alone: bool) -> None:
-        self.rows = rows
-        self.count = count
-        self.deadline = deadline
-        self.future = future
-        self.alone = alone
-
 
 class Batches:
     """The requests that wait for one version, or are being answered by it. To be used from one event loop."""
@@ -46,8 +32,8 @@ class Batches:
         self.in_flight = 0
         self._link = link
         self._version = version
-        self._waiting: deque[_Call] = deque()
-        self._calls: set[_Call] = set()
+        self._waiting: deque[Call] = deque()
+        self._calls: set[Call] = set()
         self._running = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduled = False
@@ -56,13 +42,23 @@ class Batches:
         self._decoder = msgspec.json.Decoder(Answer)
 
     def put(self, rows: bytes, count: int, *, seconds: float = ANSWER_SECONDS, alone: bool = False) -> Future:
-        """Send `count` rows (a JSON list of objects) with whatever else waits, unless they are to go `alone`.
+        """`post` for callers that wait; what failed is the future's exception. Others may be kept out of the batch."""
+        loop = asyncio.get_running_loop()
+        call = Call(rows, count, loop.time() + seconds, alone=alone)
+        future = call.future(loop)
+        self._enter(call, loop)
+        return future
 
-        The future's exception is `LinkError` when another process may be asked instead, `RequestError` when the model
-        refuses the values, `ModelError` when it fails, `UnavailableError` (504) when it takes longer than `seconds`.
+    def post(self, rows: bytes, count: int, done: Done) -> None:
+        """Send `count` rows (a JSON list of objects) with whatever else waits; `done` gets the answer, or what failed.
+
+        That is a `LinkError` when another process may be asked instead, a `RequestError` when the model refuses the
+        values, a `ModelError` when it fails, an `UnavailableError` (504) when it takes longer than `ANSWER_SECONDS`.
         """
         loop = asyncio.get_running_loop()
-        call = _Call(rows, count, loop.time() + seconds, loop.create_future(), alone=alone)
+        self._enter(Call(rows, count, loop.time() + ANSWER_SECONDS, done), loop)
+
+    def _enter(self, call: Call, loop: asyncio.AbstractEventLoop) -> None:
         self.in_flight += 1
         self._calls.add(call)
         self._waiting.append(call)
@@ -73,7 +69,6 @@ class Batches:
             loop.call_soon(self._flush)
         if self._sweeper is None:
             self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
-        return call.future
 
     def give_up(self, reason: str) -> None:
         """Fail what was not sent yet: the process is gone."""
@@ -89,9 +84,9 @@ class Batches:
                 self._running += 1
                 self._send(batch)
 
-    def _taken(self) -> list[_Call]:
+    def _taken(self) -> list[Call]:
         """The next batch, without the requests that nobody waits for any more."""
-        batch: list[_Call] = []
+        batch: list[Call] = []
         rows = size = 0
         while self._waiting:
             call = self._waiting[0]
@@ -101,14 +96,14 @@ class Batches:
             if batch and (full or call.alone or batch[0].alone):
                 break
             self._waiting.popleft()
-            if call.future.done():
+            if call.over:
                 rows, size = rows - call.count, size - len(call.rows)
                 self._forget(call)
             else:
                 batch.append(call)
         return batch
 
-    def _send(self, batch: Sequence[_Call]) -> None:
+    def _send(self, batch: Sequence[Call]) -> None:
         """On a kept connection if there is one, else in a task that connects."""
         loop = asyncio.get_running_loop()
         self._single = len(batch) == 1
@@ -128,7 +123,7 @@ class Batches:
         if not self._link.post(b"/rows", body, loop.time() + ANSWER_SECONDS, done):
             connect()
 
-    async def _exchange(self, batch: Sequence[_Call], body: bytes) -> None:
+    async def _exchange(self, batch: Sequence[Call], body: bytes) -> None:
         result: Reply | LinkFailure
         try:
             result = await self._link.request("POST", "/rows", body, seconds=ANSWER_SECONDS)
@@ -136,32 +131,37 @@ class Batches:
             result = error
         self._conclude(batch, result)
 
-    def _conclude(self, batch: Sequence[_Call], result: Reply | LinkFailure) -> None:
+    def _conclude(self, batch: Sequence[Call], result: Reply | LinkFailure) -> None:
         """Give each request its part, and send what has gathered."""
+        found = self._found(result, sum([call.count for call in batch]))
         try:
-            if isinstance(result, LinkError):
-                for call in batch:
-                    self._settle(call, LinkError(str(result), asked=result.asked))
-            elif isinstance(result, LinkTimeoutError):
-                for call in batch:
-                    self._settle(call, self._late())
-            else:
-                self._split(batch, self._read(result, sum([call.count for call in batch])))
-        except (RequestError, ModelError) as error:
             if len(batch) == 1:
-                self._settle(batch[0], error)
-                return
-            for call in reversed(batch):  # one bad row must not fail its neighbours
-                call.alone = True
-                self._waiting.appendleft(call)
+                self._forget(batch[0])
+                batch[0].tell(found)
+            elif isinstance(found, Answer):
+                self._split(batch, found)
+            elif isinstance(found, RequestError | ModelError):
+                for call in reversed(batch):  # one bad row must not fail its neighbours
+                    call.alone = True
+                    self._waiting.appendleft(call)
+            else:
+                for call in batch:
+                    self._settle(call, self._found(result, call.count))
         finally:
             self._running -= 1
             self._flush()
 
-    def _split(self, batch: Sequence[_Call], whole: Answer) -> None:
-        if len(batch) == 1:
-            self._settle(batch[0], whole)
-            return
+    def _found(self, result: Reply | LinkFailure, count: int) -> Answer | Failure:
+        if isinstance(result, LinkError):
+            return LinkError(str(result), asked=result.asked)
+        if isinstance(result, LinkTimeoutError):
+            return self._late()
+        try:
+            return self._read(result, count)
+        except (RequestError, ModelError) as error:
+            return error
+
+    def _split(self, batch: Sequence[Call], whole: Answer) -> None:
         predictions, probabilities = whole.predictions, whole.probabilities
         start = 0
         for call in batch:
@@ -186,15 +186,12 @@ class Batches:
                 raise ModelError(f"version {self._version} answered {len(found)} predictions, not {count}")
         return answer
 
-    def _settle(self, call: _Call, result: Answer | Exception) -> None:
-        if not call.future.done():
-            if isinstance(result, Exception):
-                call.future.set_exception(result)
-            else:
-                call.future.set_result(result)
+    def _settle(self, call: Call, result: Answer | Failure) -> None:
+        """Tell it in the loop's next turn: what one does with it must not hurt the others."""
         self._forget(call)
+        asyncio.get_running_loop().call_soon(call.tell, result)
 
-    def _forget(self, call: _Call) -> None:
+    def _forget(self, call: Call) -> None:
         if call in self._calls:
             self._calls.discard(call)
             self.in_flight -= 1
@@ -204,8 +201,8 @@ class Batches:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for call in self._calls:
-            if call.deadline <= now and not call.future.done():
-                call.future.set_exception(self._late())
+            if call.deadline <= now and not call.over:
+                loop.call_soon(call.tell, self._late())
         self._link.sweep(now)
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep) if self._calls else None
 

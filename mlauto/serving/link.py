@@ -6,7 +6,7 @@ which decides whether it may be asked again.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -223,6 +223,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(0)  # uvloop writes at once then, not in the end of its turn
 
     def connection_lost(self, error: Exception | None) -> None:
         self._fail(f"the connection ended: {error or 'closed by the server'}")
@@ -242,8 +243,9 @@ class _Connection(asyncio.Protocol):
                     self._fail("a head without an end")
                 return
             self._received = b""
+            self._head = data[: end + 2]
             try:
-                self._read_head(data[: end + 2])
+                self._status, self._missing, self.keep = _said(self._head)
             except ValueError as error:
                 self._fail(f"this is no reply: {error}")
                 return
@@ -257,19 +259,18 @@ class _Connection(asyncio.Protocol):
             self._chunks, self._missing = [], -1
             self._end(Reply(self._status, self._head, body))
 
-    def _read_head(self, head: bytes) -> None:
-        """Status, length of the body, and whether the connection stays. Raises `ValueError` for anything not ours."""
-        lower = head.lower()
-        start = lower.find(LENGTH)
-        if not head.startswith(b"HTTP/1.1 ") or start < 0:
-            raise ValueError(f"{head[:40]!r}")
-        self._status = int(head[9:12])
-        start += len(LENGTH)
-        self._missing = int(head[start : head.index(b"\r\n", start)])
-        self._head = head
-        self.keep = CLOSE not in lower
-
     def _fail(self, reason: str) -> None:
         self.keep = False
         self._transport.abort()
         self._end(LinkError(reason))
+
+
+@lru_cache(64)  # the heads of one server's replies differ in hardly more than the length
+def _said(head: bytes) -> tuple[int, int, bool]:
+    """Status, length of the body, and whether the connection stays. Raises `ValueError` for anything not ours."""
+    lower = head.lower()
+    start = lower.find(LENGTH)
+    if not head.startswith(b"HTTP/1.1 ") or start < 0:
+        raise ValueError(f"{head[:40]!r}")
+    start += len(LENGTH)
+    return int(head[9:12]), int(head[start : head.index(b"\r\n", start)]), CLOSE not in lower

@@ -12,6 +12,7 @@ import msgspec
 
 from mlauto.serving.attempts import Attempts, Parse
 from mlauto.serving.backend import Backend
+from mlauto.serving.calls import Failure
 from mlauto.serving.errors import ModelError, RequestError, UnavailableError
 from mlauto.serving.front import Quick
 from mlauto.serving.invocations import parse_invocations
@@ -28,7 +29,6 @@ __all__ = ["ShortWay"]
 PARSERS: dict[str, Parse] = {"infer": parse_infer, "invocations": parse_invocations}
 MOST_ADDRESSES = 1024
 BROKEN = b'{"error":"the gateway failed: see its log"}'
-Future = asyncio.Future[Answer]
 
 
 class ShortWay:
@@ -78,22 +78,20 @@ class ShortWay:
             return
         rows = msgspec.json.encode(request.rows)
         load.come(ask.body)
-        asked = champion.put(rows, len(request.rows))
-        asked.add_done_callback(partial(self._ended, _Call(ask, champion, request, rows, verb, quick)))
+        champion.post(rows, len(request.rows), partial(self._ended, _Call(ask, champion, request, rows, verb, quick)))
 
-    def _ended(self, call: "_Call", asked: Future) -> None:
+    def _ended(self, call: "_Call", found: Answer | Failure) -> None:
         """Answer, or go on with the next attempt."""
         ask, champion, request, rows, verb, quick = call
         self._traffic.loads[ask.product.name].go(ask.body)
-        error = asked.exception()
-        if isinstance(error, LinkError | ModelError | UnavailableError):
-            self._go_on(self._predict(ask, verb, quick, (champion, error)))
+        if isinstance(found, LinkError | ModelError | UnavailableError):
+            self._go_on(self._predict(ask, verb, quick, (champion, found)))
             return
         try:
-            if isinstance(error, RequestError):
-                self._refuse(quick, ask.product.name, error)
+            if isinstance(found, RequestError):
+                self._refuse(quick, ask.product.name, found)
             else:
-                answered = self._traffic.answered(ask, champion, request, rows, asked.result())
+                answered = self._traffic.answered(ask, champion, request, rows, found)
                 _answer(quick, ask, verb, answered)
                 self._traffic.copy(ask, answered)
         finally:

@@ -10,6 +10,7 @@ import pytest
 
 from mlauto.serving import batches as module
 from mlauto.serving.batches import Batches
+from mlauto.serving.calls import Failure
 from mlauto.serving.errors import ModelError, RequestError, UnavailableError
 from mlauto.serving.link import Link, LinkError
 from mlauto.serving.protocol import Answer
@@ -91,6 +92,51 @@ def test_who_comes_alone_does_not_wait(tmp_path: Path) -> None:
     run(model, scenario)
     assert model.batches == [[0], [1], [2], [3], [4, 5, 6, 7, 8]]
     assert model.connections <= 2
+
+
+def test_who_does_not_wait_is_told(tmp_path: Path) -> None:
+    """Of a single answer at once; of several, and of what failed, all the same."""
+    model = Model(tmp_path)
+    told: list[Answer | Failure] = []
+
+    async def scenario(batches: Batches) -> None:
+        batches.post(b"[1]", 1, told.append)
+        await until(1)
+        for text in (b"[2]", b"[3]", b"[4]"):
+            batches.post(text, 1, told.append)
+        await until(4)
+        batches.post(b"[5]", 1, told.append)
+        batches.give_up("it is gone")
+        await until(5)
+
+    async def until(count: int) -> None:
+        while len(told) < count:
+            await asyncio.sleep(0.001)
+
+    run(model, scenario)
+    answers = [one.predictions for one in told if isinstance(one, Answer)]
+    assert sorted(answers) == [[2], [4], [6], [8]]
+    assert [str(one) for one in told if isinstance(one, LinkError)] == ["it is gone"]
+
+
+def test_what_fails_on_hearing_an_answer_is_said(tmp_path: Path) -> None:
+    """It is the loop's to report, whatever error it is, and the next request is answered."""
+    model = Model(tmp_path)
+    problems: list[Any] = []
+
+    def broken(_: Answer | Failure) -> None:
+        raise ModelError("nobody expected this")
+
+    async def scenario(batches: Batches) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context["exception"]))
+        await batches.put(b"[1]", 1)
+        batches.post(b"[2]", 1, broken)
+        while not problems:
+            await asyncio.sleep(0.001)
+        assert (await batches.put(b"[3]", 1)).predictions == [6]
+
+    run(model, scenario)
+    assert str(problems[0]) == "nobody expected this"
 
 
 def test_a_kept_connection_that_was_closed_costs_nothing(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ class Both:
     def __init__(self, pause: float = 0.0) -> None:
         self.pause = pause
         self.quick: list[Quick] = []
+        self.gone = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await body_of(scope, receive)
@@ -26,7 +27,7 @@ class Both:
         await reply(send, b"LONG " + scope["path"].encode() + b" " + body.upper())
 
     def takes(self, url: bytes) -> Callable[[Quick], None] | None:
-        return self._answer if url == b"/short" else None
+        return self._answer if url == b"/short" and not self.gone else None
 
     def _answer(self, quick: Quick) -> None:
         self.quick.append(quick)
@@ -89,6 +90,66 @@ def test_a_whole_request_takes_the_short_way() -> None:
             )
 
     run(Both(), scenario)
+
+
+def test_a_head_that_came_before_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies are each request's own. Another head is parsed, and several at once, and what comes while one waits."""
+    parsed: list[bytes] = []
+    on_headers = Front.on_headers_complete
+
+    def counting(front: Front) -> None:
+        parsed.append(front.url)
+        on_headers(front)
+
+    monkeypatch.setattr(Front, "on_headers_complete", counting)
+
+    async def scenario(streams: Streams, _: Any) -> None:
+        reader, writer = streams
+        for text, count in ((b"one", 1), (b"two", 1), (b"four", 2), (b"one", 2), (b"five", 2)):
+            writer.write(request(text))
+            head, body = await answer(reader)
+            assert (body, b"x-way: short" in head, len(parsed)) == (text, True, count)
+        writer.write(request(b"one") + request(b"two"))
+        assert [(await answer(reader))[1] for _ in range(2)] == [b"one", b"LONG /short TWO"]
+        writer.write(request(b"one"))
+        await asyncio.sleep(0.005)
+        writer.write(request(b"two"))  # must not overtake
+        assert [(await answer(reader))[1] for _ in range(2)] == [b"one", b"LONG /short TWO"]
+        assert len(parsed) == 5
+
+    run(Both(0.02), scenario)
+
+
+def test_a_known_head_is_asked_for_its_address_each_time() -> None:
+    """A product may have gone since."""
+    both = Both()
+
+    async def scenario(streams: Streams, _: Any) -> None:
+        reader, writer = streams
+        for gone, wanted in ((False, b"hello"), (True, b"LONG /short HELLO"), (False, b"hello")):
+            both.gone = gone
+            writer.write(request())
+            assert (await answer(reader))[1] == wanted
+
+    run(both, scenario)
+
+
+@pytest.mark.parametrize("length", [5, 300_000])
+def test_a_known_head_shows_its_key(length: int) -> None:
+    """Who has learned all but the key is refused; large bodies come in pieces and are parsed each time."""
+    body = b"b" * min(length, LARGEST_BODY)
+
+    async def scenario(streams: Streams, _: Any) -> None:
+        reader, writer = streams
+        for key, way in ((b"first-key", b"short"), (b"wrong-key", b"LONG"), (b"first-key", b"short")):
+            writer.write(request(body, b"x-api-key: " + key))
+            head, text = await answer(reader)
+            found = b"LONG" if text.startswith(b"LONG") else b"short"
+            assert found == (way if length == 5 else found)
+            assert text.lower().endswith(body)
+            assert (found == b"short") == (b"x-way: short" in head)
+
+    run(Both(), scenario, keys=Keys("first-key"))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from mlauto.serving import traffic as traffic_module
+from mlauto.serving.calls import Done, Failure
 from mlauto.serving.errors import ModelError, RequestError, UnavailableError
 from mlauto.serving.front import Quick
 from mlauto.serving.link import LinkError
@@ -29,8 +30,11 @@ LONG = {"x-mlauto-timeout-ms": "30000"}
 class Direct(Scripted):
     """A ready version that answers what a test wrote down, also to callers that do not wait."""
 
-    def put(self, rows: bytes, count: int, *, seconds: float = 30) -> "asyncio.Future[Answer]":
-        return asyncio.ensure_future(self.ask(rows, count, seconds=seconds))
+    def post(self, rows: bytes, count: int, done: Done) -> None:
+        def ended(found: "asyncio.Future[Answer]") -> None:
+            done(cast(Failure, found.exception()) or found.result())
+
+        asyncio.ensure_future(self.ask(rows, count)).add_done_callback(ended)
 
 
 class Heard(Quick):

@@ -10,6 +10,7 @@ from mlauto.serving.plan import format as formats
 from mlauto.serving.plan.estimators import executor
 from mlauto.serving.plan.native import LIBRARY
 from mlauto.serving.plan.prepare import preparation
+from mlauto.serving.plan.single import single
 from mlauto.serving.protocol import Answer
 
 __all__ = ["PlanModel"]
@@ -26,6 +27,7 @@ class PlanModel:
             library = beside
         self.columns = plan.columns
         self._prepare = preparation(plan)
+        self._prepare_one = single(plan)
         self._execute = executor(plan, arrays, library)
         self._numbers = not plan.classes
 
@@ -39,7 +41,11 @@ class PlanModel:
 
     def answer_values(self, rows: Sequence[Sequence[Any]], *, odds: bool = True) -> Answer:
         """The same for rows as tuples in the signature's order; no probabilities unless `odds`, which saves time."""
-        answer = self._execute(self._prepare(list(zip(*rows, strict=True)), len(rows)), odds)
+        if len(rows) == 1 and self._prepare_one is not None:
+            cells = self._prepare_one(rows[0])
+        else:
+            cells = self._prepare(list(zip(*rows, strict=True)), len(rows))
+        answer = self._execute(cells, odds)
         if self._numbers and not all(map(math.isfinite, answer.predictions)):
             for index, number in enumerate(answer.predictions):
                 if not math.isfinite(number):

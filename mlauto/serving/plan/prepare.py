@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlauto.serving.errors import RequestError
+from mlauto.serving.plan.codes import Codes
 from mlauto.serving.plan.format import (
     Arithmetic,
     Clip,
@@ -126,29 +126,9 @@ def _impute(step: Impute) -> Run:
     return run
 
 
-class _Codes(dict[Any, float]):
-    """Value -> code; what is not listed has the table's code for unknown values, or is refused."""
-
-    def __init__(self, table: Table, name: str, nothing: float) -> None:
-        codes = [nothing if code is None else code for code in table.codes]
-        super().__init__(zip(table.values, codes, strict=True))
-        self._name = name
-        self._unknown = nothing if table.unknown is None else table.unknown
-        self._refuse = table.refuse_unknown
-        if not table.refuse_missing:
-            self[None] = nothing if table.missing is None else table.missing
-
-    def __missing__(self, value: object) -> float:
-        if value is None:
-            raise RequestError(f"the model refuses a missing value in column {self._name!r}", 422)
-        if self._refuse:
-            raise RequestError(f"the model does not know {str(value)[:100]!r} in column {self._name!r}", 422)
-        return self._unknown
-
-
 def _codes(tables: Sequence[Table], names: Sequence[str], nothing: float) -> Callable[[Columns, int], Matrix]:
     """A function from a request's columns to their codes, a row for each table."""
-    known = [(table.column, _Codes(table, names[table.column], nothing).__getitem__) for table in tables]
+    known = [(table.column, Codes(table, names[table.column], nothing).__getitem__) for table in tables]
 
     def run(columns: Columns, rows: int) -> Matrix:
         found = chain.from_iterable([map(code, columns[column]) for column, code in known])

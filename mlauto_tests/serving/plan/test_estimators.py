@@ -48,6 +48,21 @@ def test_two_classes_by_one_sum(finish: str, tie: str) -> None:
         assert answer.probabilities[3] == pytest.approx([0.25, 0.75])
 
 
+@pytest.mark.parametrize("finish", ["logistic", "logistic_tie"])
+def test_one_row_is_answered_as_many_are(finish: str) -> None:
+    """To the last bit, zeros of both signs and sums beyond the exponential among them."""
+    run = executor(plan(finish, TWO), arrays())
+    sums = np.concatenate([np.linspace(-40, 40, 401), [0.0, -0.0, 5e-324, 1e-17, 709.9, -745.2, 1e308, -1e308]])[
+        :, None
+    ]
+    together = run(sums, True)
+    apart = [run(sums[place : place + 1], True) for place in range(len(sums))]
+
+    assert [answer.predictions[0] for answer in apart] == together.predictions
+    assert [answer.probabilities[0] for answer in apart if answer.probabilities] == together.probabilities
+    assert run(sums[:1], False).probabilities is None
+
+
 def test_several_classes() -> None:
     """The largest sum wins, the first one of equals; probabilities add up to 1."""
     rows = np.array([[1.0], [0.0], [-1.0]])
@@ -91,6 +106,8 @@ def test_a_linear_model_refuses_what_is_not_finite() -> None:
         with pytest.raises(RequestError, match="missing or not finite") as caught:
             executor(plan("identity"), arrays())(np.array([[value]]), True)
         assert caught.value.status == 422
+    large = executor(plan("identity"), arrays())(np.array([[1e200]]), True)
+    assert large.predictions == [1e200]
 
 
 @pytest.mark.parametrize(
