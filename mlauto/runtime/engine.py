@@ -45,6 +45,7 @@ class EngineImage:
     size: int
     created: str
     config: Mapping[str, object]
+    architecture: str = "amd64"
 
 
 @dataclass(frozen=True, kw_only=True)
