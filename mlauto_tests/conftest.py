@@ -6,6 +6,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -55,12 +56,35 @@ def _compiler() -> str | None:
     return None if native.compiler() else "no C compiler on PATH: apt-get install gcc"
 
 
+def tool(name: str) -> str | None:
+    """A command line tool of this environment, or of the machine."""
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+
+
+def _tool(name: str, advice: str) -> Callable[[], str | None]:
+    return lambda: None if tool(name) else f"no {name} on PATH: {advice}"
+
+
+def postgres_programs() -> Path | None:
+    """The folder of the newest PostgreSQL server that Debian's packages installed."""
+    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    return max(found, key=lambda folder: int(folder.parent.name), default=None)
+
+
+def _postgres() -> str | None:
+    return None if postgres_programs() else "no PostgreSQL server below /usr/lib/postgresql: apt-get install postgresql"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "streams": _streams,
     "chromium": _chromium,
     "docker": _docker,
     "base_image": _base_image,
     "compiler": _compiler,
+    "check-jsonschema": _tool("check-jsonschema", "pip install check-jsonschema"),
+    "promtool": _tool("promtool", "apt-get install prometheus"),
+    "amtool": _tool("amtool", "apt-get install prometheus-alertmanager"),
+    "postgres": _postgres,
 }
 
 
@@ -75,9 +99,7 @@ def check_need(name: str, required: str) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "needs(name): skipped where `name` (streams, chromium, docker, base_image, compiler) is missing"
-    )
+    config.addinivalue_line("markers", f"needs(name): skipped where `name` ({', '.join(NEEDS)}) is missing")
     unknown = {word.strip() for word in os.environ.get("MLAUTO_REQUIRE", "").split(",")} - {*NEEDS, ""}
     if unknown:
         raise pytest.UsageError(f"MLAUTO_REQUIRE lists {sorted(unknown)}; known are {sorted(NEEDS)}")
