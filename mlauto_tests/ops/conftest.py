@@ -16,6 +16,7 @@ from mlauto.settings import Settings
 from mlauto_tests.conftest import CHECKOUT
 
 COPIED = ("pyproject.toml", "workspace.yaml", "dagster.yaml", "Dockerfile", "ops/image", "mlauto")
+KEPT = "mlauto-test/orchestrator:newest"  # the builder's cache for the next time, replaced by it
 
 
 def interpreter(engine: DockerEngine, base: str) -> Python:
@@ -66,6 +67,10 @@ def orchestrator(docker_base: str, tmp_path_factory: pytest.TempPathFactory) -> 
             labels={"mlauto.test": str(os.getpid())},
             network="host",  # git comes from the distribution
         )
-        engine.build(build)
+        built, before = engine.build(build), engine.image(KEPT)
+        engine.tag(built.id, KEPT)
         yield tag
         engine.remove_image(tag)
+        left = engine.image(before.id) if before is not None else None
+        if left is not None and not left.tags:
+            engine.remove_image(left.id)

@@ -48,8 +48,8 @@ def network() -> Iterator[tuple[str, str]]:
     try:
         yield name, docker("network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", name)
     finally:
-        for container in docker("ps", "--all", "--quiet", "--filter", f"network={name}").split():
-            subprocess.run(["docker", "rm", "--force", "--volumes", container], capture_output=True, check=False)
+        left = docker("ps", "--all", "--quiet", "--filter", f"network={name}").split()
+        subprocess.run(["docker", "rm", "--force", "--volumes", *left], capture_output=True, check=False)
         docker("network", "rm", name)
 
 
@@ -63,12 +63,24 @@ class Postgres:
 
     def ask(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows of a query to Dagster's database."""
+        with self._connected("dagster") as cursor:
+            cursor.execute(query, values)
+            return cursor.fetchall()
+
+    def create(self, *databases: str) -> None:
+        """New databases."""
+        with self._connected("postgres") as cursor:
+            for name in databases:
+                cursor.execute(f"CREATE DATABASE {name}")
+
+    @contextmanager
+    def _connected(self, database: str) -> Iterator[Any]:
         whole = {"host": self.host, "port": self.port, "user": "mlauto", "password": self.password}
-        connection = psycopg2.connect(dbname="dagster", **whole)
+        connection = psycopg2.connect(dbname=database, **whole)
+        connection.autocommit = True
         try:
             with connection.cursor() as cursor:
-                cursor.execute(query, values)
-                return cursor.fetchall()
+                yield cursor
         finally:
             connection.close()
 
@@ -100,14 +112,7 @@ def postgres(host: str) -> Iterator[Postgres]:
         options = f"-c listen_addresses={host} -c port={server.port} -c unix_socket_directories={folder} -c fsync=off"
         run("pg_ctl", "--pgdata", data, "--log", f"{folder}/server.log", "--options", options, "--wait", "start")
         try:
-            with psycopg2.connect(
-                host=host, port=server.port, user="mlauto", password=server.password, dbname="postgres"
-            ) as one:
-                one.autocommit = True
-                with one.cursor() as cursor:
-                    for name in ("dagster", "mlflow"):
-                        cursor.execute(f"CREATE DATABASE {name}")
-            one.close()
+            server.create("dagster", "mlflow")
             yield server
         finally:
             run("pg_ctl", "--pgdata", data, "--mode", "immediate", "stop")

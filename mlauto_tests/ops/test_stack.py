@@ -136,7 +136,7 @@ def seen(server_and_stack: tuple[Postgres, Stack]) -> Seen:
     docker("kill", "--signal", "KILL", container)
     killed = time.monotonic()
     failed = until(
-        "the killed run to fail", lambda: events(server, run, "PIPELINE_FAILURE"), seconds=60, told=stack.logs
+        "the killed run to fail", lambda: events(server, run, "PIPELINE_FAILURE") or None, seconds=60, told=stack.logs
     )
     seconds = time.monotonic() - killed
 
