@@ -52,6 +52,10 @@ def test_the_services_are_those_of_the_whole_platform() -> None:
     }
     assert {"mlflow", "gateway", "code", "daemon", "webserver"} == OURS
     assert len({SERVICES[name]["image"] for name in OURS}) == 1
+    assert all(
+        SERVICES[name].get("build", {}).get("target") == ("orchestrator" if name in OURS else None) for name in SERVICES
+    )
+    assert "AS orchestrator\n" in (OPS.parent / "Dockerfile").read_text()
     assert SERVICES["code"]["environment"]["DAGSTER_CURRENT_IMAGE"] == SERVICES["code"]["image"]
 
 

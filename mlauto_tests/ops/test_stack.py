@@ -127,7 +127,7 @@ def seen(server_and_stack: tuple[Postgres, Stack]) -> Seen:
 
     def working() -> tuple[str, str] | None:
         for run, container in stack.workers().items():
-            if events(server, run, "STEP_START"):
+            if tag(server, run, "mlauto/trigger") == "batch" and events(server, run, "STEP_START"):
                 return run, container
         return None
 
@@ -163,6 +163,12 @@ def events(server: Postgres, run: str, kind: str) -> list[str]:
     return [str(row[0]) for row in server.ask(query, run, kind)]
 
 
+def tag(server: Postgres, run: str, name: str) -> str | None:
+    """The value of a run's tag."""
+    found = server.ask("SELECT value FROM run_tags WHERE run_id = %s AND key = %s", run, name)
+    return str(found[0][0]) if found else None
+
+
 def test_a_run_whose_container_was_killed_is_marked_failed(
     seen: Seen, server_and_stack: tuple[Postgres, Stack]
 ) -> None:
@@ -181,8 +187,8 @@ def test_the_sensor_asks_again_and_the_model_goes_live(seen: Seen, server_and_st
     made = sorted(json.loads(row[0])[-1] for row in server.ask(query, seen.second))
 
     assert made == DONE
-    attempt = server.ask("SELECT value FROM run_tags WHERE run_id = %s AND key = 'mlauto/attempt'", seen.second)
-    assert attempt == [("2",)]
+    assert tag(server, seen.killed, "mlauto/attempt") == "1"
+    assert tag(server, seen.second, "mlauto/attempt") == "2"
 
 
 def test_the_gateway_answers_who_shows_a_key(seen: Seen, settings: Settings) -> None:
