@@ -6,6 +6,7 @@ A data file lands; the first run's container is killed in the middle; the sensor
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from mlauto.commands.stream import DemandStream
 from mlauto.orchestration import steps
 from mlauto.orchestration.platform import Platform
 from mlauto.settings import Settings
+from mlauto_tests.conftest import tool
+from mlauto_tests.ops.compose_file import OPS
 from mlauto_tests.ops.machinery import Postgres, Stack, docker, network, postgres, until
 
 pytestmark = [
@@ -151,7 +154,7 @@ def seen(server_and_stack: tuple[Postgres, Stack]) -> Seen:
     return Seen(
         killed=run,
         worker=worker,
-        failure=json.loads(failed[0])["user_message"],
+        failure=json.loads(failed[0])["dagster_event"]["message"],
         second=second,
         seconds_to_failed=seconds,
     )
@@ -204,6 +207,41 @@ def test_the_gateway_answers_who_shows_a_key(seen: Seen, settings: Settings) -> 
     assert answer.version == "1"
     assert stranger.status_code == 401
     assert f'mlauto_version_champion{{product="{PRODUCT}",version="1"}} 1' in scraped.text
+
+
+@pytest.mark.needs("promtool")
+def test_prometheus_scrapes_the_gateway_by_our_configuration(seen: Seen, settings: Settings, tmp_path: Path) -> None:
+    """A real Prometheus, with the addresses and the key of this test put in, has the series, and no alert is pending."""
+    assert seen.second
+    for name in ("prometheus.yml", "alerts.yml"):
+        text = (OPS / name).read_text().replace("gateway:8900", f"127.0.0.1:{settings.gateway_port}")
+        text = text.replace("/run/secrets/scrape_key", str(tmp_path / "scrape_key"))
+        (tmp_path / name).write_text(
+            text.replace("interval: 15s", "interval: 1s").replace("timeout: 10s", "timeout: 1s")
+        )
+    (tmp_path / "scrape_key").write_text(SCRAPE_KEY)
+    address = f"127.0.0.1:{free_port()}"
+    command = [str(tool("prometheus")), f"--config.file={tmp_path}/prometheus.yml", f"--web.listen-address={address}"]
+
+    def value(query: str) -> str | None:
+        try:
+            said = httpx.get(f"http://{address}/api/v1/query", params={"query": query}, trust_env=False, timeout=5)
+        except httpx.TransportError:
+            return None
+        found = said.json()["data"]["result"] if said.is_success else []
+        return str(found[0]["value"][1]) if found else None
+
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen([*command, f"--storage.tsdb.path={tmp_path}/data"], stdout=log, stderr=log)
+    try:
+        champion = f'mlauto_version_champion{{job="gateway", product="{PRODUCT}", version="1"}}'
+        told = (tmp_path / "log").read_text
+        assert until("the champion's series", lambda: value(champion), seconds=60, told=told) == "1"
+        assert value('up{job="gateway"}') == "1"
+        assert value("count(ALERTS)") is None
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def test_a_run_worker_is_closed(seen: Seen, server_and_stack: tuple[Postgres, Stack], orchestrator: str) -> None:
