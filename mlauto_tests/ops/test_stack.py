@@ -211,7 +211,7 @@ def test_the_gateway_answers_who_shows_a_key(seen: Seen, settings: Settings) -> 
 
 @pytest.mark.needs("promtool")
 def test_prometheus_scrapes_the_gateway_by_our_configuration(seen: Seen, settings: Settings, tmp_path: Path) -> None:
-    """A real Prometheus, with the addresses and the key of this test put in, has the series, and no alert is pending."""
+    """A real Prometheus, with this test's address and key put in, has the series, and no alert is pending."""
     assert seen.second
     for name in ("prometheus.yml", "alerts.yml"):
         text = (OPS / name).read_text().replace("gateway:8900", f"127.0.0.1:{settings.gateway_port}")
