@@ -6,7 +6,8 @@
 | `sklearn`   | the same, and scikit-learn with pandas                               | the base              |
 | `workshop`  | mlauto's training and the team's tools: tests and trainings run here | what `sklearn` serves |
 
-What determines an image is its label `mlauto.key`; one that carries it is taken, from whatever home, and nothing is built.
+What determines an image is its label `mlauto.key`; one that carries it is taken, whichever home made it, and nothing is
+built.
 """
 
 import fcntl
@@ -24,13 +25,15 @@ from mlauto.runtime.wheels import Python, Wheels
 from mlauto.settings import PACKAGE, Settings
 from mlauto.store import Store, digest_of, file_digest, tree_digest
 
-__all__ = ["BASE_LABEL", "KEY_LABEL", "KIND_LABEL", "LOCK_LABEL", "Flavours"]
+__all__ = ["DEPENDENCIES_LABEL", "INHERITED", "KEY_LABEL", "KIND_LABEL", "Flavours"]
 
 KIND_LABEL = "mlauto.kind"  # dependencies, flavour, code or model; of the builder's own leavings: stage
 KEY_LABEL = "mlauto.key"
 BASE_LABEL = "org.opencontainers.image.base.digest"
 BASE_NAME_LABEL = "org.opencontainers.image.base.name"
 LOCK_LABEL = "mlauto.lock"
+DEPENDENCIES_LABEL = "mlauto.dependencies"  # key of the image that holds them
+INHERITED = (BASE_LABEL, BASE_NAME_LABEL, LOCK_LABEL, DEPENDENCIES_LABEL)  # by whatever stands on it
 INSTALLER = "ops/image/install.py"
 
 
@@ -55,11 +58,6 @@ def _is_ours(image: EngineImage, key: str) -> bool:
     return image.labels.get(OWNER_LABEL) == OWNER and image.labels.get(KEY_LABEL) == key
 
 
-def _inherited(image: EngineImage) -> dict[str, str]:
-    """The labels that say what an image stands on."""
-    return {name: image.labels[name] for name in (BASE_LABEL, BASE_NAME_LABEL, LOCK_LABEL)}
-
-
 class Flavours:
     """Get or create. Making one connects to nothing; `root` holds the Dockerfile, the locks and the package."""
 
@@ -76,7 +74,7 @@ class Flavours:
         arguments = {"BASE": self._settings.base_image, flavour.argument: dependencies.id}
         text = self._stages(flavour.stage, {flavour.argument: "-"})
         key = digest_of(dependencies.labels[KEY_LABEL], text, *(self._digest(path) for path in flavour.code))
-        labels = {**_inherited(dependencies), KEY_LABEL: key, KIND_LABEL: "flavour"}
+        labels = {**{name: dependencies.labels[name] for name in INHERITED}, KEY_LABEL: key, KIND_LABEL: "flavour"}
         return self._made(flavour.stage, text, arguments, labels, lambda context: self._copy(flavour.code, context))
 
     def dependencies(self, name: str) -> EngineImage:
@@ -100,6 +98,7 @@ class Flavours:
             BASE_LABEL: base.id,
             BASE_NAME_LABEL: self._settings.base_image,
             LOCK_LABEL: self._digest(lock),
+            DEPENDENCIES_LABEL: key,
         }
 
         def fill(context: Path) -> None:
@@ -117,7 +116,12 @@ class Flavours:
         return [entry for entry in entries if entry.name not in there]
 
     def _made(
-        self, stage: str, text: str, arguments: Mapping[str, str], labels: Mapping[str, str], fill: Callable[[Path], None]
+        self,
+        stage: str,
+        text: str,
+        arguments: Mapping[str, str],
+        labels: Mapping[str, str],
+        fill: Callable[[Path], None],
     ) -> EngineImage:
         """The image with the key in `labels`; built, from a context that `fill` fills, where there is none."""
         tag = f"mlauto/{stage}:{labels[KEY_LABEL][:16]}"
@@ -135,7 +139,12 @@ class Flavours:
                 ours = {HOME_LABEL: str(self._settings.home), **labels}
                 return self._engine.build(
                     Build(
-                        context=context, dockerfile="Dockerfile", target=stage, tag=tag, arguments=arguments, labels=ours
+                        context=context,
+                        dockerfile="Dockerfile",
+                        target=stage,
+                        tag=tag,
+                        arguments=arguments,
+                        labels=ours,
                     )
                 )
             finally:
@@ -153,8 +162,8 @@ class Flavours:
         found = self._engine.image(name)
         if found is None:
             raise DeliveryError(
-                f"the engine has no base image {name}: docker pull {name}, or have ops/base_image.sh make one without a "
-                "registry and set MLAUTO_BASE_IMAGE to its name"
+                f"the engine has no base image {name}: docker pull {name}, or have ops/base_image.sh make one without "
+                "a registry, and set MLAUTO_BASE_IMAGE to its name"
             )
         return found
 

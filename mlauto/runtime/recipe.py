@@ -1,7 +1,7 @@
 """The Dockerfile as the classic builder should get it, and the locks: what of them decides an image.
 
-The classic builder runs every stage above its target, needed or not; here it gets the needed ones only, and what an image
-is keyed by does not change with the others.
+The classic builder runs every stage above its target, needed or not; here it gets the needed ones only, and what an
+image is keyed by does not change with the others.
 """
 
 import re
