@@ -55,12 +55,17 @@ def _compiler() -> str | None:
     return None if native.compiler() else "no C compiler on PATH: apt-get install gcc"
 
 
+def _registry() -> str | None:
+    return None if shutil.which("docker-registry") else "no docker-registry on PATH: apt-get install docker-registry"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "streams": _streams,
     "chromium": _chromium,
     "docker": _docker,
     "base_image": _base_image,
     "compiler": _compiler,
+    "registry": _registry,
 }
 
 
@@ -75,9 +80,7 @@ def check_need(name: str, required: str) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "needs(name): skipped where `name` (streams, chromium, docker, base_image, compiler) is missing"
-    )
+    config.addinivalue_line("markers", f"needs(name): skipped where `name` ({', '.join(NEEDS)}) is missing")
     unknown = {word.strip() for word in os.environ.get("MLAUTO_REQUIRE", "").split(",")} - {*NEEDS, ""}
     if unknown:
         raise pytest.UsageError(f"MLAUTO_REQUIRE lists {sorted(unknown)}; known are {sorted(NEEDS)}")
