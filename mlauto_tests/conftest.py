@@ -75,6 +75,10 @@ def _postgres() -> str | None:
     return None if postgres_programs() else "no PostgreSQL server below /usr/lib/postgresql: apt-get install postgresql"
 
 
+def _registry() -> str | None:
+    return None if shutil.which("docker-registry") else "no docker-registry on PATH: apt-get install docker-registry"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "streams": _streams,
     "chromium": _chromium,
@@ -85,6 +89,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "promtool": _tool("promtool", "apt-get install prometheus"),
     "amtool": _tool("amtool", "apt-get install prometheus-alertmanager"),
     "postgres": _postgres,
+    "registry": _registry,
 }
 
 

@@ -82,7 +82,7 @@ def _file(path: Path, place: str) -> Iterator[bytes]:
     if path.name.startswith(".wh."):
         raise DeliveryError(f"{place}: a file name that begins with .wh. removes files of an image: rename it")
     if stat.S_ISLNK(found.st_mode):
-        yield from _entry(place, stat.S_IFLNK | 0o777, link=os.readlink(path))
+        yield from _entry(place, stat.S_IFLNK | 0o777, link=str(path.readlink()))
     elif stat.S_ISREG(found.st_mode):
         executable = 0o111 if found.st_mode & 0o111 else 0
         yield from _entry(place, stat.S_IFREG | 0o644 | executable, size=found.st_size)
@@ -111,9 +111,15 @@ def _padding(size: int) -> bytes:
 
 
 def configuration(
-    parent: EngineImage, layer: str, labels: Mapping[str, str], *, command: Iterable[str] | None, created: str, said: str
+    parent: EngineImage,
+    layer: str,
+    labels: Mapping[str, str],
+    *,
+    command: Iterable[str] | None,
+    created: str,
+    said: str,
 ) -> bytes:
-    """The new image's configuration, whose SHA-256 is the image's id: the parent's, with one more layer and `labels`."""
+    """The new image's configuration, whose SHA-256 is its id: the parent's with one more layer and other labels."""
     config: dict[str, Any] = {name: parent.config[name] for name in KEPT if parent.config.get(name)}
     config["Labels"] = dict(labels)
     if command is not None:

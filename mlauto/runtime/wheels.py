@@ -57,7 +57,11 @@ class Python:
     def platforms(self) -> list[str]:
         """Which wheels run there."""
         newest = int(self.library.rpartition(".")[2])
-        return ["any", f"manylinux2014_{self.machine}", *(f"manylinux_2_{n}_{self.machine}" for n in range(5, newest + 1))]
+        return [
+            "any",
+            f"manylinux2014_{self.machine}",
+            *(f"manylinux_2_{n}_{self.machine}" for n in range(5, newest + 1)),
+        ]
 
     def wants(self, entry: Locked) -> bool:
         """Whether the entry's marker holds there."""

@@ -2,9 +2,10 @@
 
     python3 install.py LOCK ENVIRONMENT [--beside OTHER]
 
-The wheels lie beside the lock, or else come from pip's index; each one is checked against the lock's hash. Tests, headers
-and sources of compiled code are left out, bytecode is made for the rest. With `--beside`, what the environment OTHER
-holds is not installed again but found there. `/usr/share/mlauto/sbom.json` (CycloneDX 1.6) lists what is in the image.
+The wheels lie beside the lock, or else come from pip's index; each one is checked against the lock's hash. Tests,
+headers and sources of compiled code are left out, bytecode is made for the rest. With `--beside`, what the environment
+OTHER holds is not installed again but found there. `/usr/share/mlauto/sbom.json` (CycloneDX 1.6) lists what is in the
+image.
 """
 
 import argparse
@@ -103,7 +104,9 @@ def _python_package(one: importlib.metadata.Distribution, wheels: dict[str, str]
     if name in wheels:
         component["hashes"] = [{"alg": "SHA-256", "content": wheels[name]}]
     declared = one.metadata.get("License-Expression")
-    names = [line.rpartition(" :: ")[2] for line in one.metadata.get_all("Classifier", ()) if line.startswith("License")]
+    names = [
+        line.rpartition(" :: ")[2] for line in one.metadata.get_all("Classifier", ()) if line.startswith("License")
+    ]
     if declared:
         component["licenses"] = [{"expression": declared}]
     elif names:
