@@ -89,6 +89,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "promtool": _tool("promtool", "apt-get install prometheus"),
     "amtool": _tool("amtool", "apt-get install prometheus-alertmanager"),
     "postgres": _postgres,
+    "docker-cli": _tool("docker", "apt-get install docker.io"),
     "registry": _registry,
 }
 

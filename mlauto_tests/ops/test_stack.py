@@ -32,7 +32,7 @@ from mlauto_tests.ops.machinery import Postgres, Stack, docker, network, postgre
 pytestmark = [
     pytest.mark.live,
     pytest.mark.slow,
-    pytest.mark.needs("docker", "postgres"),
+    pytest.mark.needs("docker", "docker-cli", "postgres"),
     pytest.mark.timeout(600),
 ]
 SERVICES = ("mlflow", "gateway", "code", "daemon", "webserver")
