@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psycopg2
-
 from mlauto.commands.loop import free_port
 from mlauto_tests.conftest import postgres_programs
 from mlauto_tests.ops.compose_file import arguments, interpolated, loaded
@@ -75,6 +73,8 @@ class Postgres:
 
     @contextmanager
     def _connected(self, database: str) -> Iterator[Any]:
+        import psycopg2
+
         whole = {"host": self.host, "port": self.port, "user": "mlauto", "password": self.password}
         connection = psycopg2.connect(dbname=database, **whole)
         connection.autocommit = True

@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.live,
     pytest.mark.slow,
     pytest.mark.needs("docker", "docker-cli", "postgres"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
 ]
 SERVICES = ("mlflow", "gateway", "code", "daemon", "webserver")
 SOCKET = Path("/var/run/docker.sock")
@@ -117,7 +117,7 @@ def server_and_stack(orchestrator: str, folder: Path, settings: Settings) -> Ite
         stack = Stack(name, environment)
         for service in ("mlflow", "gateway", "code"):
             stack.start(service)
-        stack.healthy("code", "gateway", "mlflow", seconds=120)
+        stack.healthy("code", "gateway", "mlflow", seconds=240)
         for service in ("daemon", "webserver"):
             stack.start(service)
         yield server, stack
@@ -134,7 +134,7 @@ def seen(server_and_stack: tuple[Postgres, Stack]) -> Seen:
                 return run, container
         return None
 
-    run, container = until("a run in the middle of its work", working, seconds=120, told=stack.logs)
+    run, container = until("a run in the middle of its work", working, seconds=180, told=stack.logs)
     worker = json.loads(docker("inspect", container))[0]
     docker("kill", "--signal", "KILL", container)
     killed = time.monotonic()
@@ -150,7 +150,7 @@ def seen(server_and_stack: tuple[Postgres, Stack]) -> Seen:
         assert [one for one in found if one[1] == "FAILURE"] == [], stack.logs()
         return next((str(one) for one, status in found if status == "SUCCESS"), None)
 
-    second = until("another run to finish the work", succeeded, seconds=180, told=stack.logs)
+    second = until("another run to finish the work", succeeded, seconds=300, told=stack.logs)
     return Seen(
         killed=run,
         worker=worker,
@@ -266,7 +266,7 @@ def test_a_run_worker_is_closed(seen: Seen, server_and_stack: tuple[Postgres, St
 def test_the_webserver_shows_both_runs(seen: Seen, server_and_stack: tuple[Postgres, Stack]) -> None:
     """Through its published port, from PostgreSQL and the shared state directory."""
     _, stack = server_and_stack
-    stack.healthy("webserver", "daemon", seconds=60)
+    stack.healthy("webserver", "daemon", seconds=120)
     query = "{runsOrError {... on Runs {results {runId status}}}}"
     url = f"http://127.0.0.1:{stack.environment['DAGSTER_PORT']}/graphql"
     said = httpx.post(url, json={"query": query}, trust_env=False, timeout=30).raise_for_status().json()
