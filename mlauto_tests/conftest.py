@@ -70,6 +70,20 @@ def _groovy_lint() -> str | None:
     return _tool("npm-groovy-lint", "npm install -g npm-groovy-lint")() or java
 
 
+def postgres_programs() -> Path | None:
+    """The folder of the newest PostgreSQL server that Debian's packages installed."""
+    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    return max(found, key=lambda folder: int(folder.parent.name), default=None)
+
+
+def _postgres() -> str | None:
+    return None if postgres_programs() else "no PostgreSQL server below /usr/lib/postgresql: apt-get install postgresql"
+
+
+def _registry() -> str | None:
+    return None if shutil.which("docker-registry") else "no docker-registry on PATH: apt-get install docker-registry"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "streams": _streams,
     "chromium": _chromium,
@@ -79,7 +93,11 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "check-jsonschema": _tool("check-jsonschema", "pip install check-jsonschema"),
     "cfn-lint": _tool("cfn-lint", "pip install cfn-lint"),
     "npm-groovy-lint": _groovy_lint,
-    "docker-registry": _tool("docker-registry", "apt-get install docker-registry"),
+    "promtool": _tool("promtool", "apt-get install prometheus"),
+    "amtool": _tool("amtool", "apt-get install prometheus-alertmanager"),
+    "postgres": _postgres,
+    "docker-cli": _tool("docker", "apt-get install docker.io"),
+    "registry": _registry,
 }
 
 

@@ -73,3 +73,12 @@ def test_state_is_each_tests_own(settings: Settings, store: Store, tmp_path: Pat
     assert settings.home == store.home == tmp_path / "home"
     assert settings.defs.is_relative_to(tmp_path)
     assert settings.mlflow_uri.endswith(f"{tmp_path}/home/mlflow/mlflow.db")
+
+
+def test_a_missing_tool_is_named_with_what_brings_it(conftest: ModuleType) -> None:
+    """One that is there is found, beside this Python or on PATH, and is no problem."""
+    assert conftest._tool("no-such-program", "apt-get install it")() == (
+        "no no-such-program on PATH: apt-get install it"
+    )
+    assert conftest._tool("pytest", "make setup")() is None
+    assert Path(conftest.tool("pytest")).is_file()

@@ -37,7 +37,10 @@ class EngineError(DeliveryError):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineImage:
-    """An image in the engine's store. `id` is the digest of its configuration; `layers` are digests, lowest first."""
+    """An image in the engine's store. `id` is the digest of its configuration; `layers` are digests, lowest first.
+
+    `created` and `tagged` (when it last got a tag, if ever) are ISO 8601.
+    """
 
     id: str
     tags: tuple[str, ...]
@@ -46,6 +49,8 @@ class EngineImage:
     size: int
     created: str
     config: Mapping[str, object]
+    architecture: str = "amd64"
+    tagged: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +89,15 @@ class Health:
 class ContainerSpec:
     """A container to be made. `image` is an id, never a tag. `tmpfs` maps paths to MB; memory counts without swap.
 
-    `restart` has the engine start it again whenever it ends and after a reboot, until it is stopped.
+    `entrypoint` replaces the image's. `restart` has the engine start it again whenever it ends and after a reboot,
+    until it is stopped.
     """
 
     name: str
     image: str
     command: Sequence[str]
     user: str
+    entrypoint: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     mounts: Sequence[Mount] = ()
@@ -106,7 +113,10 @@ class ContainerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerState:
-    """`status` and `health` are the engine's words (`created`, `running`, `exited`, ...); `health` may be empty."""
+    """`status` and `health` are the engine's words (`created`, `running`, `exited`, ...); `health` may be empty.
+
+    `created` is ISO 8601.
+    """
 
     id: str
     name: str
@@ -117,6 +127,7 @@ class ContainerState:
     oom_killed: bool
     restarts: int
     labels: Mapping[str, str]
+    created: str = ""
 
 
 class Engine(Protocol):

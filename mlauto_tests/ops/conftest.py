@@ -1,76 +1,80 @@
-"""The vendors' files as a test reads them: parsed, with the shell that they hold, broken on purpose where asked."""
+"""The image of mlauto's own services, built from this checkout; vendors' files, broken on purpose."""
 
-import re
+import os
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
+from mlauto.runtime.docker_engine import DockerEngine
+from mlauto.runtime.engine import Build, ContainerSpec
+from mlauto.runtime.recipe import locked, needed
+from mlauto.runtime.wheels import Python, Wheels
+from mlauto.settings import Settings
 from mlauto_tests.conftest import CHECKOUT
+from mlauto_tests.ops.vendors import written
 
-__all__ = ["CI", "VENDORS", "Document", "parsed", "shell_of", "written"]
-
-CI = CHECKOUT / "ops" / "ci"
-VENDORS = ("Jenkinsfile", "travis.yml", "github-actions.yml", "gitlab-ci.yml", "codepipeline.yaml", "buildspec.yml")
-Document = dict[Any, Any]
-SHELL = {"run", "script", "before_script", "after_script", "after_failure", "after_success", "commands", "install"}
+COPIED = ("pyproject.toml", "workspace.yaml", "dagster.yaml", "Dockerfile", "ops/image", "mlauto")
+KEPT = "mlauto-test/orchestrator:newest"  # the builder's cache for the next time, replaced by it
 
 
-class _Tags(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms, which become {tag: value}; a key written twice is an error."""
+def interpreter(engine: DockerEngine, base: str) -> Python:
+    """The base image's Python."""
+    name = f"mlauto-test-{os.getpid()}-python"
+    image = engine.image(base)
+    assert image is not None
+    said: list[bytes] = []
+    command = ("python3", "-c", Python.QUESTION)
+    container = engine.create(ContainerSpec(name=name, image=image.id, command=command, user="10001:10001"))
+    try:
+        engine.run(container, said.append)
+    finally:
+        engine.remove(container)
+    return Python.said(b"".join(said).decode())
 
 
-def _tagged(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    if isinstance(node, yaml.ScalarNode):
-        return {suffix: loader.construct_scalar(node)}
-    if isinstance(node, yaml.SequenceNode):
-        return {suffix: loader.construct_sequence(node, deep=True)}
-    assert isinstance(node, yaml.MappingNode)
-    return {suffix: loader.construct_mapping(node, deep=True)}
+def build_context(folder: Path) -> None:
+    """What the Dockerfile's target `orchestrator` copies; wheels excepted."""
+    for path in (*(CHECKOUT / name for name in COPIED), *CHECKOUT.glob("requirements*.lock")):
+        target = folder / path.relative_to(CHECKOUT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            shutil.copytree(path, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(path, target)
 
 
-def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    assert len(keys) == len(set(keys)), f"a key twice in {keys}"
-    return loader.construct_mapping(node, deep=True)
-
-
-_Tags.add_multi_constructor("!", _tagged)
-_Tags.add_constructor("tag:yaml.org,2002:map", _mapping)
-
-
-def written(name: str) -> str:
-    """The text of a vendor's file."""
-    return (CI / name).read_text()
-
-
-def parsed(text: str) -> Document:
-    """A vendor's YAML. `on` stays the key that it is."""
-    document = yaml.load(re.sub(r"(?m)^on:", '"on":', text), _Tags)
-    assert isinstance(document, dict)
-    return document
-
-
-def shell_of(name: str) -> list[str]:
-    """Every piece of shell in a vendor's file, in the order of the file."""
-    text = written(name)
-    if name == "Jenkinsfile":
-        return [long or short for long, short in re.findall(r"\bsh (?:'''(.*?)'''|'([^'\n]*)')", text, re.DOTALL)]
-    return list(_shell(parsed(text)))
-
-
-def _shell(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key in SHELL and isinstance(value, str | list):
-                yield from ([value] if isinstance(value, str) else map(str, value))
-            else:
-                yield from _shell(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _shell(value)
+@pytest.fixture(scope="session")
+def orchestrator(docker_base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The tag of the image; only what changed since the last time is built, from wheels kept on this machine."""
+    context = tmp_path_factory.mktemp("orchestrator")
+    build_context(context)
+    (context / "wheels").mkdir()
+    arguments = {"BASE": docker_base}
+    (context / "Stages").write_text(needed((CHECKOUT / "Dockerfile").read_text(), "orchestrator", arguments))
+    tag = f"mlauto-test-{os.getpid()}:orchestrator"
+    with closing(DockerEngine()) as engine:
+        wheels = Wheels(Settings.from_environment().cache / "wheels")
+        lock = locked((CHECKOUT / "requirements.lock").read_text())
+        wheels.take(lock, interpreter(engine, docker_base), context / "wheels")
+        build = Build(
+            context=context,
+            dockerfile="Stages",
+            target="orchestrator",
+            tag=tag,
+            arguments=arguments,
+            labels={"mlauto.test": str(os.getpid())},
+            network="host",  # git comes from the distribution
+        )
+        built, before = engine.build(build), engine.image(KEPT)
+        engine.tag(built.id, KEPT)
+        yield tag
+        engine.remove_image(tag)
+        left = engine.image(before.id) if before is not None else None
+        if left is not None and not left.tags:
+            engine.remove_image(left.id)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from mlauto.ci_cli import ci
 from mlauto_tests.conftest import CHECKOUT
-from mlauto_tests.ops.conftest import CI, VENDORS, Document, parsed, shell_of, written
+from mlauto_tests.ops.vendors import CI, VENDORS, Document, parsed, shell_of, written
 
 WITH_SHELL = [name for name in VENDORS if name != "codepipeline.yaml"]
 SECRETS = ("REGISTRY_PASSWORD", "MLAUTO_SSH_KEY")

@@ -12,7 +12,7 @@ import pytest
 from mlauto.integration.outside import OutsideVerdict, read_verdicts
 from mlauto.settings import Settings
 from mlauto.store import Store
-from mlauto_tests.ops.conftest import CI, written
+from mlauto_tests.ops.vendors import CI, written
 
 SHA = "0a" * 20
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END OPENSSH PRIVATE KEY-----"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlauto_tests.conftest import tool
-from mlauto_tests.ops.conftest import CI
+from mlauto_tests.ops.vendors import CI
 
 Broken = Callable[[str, str, str], Path]
 SCHEMAS = {

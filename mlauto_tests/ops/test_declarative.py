@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlauto_tests.ops.conftest import written
+from mlauto_tests.ops.vendors import written
 from mlauto_tests.ops.declarative import faults, pipeline, stage_names
 
 
