@@ -149,7 +149,7 @@ def test_what_is_missing_is_named(
 def registry(tmp_path: Path, needs: Callable[[str], None]) -> Iterator[str]:
     """A registry of this test's own on loopback; its address."""
     needs("docker")
-    needs("docker-registry")
+    needs("registry")
     program = shutil.which("docker-registry")
     assert program is not None
     with socket.socket() as probe:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mlauto_tests.ops.vendors import written
 from mlauto_tests.ops.declarative import faults, pipeline, stage_names
+from mlauto_tests.ops.vendors import written
 
 
 def test_the_jenkinsfile_is_declarative() -> None:
