@@ -74,12 +74,13 @@ class PredictionLog:
         self._prefix = f"{self.predictions.number:08x}-"
 
     def knows(self, prediction_id: str) -> bool:
-        """False for a text that cannot be an id of this product: no file is read."""
+        """False for a text that cannot be an id of this product, whichever process gave it: no file is read."""
         match = ID.fullmatch(prediction_id)
         if match is None:
             return False
         segment = int(match[1], 16)
-        return segment <= self.predictions.number or segment <= self.predictions.newest()
+        newest = self.predictions.number
+        return segment <= newest or segment <= self.predictions.newest() or self.predictions.exists(segment)
 
     def answered(
         self,
