@@ -28,6 +28,7 @@ from mlauto.serving.follower import answering, follow
 from mlauto.serving.forks import Inherited
 from mlauto.serving.forkserver import ForkServer
 from mlauto.serving.guardian import guarded
+from mlauto.serving.handover import Handover
 from mlauto.serving.http import server
 from mlauto.serving.mail import Mail
 from mlauto.serving.metrics import Metrics
@@ -115,10 +116,11 @@ async def run(
         tasks = [asyncio.create_task(one.serve(sockets=[listener])) for one, listener in serving]
         while not (public.started and control.started) and not any(task.done() for task in tasks):
             await asyncio.sleep(START_POLL_SECONDS)
-        others.begin(takeover.renew)
+        handover = Handover(public)
+        others.begin(takeover.renew, handover.share)
         if heir:  # they go on with their part of the connections
             await others.complete(FOLLOWERS_SECONDS)
-        takeover.leading(public)
+        takeover.leading(handover)
         await asyncio.gather(*tasks)
     finally:
         if bound and not takeover.retired:  # the path is another process's otherwise

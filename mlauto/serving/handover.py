@@ -72,6 +72,16 @@ class Handover:
             return False
         return True
 
+    def share(self, part: int, place: Callable[[int], bool]) -> None:
+        """Give one of so many connections away, each as soon as no request is begun on it; `place` sends it."""
+        for connection in list(self._connections())[::part]:
+            connection.depart(partial(self._place, place))
+
+    def _place(self, place: Callable[[int], bool], descriptor: int) -> bool:
+        if not place(descriptor):  # it goes on here after all
+            self.adopt(os.dup(descriptor))
+        return True
+
     def take(self, end: socket.socket, place: Callable[[int], bool]) -> None:
         """Go on with the connections that come through `end`, but for those that `place` sent elsewhere."""
         end.setblocking(False)

@@ -6,7 +6,9 @@ from typing import Protocol
 
 from mlauto.serving.metrics import Metrics
 
-__all__ = ["Alone", "Others", "Whole"]
+__all__ = ["Alone", "Others", "Share", "Whole"]
+
+Share = Callable[[int, Callable[[int], bool]], None]  # one of so many connections, to whoever that sends it to
 
 
 class Whole(Protocol):
@@ -61,8 +63,8 @@ class Others(Whole, Protocol):
         """Return when as many as there should be answer users, or when time is up."""
         ...
 
-    def begin(self, lost: Callable[[], None], /) -> None:
-        """Have them from now on; `lost` is called when there can be no more of them."""
+    def begin(self, lost: Callable[[], None], share: Share, /) -> None:
+        """Have them from now on; `lost` is called when there can be no more, and `share` for a new one."""
         ...
 
     def stop(self) -> None:
@@ -112,7 +114,7 @@ class Alone:
     async def complete(self, seconds: float) -> None:
         """At once."""
 
-    def begin(self, _lost: Callable[[], None], /) -> None:
+    def begin(self, _lost: Callable[[], None], _share: Share, /) -> None:
         """Nobody comes."""
 
     def stop(self) -> None:

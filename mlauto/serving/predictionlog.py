@@ -48,6 +48,7 @@ class PredictionLog:
         self.predictions = Segments(folder, "predictions", syncer=syncer)
         self.labels = Segments(folder, "labels", syncer=syncer)
         self.shadows = Segments(folder, "shadows", syncer=syncer)
+        self._folder = folder
         self._syncer = syncer
         self._sequence = 0
         self._prefix = ""
@@ -80,7 +81,10 @@ class PredictionLog:
             return False
         segment = int(match[1], 16)
         newest = self.predictions.number
-        return segment <= newest or segment <= self.predictions.newest() or self.predictions.exists(segment)
+        return segment <= newest or segment <= self.predictions.newest() or self._path(segment).exists()
+
+    def _path(self, segment: int) -> Path:
+        return self._folder / f"predictions-{segment:08x}.jsonl"
 
     def answered(
         self,

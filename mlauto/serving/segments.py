@@ -63,10 +63,6 @@ class Segments:
             self._newest = max(segment_numbers(self._folder, self._kind), default=0)
         return max(self._newest, self.number)
 
-    def exists(self, number: int) -> bool:
-        """Whether that segment is there now, whoever writes to it."""
-        return self._path(number).exists()
-
     def append(self, line: bytes) -> None:
         """Write one line (without its newline) whole, beginning the next segment first when this one is full."""
         if self.room <= 0:

@@ -92,6 +92,7 @@ class Supervisor(Versions):
             except ControlError:
                 await backend.stop()
                 raise
+            await self.others.seen()
             if replaced is not None:
                 await self.others.finished()
                 await replaced.stop()

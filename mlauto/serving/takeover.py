@@ -10,15 +10,12 @@ import socket
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlauto.serving.errors import ControlError, UnavailableError
 from mlauto.serving.handover import Handover
 from mlauto.serving.mail import NEWS, Mail, Message
 from mlauto.serving.supervisor import Supervisor
-
-if TYPE_CHECKING:
-    import uvicorn
 
 __all__ = ["Orders", "Takeover"]
 
@@ -104,9 +101,9 @@ class Takeover:
         await self._lead.wait()
         return True
 
-    def leading(self, public: "uvicorn.Server") -> None:
-        """Users and orders reach this process from now on."""
-        self._handover = Handover(public)
+    def leading(self, handover: Handover) -> None:
+        """Users, over the connections of `handover`, and orders reach this process from now on."""
+        self._handover = handover
         self._tell(Message(kind="leading"))
 
     def _tell(self, message: Message) -> None:
