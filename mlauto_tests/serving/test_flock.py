@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from mlauto.runtime.gateway_client import GatewayClient
 from mlauto_tests.serving.clients import Answer, ask, clients, request
 from mlauto_tests.serving.conftest import Gateway, eventually, gateway, prediction_lines
 from mlauto_tests.serving.test_gateway import alive
@@ -23,7 +24,7 @@ WORKERS = 3
 
 @pytest.fixture(scope="module")
 def running(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """Three processes, with version 1 of bikes live and version 2 behind it. Tests leave it so, in other processes."""
+    """Three processes, version 1 of bikes live and version 2 behind it; tests leave it so until they stop version 2."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLAUTO_GATEWAY_WORKERS", str(WORKERS))
         with gateway(tmp_path_factory.mktemp("flock") / "home") as found:
@@ -39,14 +40,15 @@ def port(found: Gateway) -> int:
 
 
 def status(found: Gateway) -> Any:
-    return found.order("/status").json()
+    """What its leader says; None while nobody does."""
+    return GatewayClient(found.home / "gateway").answered()
 
 
 def complete(found: Gateway, number: int = WORKERS) -> list[int]:
     """The processes, as soon as there are so many and their leader says that they all answer."""
 
     def look() -> list[int] | None:
-        pids: list[int] = status(found)["workers"]
+        pids: list[int] = (status(found) or {"workers": []})["workers"]
         return pids if len(pids) == number else None
 
     pids: list[int] = eventually(look, f"{number} processes")
@@ -148,7 +150,7 @@ def test_a_follower_that_does_not_follow_is_replaced(running: Gateway) -> None:
     began = time.monotonic()
     running.switch("bikes", "2", "1")
     assert time.monotonic() - began < 5
-    assert not alive(stuck)
+    eventually(lambda: not alive(stuck), "its end")
     pids = complete(running)
     assert pids[0] == leader
     assert stuck not in pids
@@ -188,8 +190,8 @@ def test_a_killed_model_is_covered_at_all_processes(running: Gateway) -> None:
     assert users.resets == 0
 
 
-def test_a_version_is_stopped_after_its_requests_everywhere(running: Gateway, bundles: dict[str, Path]) -> None:
-    """Whoever has one in flight finishes it; its series are gone afterwards, at all processes."""
+def test_a_version_is_stopped_after_its_requests_everywhere(running: Gateway) -> None:
+    """Whoever has one in flight finishes it; afterwards it and its series are gone at all processes."""
     exact = request(path="/v2/models/bikes/versions/2/invocations")
     with ThreadPoolExecutor(2) as pool, suspended(running, "2", exact, pool) as asking:
         stopping = pool.submit(running.order, "/stop", product="bikes", version="2")
@@ -198,10 +200,7 @@ def test_a_version_is_stopped_after_its_requests_everywhere(running: Gateway, bu
     assert stopping.result().status_code == 200
     assert {(answer.status, answer.version) for answer in asking.result()} == {(200, "2")}
     assert not any('version="2"' in name for name in counted(running))
-    running.start(bundles, "bikes-2")
-    answers = asyncio.run(_together(running, 12, 1, exact))
-    assert {(answer.status, answer.version) for answer in answers} == {(200, "2")}
-    running.switch("bikes", "1", "2")
+    assert {answer.status for answer in asyncio.run(_together(running, 12, 1, exact))} == {404}
 
 
 def test_a_killed_leader_takes_its_followers_along(running: Gateway) -> None:
@@ -229,8 +228,8 @@ def test_a_restart_loses_no_request_and_may_change_their_number(running: Gateway
     )
     with clients(port(running)) as users:
         users.more()
-        for number in (1, 2, 3):
-            before = complete(running, {1: 3, 2: 1, 3: 2}[number])
+        for number, fewer in ((1, 3), (3, 1)):
+            before = complete(running, fewer)
             reply = running.order("/restart", environment={"MLAUTO_GATEWAY_WORKERS": str(number)})
             assert reply.status_code == 200, reply.text
             eventually(lambda before=before: not any(map(alive, before)), "the end of the old processes")
@@ -253,4 +252,4 @@ def test_sigterm_answers_what_is_in_flight_everywhere(running: Gateway) -> None:
         assert running.served.process.poll() is None
     assert {answer.status for answer in asking.result()} == {200}
     assert running.served.process.wait(timeout=30) == 0
-    assert not any(map(alive, pids))
+    eventually(lambda: not any(map(alive, pids)), "the end of them all")
