@@ -12,13 +12,16 @@
 | follower, leader | `total`      | what have we counted?                                                            |
 | leader, follower | `total`      | this (enclosed)                                                                  |
 | leader, follower | `connection` | go on with this one (the descriptor)                                             |
+| leader, follower | `share`      | send me so many (`number`) of your connections, for others                       |
+| follower, leader | `connection` | this is one                                                                      |
 | leader, follower | `retire`     | take no more connections, give those you have through the descriptor, and end    |
 | follower, leader | `retired`    | no new request will begin here                                                   |
 | leader, follower | `end`        | take no more connections, answer what is in flight, and end                      |
 """
 
+import math
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -26,16 +29,17 @@ import msgspec
 from mlauto.serving.backend import DRAIN_SECONDS
 from mlauto.serving.follower import Tally
 from mlauto.serving.forkserver import ForkServer
+from mlauto.serving.handover import Handover
 from mlauto.serving.mail import Message, content_of, enclosed
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.mirror import View
-from mlauto.serving.others import Share
 from mlauto.serving.roster import PROBE_PAUSE, Follower, Roster
 from mlauto.serving.route import Versions
 
 __all__ = ["Flock"]
 
-SEEN_SECONDS = 1.0  # who has not followed by then is killed
+SEEN_SECONDS = 3.0  # who has not followed by then is killed; one huge body may take a second to parse
+UNEVEN, MOST_MOVED = 1.25, 64  # times the mean and one more: too many connections; moved at a time
 TALLY_SECONDS = 1.0  # of who has not answered by then, the counts before are taken
 
 
@@ -49,15 +53,16 @@ class Flock(Roster):
         self._past = Metrics()  # what those that ended had told
         self._number = self._asked = 0
         self._content = b""
+        self._takers: deque[Follower | None] = deque()
 
     @property
     def pids(self) -> Sequence[int]:
         """The processes that answer users: this one, and the followers."""
         return (os.getpid(), *(follower.pid for follower in self._here()))
 
-    def begin(self, lost: Callable[[], None], share: Share) -> None:
-        """Have followers from now on; `lost` is called when there can be no more, and `share` for a new one."""
-        super().begin(lost, share)
+    def begin(self, lost: Callable[[], None], handover: Handover) -> None:
+        """Have followers from now on, with a part of the leader's connections; `lost`: there can be no more."""
+        super().begin(lost, handover)
         self._later(self._publish_changes())
 
     async def seen(self) -> None:
@@ -107,9 +112,11 @@ class Flock(Roster):
         elif kind == "counts":
             tally = msgspec.msgpack.decode(content_of(descriptors[0]), type=Tally)
             follower.metrics, follower.in_flight = Metrics.loaded(tally.metrics), tally.in_flight
-            follower.tallied = max(follower.tallied, number)
+            follower.connections, follower.tallied = tally.connections, max(follower.tallied, number)
         elif kind == "total":
             self._later(self._tell_total(follower, number))
+        elif kind == "connection":
+            self._settle(descriptors[0])
         elif kind == "serving":
             self._serves(follower)
         elif kind == "retired":
@@ -136,14 +143,45 @@ class Flock(Roster):
             await self._versions.change(PROBE_PAUSE)
             self._publish()
 
-    def _ask(self) -> int:
-        self._asked += 1
-        for follower in self._here():
-            follower.tell(Message(kind="tally", number=self._asked))
-        return self._asked
+    async def _ask(self) -> None:
+        await self._tally()
+        if not self._ending:
+            self._balance()
+
+    def _balance(self) -> None:
+        """Have those with many connections give some to those with few: who accepts first may get all of them."""
+        serving = [follower for follower in self._followers if follower.serving]
+        numbers: dict[Follower | None, int] = {follower: follower.connections for follower in serving}
+        numbers[None] = self._handover.number
+        mean = sum(numbers.values()) / len(numbers)
+        rich = [one for one, number in numbers.items() if number > mean * UNEVEN + 1]
+        self._takers.clear()
+        for giver in rich:
+            surplus = min(numbers[giver] - math.ceil(mean), MOST_MOVED)
+            for _ in range(surplus):
+                taker = min(numbers, key=numbers.__getitem__)
+                numbers[taker] += 1
+                self._takers.append(taker)
+            if giver is None:
+                self._handover.share(surplus, self._take)
+            else:
+                giver.tell(Message(kind="share", number=surplus))
+
+    def _take(self, descriptor: int) -> bool:
+        """Send a connection to whose turn it is; False when it is to go on here."""
+        taker = self._takers.popleft() if self._takers else None
+        return taker is not None and taker.take(descriptor)
+
+    def _settle(self, descriptor: int) -> None:
+        """Likewise, for one that a follower gave."""
+        if not self._take(descriptor):
+            self._handover.adopt(os.dup(descriptor))
 
     async def _tally(self) -> None:
-        number, here = self._ask(), self._here()
+        self._asked += 1
+        number, here = self._asked, self._here()
+        for follower in here:
+            follower.tell(Message(kind="tally", number=number))
         await self._until(lambda: all(follower.tallied >= number or follower.ended for follower in here), TALLY_SECONDS)
 
     async def _tell_total(self, follower: Follower, number: int) -> None:

@@ -39,10 +39,11 @@ START_POLL_SECONDS = 0.002
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """What a follower has counted (a dump of its metrics), and its requests in flight by product and version."""
+    """What a follower has: a dump of its metrics, requests in flight by product and version, and open connections."""
 
     metrics: bytes
     in_flight: dict[tuple[str, str], int]
+    connections: int
 
 
 def answering(versions: Versions, metrics: Metrics, home: Path, whole: Whole) -> "uvicorn.Server":
@@ -137,6 +138,8 @@ class _Follower:
             waiting = self._totals.get(number)
             if waiting is not None and not waiting.done():
                 waiting.set_result(Metrics.loaded(content_of(descriptors[0])))
+        elif kind == "share":
+            self._handover.share(number, self._send)
         elif kind == "retire":
             self._retire(socket.socket(fileno=descriptors.pop()))
         elif kind == "end":
@@ -150,10 +153,18 @@ class _Follower:
         self._tell(Message(kind="finished", number=number))
 
     def _tally(self, number: int) -> None:
-        counted = Tally(self._metrics.dumped(), self._mirror.in_flight())
+        counted = Tally(self._metrics.dumped(), self._mirror.in_flight(), self._handover.number)
         descriptor = enclosed(msgspec.msgpack.encode(counted))
         self._tell(Message(kind="counts", number=number), [descriptor])
         os.close(descriptor)
+
+    def _send(self, descriptor: int) -> bool:
+        """Have the leader place a connection; False when that could not be said."""
+        try:
+            self._mail.send(Message(kind="connection"), [descriptor])
+        except OSError:
+            return False
+        return True
 
     def _retire(self, to: socket.socket) -> None:
         if not self._public.started:

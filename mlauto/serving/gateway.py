@@ -117,7 +117,7 @@ async def run(
         while not (public.started and control.started) and not any(task.done() for task in tasks):
             await asyncio.sleep(START_POLL_SECONDS)
         handover = Handover(public)
-        others.begin(takeover.renew, handover.share)
+        others.begin(takeover.renew, handover)
         if heir:  # they go on with their part of the connections
             await others.complete(FOLLOWERS_SECONDS)
         takeover.leading(handover)

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mlauto.serving.front import Front
@@ -72,9 +73,14 @@ class Handover:
             return False
         return True
 
-    def share(self, part: int, place: Callable[[int], bool]) -> None:
-        """Give one of so many connections away, each as soon as no request is begun on it; `place` sends it."""
-        for connection in list(self._connections())[::part]:
+    @property
+    def number(self) -> int:
+        """Connections that are open now."""
+        return len(self._public.server_state.connections)
+
+    def share(self, number: int, place: Callable[[int], bool]) -> None:
+        """Give so many connections away, each as soon as no request is begun on it; `place` sends it."""
+        for connection in islice(self._connections(), number):
             connection.depart(partial(self._place, place))
 
     def _place(self, place: Callable[[int], bool], descriptor: int) -> bool:
@@ -108,7 +114,10 @@ class Handover:
         loop.add_reader(end.fileno(), take)
 
     def adopt(self, descriptor: int) -> None:
-        """Go on with that connection, soon."""
+        """Go on with that connection, soon; the successor does, where there is one."""
+        if self.leaving and self._give(descriptor):
+            os.close(descriptor)
+            return
         self._later(self._adopt(socket.socket(fileno=descriptor)))
 
     async def _adopt(self, connection: socket.socket) -> None:

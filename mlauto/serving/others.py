@@ -4,11 +4,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from mlauto.serving.handover import Handover
 from mlauto.serving.metrics import Metrics
 
-__all__ = ["Alone", "Others", "Share", "Whole"]
-
-Share = Callable[[int, Callable[[int], bool]], None]  # one of so many connections, to whoever that sends it to
+__all__ = ["Alone", "Others", "Whole"]
 
 
 class Whole(Protocol):
@@ -63,8 +62,8 @@ class Others(Whole, Protocol):
         """Return when as many as there should be answer users, or when time is up."""
         ...
 
-    def begin(self, lost: Callable[[], None], share: Share, /) -> None:
-        """Have them from now on; `lost` is called when there can be no more, and `share` for a new one."""
+    def begin(self, lost: Callable[[], None], handover: Handover, /) -> None:
+        """Have them from now on, with a part of the leader's connections; `lost`: there can be no more."""
         ...
 
     def stop(self) -> None:
@@ -114,7 +113,7 @@ class Alone:
     async def complete(self, seconds: float) -> None:
         """At once."""
 
-    def begin(self, _lost: Callable[[], None], _share: Share, /) -> None:
+    def begin(self, _lost: Callable[[], None], _handover: Handover, /) -> None:
         """Nobody comes."""
 
     def stop(self) -> None:

@@ -11,10 +11,9 @@ from contextlib import suppress
 from typing import Any
 
 from mlauto.serving.forkserver import ForkServer
-from mlauto.serving.handover import DRAIN_SECONDS
+from mlauto.serving.handover import DRAIN_SECONDS, Handover
 from mlauto.serving.mail import Mail, Message
 from mlauto.serving.metrics import Metrics
-from mlauto.serving.others import Share
 
 __all__ = ["PROBE_PAUSE", "Follower", "Roster"]
 
@@ -31,7 +30,7 @@ class Follower:
     def __init__(self, mail: Mail) -> None:
         self.mail = mail
         self.began = time.monotonic()
-        self.pid = self.seen = self.finished = self.tallied = self.missed = 0
+        self.pid = self.seen = self.finished = self.tallied = self.missed = self.connections = 0
         self.serving = self.retired = self.ended = False
         self.metrics = Metrics()
         self.in_flight: Mapping[tuple[str, str], int] = {}
@@ -49,7 +48,11 @@ class Follower:
 
     def take(self, descriptor: int) -> bool:
         """Have it go on with a connection; True when that was sent."""
-        return not self.ended and self.tell(Message(kind="connection"), [descriptor])
+        try:
+            self.mail.send(Message(kind="connection"), [descriptor])
+        except OSError:
+            return False
+        return True
 
     def kill(self) -> None:
         """At once; one that has not told its pid is not yet doing anything."""
@@ -65,7 +68,7 @@ class Roster(ABC):
         self._server = server
         self._wanted = wanted
         self._followers: list[Follower] = []
-        self._share: Share
+        self._handover: Handover
         self._ending = False
         self._deaths = self._turn = 0
         self._news = asyncio.Event()
@@ -76,16 +79,16 @@ class Roster(ABC):
         """Take note of what it says."""
 
     @abstractmethod
-    def _ask(self) -> int:
+    async def _ask(self) -> None:
         """Ask each something."""
 
     @abstractmethod
     def _departed(self, follower: Follower) -> None:
         """It has ended."""
 
-    def begin(self, lost: Callable[[], None], share: Share) -> None:
-        """Have followers from now on; `lost` is called when there can be no more, and `share` for a new one."""
-        self._share = share
+    def begin(self, lost: Callable[[], None], handover: Handover) -> None:
+        """Have followers from now on, with a part of the leader's connections; `lost`: there can be no more."""
+        self._handover = handover
         loop = asyncio.get_running_loop()
 
         def server_ended() -> None:
@@ -115,7 +118,7 @@ class Roster(ABC):
         missing = self._wanted - sum(other.serving for other in self._followers)
         follower.serving = True
         if not self._ending:
-            self._share(missing + 1, follower.take)
+            self._handover.share(self._handover.number // (missing + 1), follower.take)
 
     def place(self, descriptor: int) -> bool:
         """Have a follower go on with a connection, if it is a follower's turn; True when the descriptor was sent."""
@@ -190,11 +193,11 @@ class Roster(ABC):
         """
         while True:
             await asyncio.sleep(PROBE_PAUSE)
-            self._ask()
             for follower in self._here():
                 follower.missed += 1
                 if follower.missed > MOST_MISSED:
                     follower.kill()
+            await self._ask()
 
     async def _kill_unless(
         self, done: Callable[[Follower], bool], followers: Iterable[Follower], seconds: float

@@ -128,7 +128,7 @@ def test_connections_may_be_placed_elsewhere() -> None:
 
 
 def test_a_part_of_them_can_be_shared() -> None:
-    """Every second here; who cannot be placed stays, and the server goes on accepting."""
+    """Two of three here; who cannot be placed stays, and the server goes on accepting."""
 
     async def scenario() -> None:
         async with two() as (old, new, streams):
@@ -137,10 +137,12 @@ def test_a_part_of_them_can_be_shared() -> None:
                 new.adopt(os.dup(descriptor))
                 return True
 
+            assert (old.number, new.number) == (3, 0)
             old.share(2, place)
             said = [await asked(each) for each in streams]
             assert sorted(said) == [b"new", b"new", b"old"]
             assert not old.leaving
+            assert (old.number, new.number) == (1, 2)
             old.share(1, lambda _: False)
             assert sorted([await asked(each) for each in streams]) == [b"new", b"new", b"old"]
 

@@ -3,6 +3,8 @@
 import asyncio
 import os
 
+from mlauto.serving.handover import Handover
+from mlauto.serving.http import Receive, Scope, Send, server
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.others import Alone, Others
 
@@ -21,12 +23,16 @@ def test_alone_is_the_whole() -> None:
     asyncio.run(scenario())
 
 
+async def nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """An application that nobody asks."""
+
+
 def test_nobody_is_waited_for() -> None:
     """Whatever would be waited for is so at once."""
 
     async def scenario() -> list[object]:
         alone = Alone(Metrics())
-        alone.begin(lambda: None, lambda part, place: None)
+        alone.begin(lambda: None, Handover(server(nothing)))
         alone.retire(0)
         alone.stop()
         waits = (alone.seen(), alone.finished(), alone.retired(), alone.gone(), alone.complete(60))

@@ -6,16 +6,37 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mlauto.serving import roster
 from mlauto.serving.forkserver import ForkServer
+from mlauto.serving.handover import Handover
+from mlauto.serving.http import server
 from mlauto.serving.mail import Mail, Message
 from mlauto.serving.roster import Follower, Roster
 from mlauto_tests.serving.test_gateway import alive
+from mlauto_tests.serving.test_others import nothing
+
+if TYPE_CHECKING:
+    import uvicorn
 
 Work = Callable[[Mail], int]
+
+
+class Twelve(Handover):
+    """Twelve connections, however many are given away."""
+
+    number = 12
+
+    def __init__(self, public: "uvicorn.Server") -> None:
+        super().__init__(public)
+        self.shared: list[int] = []
+
+    def share(self, number: int, place: Callable[[int], bool]) -> None:
+        """Note it."""
+        self.shared.append(number)
 
 
 class Plain(Roster):
@@ -25,7 +46,6 @@ class Plain(Roster):
         super().__init__(server, wanted)
         self.heard: list[tuple[int, str]] = []
         self.departed: list[int] = []
-        self.shared: list[int] = []
 
     @property
     def followers(self) -> list[Follower]:
@@ -42,13 +62,18 @@ class Plain(Roster):
         follower.retired = follower.retired or message.kind == "retired"
         self.heard.append((follower.pid, message.kind))
 
-    def _ask(self) -> int:
+    async def _ask(self) -> None:
         for follower in self._followers:
             follower.tell(Message(kind="tally"))
-        return 0
 
     def _departed(self, follower: Follower) -> None:
         self.departed.append(follower.pid)
+
+
+def shared(found: Plain) -> list[int]:
+    """How many connections each new one was given."""
+    assert isinstance(found._handover, Twelve)
+    return found._handover.shared
 
 
 def obedient(mail: Mail) -> int:
@@ -83,7 +108,7 @@ def short_lived(mail: Mail) -> int:
 async def begun(work: Work, wanted: int, lost: Callable[[], None] = lambda: None) -> AsyncIterator[Plain]:
     """A roster whose followers do that."""
     found = Plain(ForkServer(work, []), wanted)
-    found.begin(lost, lambda part, place: found.shared.append(part))
+    found.begin(lost, Twelve(server(nothing)))
     try:
         yield found
     finally:
@@ -108,7 +133,7 @@ def test_there_are_as_many_as_are_wanted_and_all_end() -> None:
             await found.complete(20)
             pids = found.serving
             assert len(set(pids)) == 2
-            assert found.shared == [3, 2]
+            assert shared(found) == [4, 6]
         await until(lambda: not any(map(alive, pids)))
         assert sorted(found.departed) == sorted(pids)
 
@@ -125,7 +150,7 @@ def test_one_that_is_killed_is_replaced() -> None:
             os.kill(first, signal.SIGKILL)
             await until(lambda: found.departed == [first] and len(found.serving) == 2)
             assert second in found.serving
-            assert found.shared == [3, 2, 2]
+            assert shared(found) == [4, 6, 6]
 
     asyncio.run(scenario())
 
