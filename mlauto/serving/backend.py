@@ -17,7 +17,7 @@ from mlauto.serving.link import Link, LinkError, LinkTimeoutError, Reply
 from mlauto.serving.protocol import Answer
 from mlauto.serving.signature import Signature
 
-__all__ = ["READY_SECONDS", "Backend", "StartError"]
+__all__ = ["DRAIN_SECONDS", "READY_SECONDS", "Backend", "StartError"]
 
 READY_SECONDS = 60.0
 DRAIN_SECONDS = 10.0

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import msgspec
 
-from mlauto.serving.backend import DRAIN_SECONDS, POLL_SECONDS, Backend
+from mlauto.serving.backend import DRAIN_SECONDS, Backend
 from mlauto.serving.gatewaystate import RouteState, VersionState
 from mlauto.serving.route import ROLES, Product, Route, Versions, route_of
 from mlauto.serving.signature import Signature
 
 __all__ = ["Mirror", "Mirrored", "View"]
 
+POLL_SECONDS = 0.02
 
-class VersionView(msgspec.Struct, frozen=True, kw_only=True):
+
+class _VersionView(msgspec.Struct, frozen=True, kw_only=True):
     """A version as its process is now, and where that listens."""
 
     socket: str
@@ -28,10 +30,10 @@ class VersionView(msgspec.Struct, frozen=True, kw_only=True):
     problem: str
 
 
-class ProductView(msgspec.Struct, frozen=True, kw_only=True):
+class _ProductView(msgspec.Struct, frozen=True, kw_only=True):
     """A product's versions and its route."""
 
-    versions: dict[str, VersionView]
+    versions: dict[str, _VersionView]
     route: RouteState
 
 
@@ -39,7 +41,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a follower must know, and the processes that answer users, the leader first."""
 
     pids: tuple[int, ...]
-    products: dict[str, ProductView]
+    products: dict[str, _ProductView]
 
     @classmethod
     def of(cls, versions: Versions, pids: tuple[int, ...]) -> "View":
@@ -50,7 +52,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 class Mirrored(Backend):
     """A version whose process is the leader's: asked as any other, but never started or stopped from here."""
 
-    def follow(self, told: VersionView) -> None:
+    def follow(self, told: _VersionView) -> None:
         """Be as the leader says. What waited for a process that is gone is asked of another."""
         gone = self.state == "ready" and (told.state != "ready" or told.generation != self.generation)
         self.generation, self.failures, self.silent = told.generation, told.failures, told.silent
@@ -109,7 +111,7 @@ class Mirror(Versions):
     def _has(self, product: str, version: str) -> bool:
         return product in self.products and version in self.products[product].versions
 
-    def _version(self, product: Product, version: str, told: VersionView) -> Backend:
+    def _version(self, product: Product, version: str, told: _VersionView) -> Backend:
         found = product.versions.get(version)
         if not isinstance(found, Mirrored) or str(found.socket) != told.socket:
             found = Mirrored(
@@ -128,9 +130,9 @@ def _mirrored(versions: Mapping[str, Backend]) -> set[Mirrored]:
     return {backend for backend in versions.values() if isinstance(backend, Mirrored)}
 
 
-def _product(product: Product) -> ProductView:
+def _product(product: Product) -> _ProductView:
     versions = {
-        version: VersionView(
+        version: _VersionView(
             socket=str(backend.socket),
             entry=backend.entry,
             state=backend.state,
@@ -142,7 +144,7 @@ def _product(product: Product) -> ProductView:
         )
         for version, backend in product.versions.items()
     }
-    return ProductView(versions=versions, route=_route(product.route))
+    return _ProductView(versions=versions, route=_route(product.route))
 
 
 def _route(route: Route) -> RouteState:

@@ -93,8 +93,8 @@ def test_a_childs_end_is_heard_and_it_leaves_no_zombie() -> None:
             return True
         return False
 
-    eventually(ended, "the end of the channel")
-    eventually(lambda: not Path(f"/proc/{pid}").exists(), "nothing left of it")
+    assert eventually(ended, "the end of the channel")
+    assert eventually(lambda: not Path(f"/proc/{pid}").exists(), "nothing left of it")
     child.close()
     server.end()
     server.end()
