@@ -262,6 +262,22 @@ def test_a_restart_loses_no_request_and_may_change_their_number(running: Gateway
     assert {answer.id for answer in users.answers} <= ids_of(running)
 
 
+def test_without_the_fork_server_the_gateway_restarts_itself(running: Gateway) -> None:
+    """There could be no more followers; only connections of those that it took along are reset."""
+    before = complete(running)
+    with clients(port(running)) as users:
+        users.more()
+        server = int(Path(f"/proc/{before[1]}/stat").read_text().rpartition(")")[2].split()[1])
+        assert server not in before
+        os.kill(server, signal.SIGKILL)
+        eventually(lambda: not any(map(alive, before)), "the end of the old processes")
+        assert set(before).isdisjoint(complete(running))
+        users.more()
+    assert users.failures == []
+    assert users.resets <= 12
+    assert {answer.id for answer in users.answers} <= ids_of(running)
+
+
 def test_sigterm_answers_what_is_in_flight_everywhere(running: Gateway) -> None:
     """Then all processes end, with code 0."""
     pids = complete(running)
