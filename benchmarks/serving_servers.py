@@ -168,9 +168,14 @@ def family(pid: int) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def scratch() -> "Iterator[tuple[Settings, Store, LocalRuntime]]":
-    """A local runtime in a temporary directory and on a free port; all of it ends with the block."""
+    """A local runtime in a temporary directory and on a free port; all of it ends with the block.
+
+    So many processes answer as `MLAUTO_GATEWAY_WORKERS` says.
+    """
+    workers = os.environ.get("MLAUTO_GATEWAY_WORKERS", "")
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings.from_environment({"MLAUTO_HOME": folder, "MLAUTO_GATEWAY_PORT": str(free_port())})
+        own = {"MLAUTO_HOME": folder, "MLAUTO_GATEWAY_PORT": str(free_port()), "MLAUTO_GATEWAY_WORKERS": workers}
+        settings = Settings.from_environment(own)
         runtime = LocalRuntime(settings)
         try:
             yield settings, Store(settings.home), runtime

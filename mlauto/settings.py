@@ -1,20 +1,21 @@
 """Where things are on this machine: addresses and directories, read from the environment once, at the edge.
 
-| variable               | default                  | what it is                                                    |
-|------------------------|--------------------------|---------------------------------------------------------------|
-| `MLAUTO_ROOT`          | the checkout             | what relative paths in a product's YAML are relative to       |
-| `MLAUTO_HOME`          | `$MLAUTO_ROOT/.mlauto`   | the one state directory                                       |
-| `MLAUTO_DEFS`          | `mlauto/defs` (package)  | folder with one sub-folder per product, each with `defs.yaml` |
-| `MLAUTO_GATEWAY_HOST`  | `127.0.0.1`              | interface that the gateway binds                              |
-| `MLAUTO_GATEWAY_PORT`  | `8900`                   | port that the gateway owns                                    |
-| `MLAUTO_API_KEY`       | none                     | the gateway's clients must show it; several with commas: any  |
-| `MLAUTO_TICK_SECONDS`  | `5`                      | least seconds between two ticks of a sensor                   |
-| `MLAUTO_LOG_SYNC`      | `background`             | `shared`: replies wait until the prediction log is on disk    |
-| `MLAUTO_RUNTIME`       | `local`                  | `docker`: commits, trainings and models run in containers     |
-| `MLAUTO_BASE_IMAGE`    | `python:3.11-slim`       | what their images start from; see `ops/base_image.sh`         |
-| `MLAUTO_CACHE`         | `~/.cache/mlauto`        | wheels for those images, for every state directory            |
-| `MLAUTO_REGISTRY`      | none                     | `host:port[/path]`: where models' images are pushed to        |
-| `MLFLOW_TRACKING_URI`  | SQLite in `MLAUTO_HOME`  | any MLflow tracking server                                    |
+| variable                 | default                  | what it is                                                    |
+|--------------------------|--------------------------|---------------------------------------------------------------|
+| `MLAUTO_ROOT`            | the checkout             | what relative paths in a product's YAML are relative to       |
+| `MLAUTO_HOME`            | `$MLAUTO_ROOT/.mlauto`   | the one state directory                                       |
+| `MLAUTO_DEFS`            | `mlauto/defs` (package)  | folder with one sub-folder per product, each with `defs.yaml` |
+| `MLAUTO_GATEWAY_HOST`    | `127.0.0.1`              | interface that the gateway binds                              |
+| `MLAUTO_GATEWAY_PORT`    | `8900`                   | port that the gateway owns                                    |
+| `MLAUTO_GATEWAY_WORKERS` | by cores                 | processes that answer users; a quarter of the cores, 1 to 4   |
+| `MLAUTO_API_KEY`         | none                     | the gateway's clients must show it; several with commas: any  |
+| `MLAUTO_TICK_SECONDS`    | `5`                      | least seconds between two ticks of a sensor                   |
+| `MLAUTO_LOG_SYNC`        | `background`             | `shared`: replies wait until the prediction log is on disk    |
+| `MLAUTO_RUNTIME`         | `local`                  | `docker`: commits, trainings and models run in containers     |
+| `MLAUTO_BASE_IMAGE`      | `python:3.11-slim`       | what their images start from; see `ops/base_image.sh`         |
+| `MLAUTO_CACHE`           | `~/.cache/mlauto`        | wheels for those images, for every state directory            |
+| `MLAUTO_REGISTRY`        | none                     | `host:port[/path]`: where models' images are pushed to        |
+| `MLFLOW_TRACKING_URI`    | SQLite in `MLAUTO_HOME`  | any MLflow tracking server                                    |
 """
 
 import os
@@ -38,6 +39,7 @@ class Settings:
     defs: Path
     gateway_host: str = "127.0.0.1"
     gateway_port: int = 8900
+    gateway_workers: int = 0  # by cores
     tick_seconds: int = 5
     log_sync: str = "background"
     mlflow_uri: str = ""
@@ -59,6 +61,7 @@ class Settings:
             defs=Path(env.get("MLAUTO_DEFS") or PACKAGE / "defs").expanduser().resolve(),
             gateway_host=env.get("MLAUTO_GATEWAY_HOST") or "127.0.0.1",
             gateway_port=_whole_number(env, "MLAUTO_GATEWAY_PORT", 8900),
+            gateway_workers=_whole_number(env, "MLAUTO_GATEWAY_WORKERS", 0),
             tick_seconds=_whole_number(env, "MLAUTO_TICK_SECONDS", 5),
             log_sync=_one_of(env, "MLAUTO_LOG_SYNC", "background", "shared"),
             mlflow_uri=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
@@ -77,6 +80,7 @@ class Settings:
             "MLAUTO_DEFS": str(self.defs),
             "MLAUTO_GATEWAY_HOST": self.gateway_host,
             "MLAUTO_GATEWAY_PORT": str(self.gateway_port),
+            "MLAUTO_GATEWAY_WORKERS": str(self.gateway_workers or ""),
             "MLAUTO_TICK_SECONDS": str(self.tick_seconds),
             "MLAUTO_LOG_SYNC": self.log_sync,
             "MLFLOW_TRACKING_URI": self.mlflow_uri,
@@ -117,7 +121,9 @@ def _user_cache(env: Mapping[str, str]) -> Path:
 
 
 def _whole_number(env: Mapping[str, str], name: str, default: int) -> int:
-    text = env.get(name) or str(default)
+    text = env.get(name)
+    if not text:
+        return default
     if not text.isdecimal() or int(text) < 1:
         raise MlautoError(f"{name}={text!r} is not a whole number above 0: set or unset it")
     return int(text)

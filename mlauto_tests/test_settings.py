@@ -32,6 +32,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "MLAUTO_DEFS": f"{tmp_path}/defs",
             "MLAUTO_GATEWAY_HOST": "0.0.0.0",
             "MLAUTO_GATEWAY_PORT": "9000",
+            "MLAUTO_GATEWAY_WORKERS": "3",
             "MLAUTO_TICK_SECONDS": "1",
             "MLAUTO_LOG_SYNC": "shared",
             "MLAUTO_API_KEY": "one-key-of-two, the-other-key",
@@ -49,6 +50,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         defs=tmp_path / "defs",
         gateway_host="0.0.0.0",
         gateway_port=9000,
+        gateway_workers=3,
         tick_seconds=1,
         log_sync="shared",
         mlflow_uri="http://mlflow:5000",
@@ -70,6 +72,8 @@ def test_wheels_are_kept_where_caches_are(tmp_path: Path) -> None:
 def test_another_process_sees_the_same(settings: Settings) -> None:
     """What `environment` hands on gives equal settings."""
     assert Settings.from_environment(settings.environment()) == settings
+    more = dataclasses.replace(settings, gateway_workers=2)
+    assert Settings.from_environment(more.environment()) == more
 
 
 def test_the_first_key_is_sent_and_none_is_shown(settings: Settings) -> None:
@@ -94,7 +98,7 @@ def test_home_follows_root(tmp_path: Path) -> None:
     assert str(tmp_path) in settings.mlflow_uri
 
 
-@pytest.mark.parametrize("name", ["MLAUTO_GATEWAY_PORT", "MLAUTO_TICK_SECONDS"])
+@pytest.mark.parametrize("name", ["MLAUTO_GATEWAY_PORT", "MLAUTO_GATEWAY_WORKERS", "MLAUTO_TICK_SECONDS"])
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "http", "0x1f"])
 def test_a_number_that_is_none_is_named(name: str, text: str) -> None:
     """The message names the variable and its value."""

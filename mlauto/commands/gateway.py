@@ -1,4 +1,4 @@
-"""`mlauto gateway start|stop|restart|status`: the one process that owns the public port."""
+"""`mlauto gateway start|stop|restart|status`: what owns the public port."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +12,15 @@ __all__ = ["GatewayState", "gateway_state", "render", "restart_gateway", "start_
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayState:
-    """What the gateway of a state directory says of itself; without `pid` none runs, and there are no products."""
+    """What the gateway of a state directory says of itself; without `pid` none runs, and there are no products.
+
+    `workers` are the processes that answer users, of which `pid` leads.
+    """
 
     url: str
     pid: int | None
     products: dict[str, Any]
+    workers: tuple[int, ...] = ()
 
     @property
     def running(self) -> bool:
@@ -46,7 +50,8 @@ def gateway_state(settings: Settings) -> GatewayState:
         return GatewayState(url=settings.gateway_url, pid=None, products={})
     said = client.status()
     url = f"http://{said['host']}:{said['port']}"
-    return GatewayState(url=url, pid=int(said["pid"]), products=said["products"])
+    workers = tuple(said.get("workers", ()))  # one of older code does not say
+    return GatewayState(url=url, pid=int(said["pid"]), products=said["products"], workers=workers)
 
 
 def stop_gateway(settings: Settings) -> bool:
@@ -61,7 +66,9 @@ def render(state: GatewayState) -> str:
     """The state as text: a line for the gateway and one per version."""
     if not state.running:
         return f"no gateway runs for {state.url}: mlauto gateway start"
-    lines = [f"the gateway answers at {state.url} (process {state.pid})"]
+    processes = ", ".join(map(str, state.workers[1:]))
+    beside = f", beside it {processes}" if processes else ""
+    lines = [f"the gateway answers at {state.url} (process {state.pid}{beside})"]
     for name, product in sorted(state.products.items()):
         for version, entry in sorted(product["versions"].items()):
             roles = [role for role in ("champion", "fallback", "canary", "shadow") if product.get(role) == version]

@@ -18,7 +18,7 @@ from mlauto.serving.link import Link, LinkError, LinkTimeoutError, Reply
 from mlauto.serving.protocol import Answer
 from mlauto.serving.signature import Signature
 
-__all__ = ["READY_SECONDS", "Backend", "StartError"]
+__all__ = ["DRAIN_SECONDS", "READY_SECONDS", "Backend", "StartError"]
 
 READY_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
@@ -56,7 +56,7 @@ class Backend:
         self.failures = 0
         self.silent = 0
         self.problem = ""
-        self._socket = socket
+        self.socket = socket
         self._log = log
         self._changed = changed
         self._link = Link(socket)
@@ -152,7 +152,9 @@ class Backend:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(child.ended.wait(), PROBE_PAUSE if not self.silent else PROBE_SECONDS / 10)
                 return f"the model server ended: {child.how()}"
-            self.silent = 0 if await self._lives(child) else self.silent + 1
+            silent, self.silent = self.silent, 0 if await self._lives(child) else self.silent + 1
+            if silent != self.silent:
+                self._changed()
         return f"the model server gave no sign of life for {MOST_MISSED * PROBE_SECONDS:g} s and is killed"
 
     async def _lives(self, child: Child) -> bool:
@@ -190,10 +192,10 @@ class Backend:
             ready.cancel()
 
     def _spawn(self) -> Child:
-        self._socket.parent.mkdir(parents=True, exist_ok=True)
-        self._socket.unlink(missing_ok=True)
+        self.socket.parent.mkdir(parents=True, exist_ok=True)
+        self.socket.unlink(missing_ok=True)
         command = [sys.executable, "-m", "mlauto.serving.server", "--bundle", self.entry.bundle]
-        return Child([*command, "--socket", str(self._socket), "--parent", str(os.getpid())], self._log, self._on_end)
+        return Child([*command, "--socket", str(self.socket), "--parent", str(os.getpid())], self._log, self._on_end)
 
     def _on_end(self, child: Child) -> None:
         if child is self._child:
@@ -220,7 +222,7 @@ class Backend:
         self._batches.give_up("the process was stopped")
         if child is not None:
             await child.end(seconds)
-        self._socket.unlink(missing_ok=True)
+        self.socket.unlink(missing_ok=True)
 
     def _set(self, state: str) -> None:
         if state != self.state:

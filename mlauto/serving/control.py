@@ -2,7 +2,8 @@
 
 | request                                                   | reply                                                  |
 |-----------------------------------------------------------|--------------------------------------------------------|
-| `GET /status`                                             | process, address, products with versions and states    |
+| `GET /status`                                             | process, all that answer users (`workers`), address,   |
+|                                                           | products with versions and states                      |
 | `POST /start {"product", "version", "bundle"}`            | `{"state": "ready"}`, when it is                       |
 | `POST /switch {"product", "champion", "fallback",`        | the route that decides from now on; all but product    |
 | `"canary", "percent", "shadow"}`                          | and champion may be left out                           |
@@ -24,7 +25,6 @@ from mlauto.serving.gatewaystate import RouteState
 from mlauto.serving.http import ClientGoneError, Receive, Scope, Send, body_of, reply, reply_error
 from mlauto.serving.invocations import parse_rows
 from mlauto.serving.link import LinkError
-from mlauto.serving.metrics import Metrics
 from mlauto.serving.protocol import decoded
 from mlauto.serving.supervisor import Supervisor
 from mlauto.serving.takeover import Takeover
@@ -62,9 +62,8 @@ class _Predict(msgspec.Struct, forbid_unknown_fields=True):
 class ControlApp:
     """The ASGI application on the control socket."""
 
-    def __init__(self, supervisor: Supervisor, metrics: Metrics, takeover: Takeover, *, host: str, port: int) -> None:
+    def __init__(self, supervisor: Supervisor, takeover: Takeover, *, host: str, port: int) -> None:
         self._supervisor = supervisor
-        self._metrics = metrics
         self._takeover = takeover
         self._address = {"host": host, "port": port}
 
@@ -74,7 +73,7 @@ class ControlApp:
             body = await body_of(scope, receive)
             order = (scope["method"], scope["path"])
             if order == ("GET", "/status"):
-                answer = {"pid": os.getpid(), **self._address, "products": self._supervisor.status()}
+                answer = await self._status()
             elif order == ("POST", "/start"):
                 answer = await self._start(decoded(body, _Start))
             elif order == ("POST", "/switch"):
@@ -93,6 +92,11 @@ class ControlApp:
         except ClientGoneError:
             return
 
+    async def _status(self) -> dict[str, Any]:
+        others = self._supervisor.others
+        products = self._supervisor.status(await others.in_flight())
+        return {"pid": os.getpid(), "workers": others.pids, **self._address, "products": products}
+
     async def _start(self, order: _Start) -> dict[str, Any]:
         with self._takeover.orders.one():
             await self._supervisor.start(order.product, order.version, order.bundle)
@@ -109,7 +113,7 @@ class ControlApp:
     async def _stop(self, order: _Stop) -> dict[str, Any]:
         with self._takeover.orders.one():
             await self._supervisor.stop(order.product, order.version)
-        self._metrics.forget(order.product, order.version)
+        self._supervisor.others.forget(order.product, order.version)
         return {"state": "stopped"}
 
     async def _restart(self, order: _Restart) -> dict[str, Any]:

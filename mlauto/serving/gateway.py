@@ -16,30 +16,34 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from mlauto.serving.control import ControlApp
 from mlauto.serving.errors import StateError
+from mlauto.serving.flock import Flock
+from mlauto.serving.follower import answering, follow
 from mlauto.serving.forks import Inherited
-from mlauto.serving.front import Front
+from mlauto.serving.forkserver import ForkServer
 from mlauto.serving.guardian import guarded
+from mlauto.serving.handover import Handover
 from mlauto.serving.http import server
-from mlauto.serving.keys import Keys, keyed
 from mlauto.serving.mail import Mail
 from mlauto.serving.metrics import Metrics
-from mlauto.serving.public import PublicApp
-from mlauto.serving.shortway import ShortWay
+from mlauto.serving.others import Alone
 from mlauto.serving.sockets import listen_tcp, listen_unix
 from mlauto.serving.supervisor import Supervisor
 from mlauto.serving.takeover import Orders, Takeover
-from mlauto.serving.traffic import Traffic
+from mlauto.serving.workers import workers
 
 __all__ = ["locked", "main", "run"]
 
 ALREADY_RUNNING = 3
 START_POLL_SECONDS = 0.002
+FOLLOWERS_SECONDS = 5.0  # so long the successor of a gateway waits for its followers before it answers all users
+Followers = tuple[ForkServer, int]
 
 
 def locked(path: Path) -> int | None:
@@ -68,26 +72,34 @@ def _detach(lock: int) -> None:
     _write_pid(lock)
 
 
-async def run(home: Path, public_socket: socket.socket, mail: Mail | None = None, *, heir: bool = False) -> None:
+async def run(
+    home: Path,
+    public_socket: socket.socket,
+    mail: Mail | None = None,
+    *,
+    heir: bool = False,
+    followers: Followers | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT: stop accepting, answer what is in flight, end the model servers.
 
     A guardian at the other end of `mail` may put another process in this one's place. An `heir` is that other one: it
-    serves when it is told to, and ends when what ran before cannot be started again.
+    serves when it is told to, and ends when what ran before cannot be started again. Others answer users beside this
+    process where there are to be `followers`.
     """
     host, port = public_socket.getsockname()[:2]
     supervisor = Supervisor(home / "gateway")
-    takeover = Takeover(supervisor, Orders(open=mail is None), mail)
     metrics = Metrics()
-    traffic = Traffic(supervisor, metrics, home / "products")
-    keys = Keys.of()
-    app = keyed(PublicApp(supervisor, traffic, metrics), keys, lambda: metrics.refused("", "", 401))
-    public = server(app, protocol=Front.with_short(ShortWay(supervisor, traffic, metrics), keys))
-    control = server(ControlApp(supervisor, metrics, takeover, host=host, port=port))
+    others = Flock(*followers, supervisor, metrics) if followers else Alone(metrics)
+    supervisor.others = others
+    takeover = Takeover(supervisor, Orders(open=mail is None), mail)
+    public = answering(supervisor, metrics, home, others)
+    control = server(ControlApp(supervisor, takeover, host=host, port=port))
     control_path = home / "gateway" / "control.sock"
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
         public.should_exit = control.should_exit = True
+        others.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
@@ -104,11 +116,16 @@ async def run(home: Path, public_socket: socket.socket, mail: Mail | None = None
         tasks = [asyncio.create_task(one.serve(sockets=[listener])) for one, listener in serving]
         while not (public.started and control.started) and not any(task.done() for task in tasks):
             await asyncio.sleep(START_POLL_SECONDS)
-        takeover.leading(public)
+        handover = Handover(public)
+        others.begin(takeover.renew, handover)
+        if heir:  # they go on with their part of the connections
+            await others.complete(FOLLOWERS_SECONDS)
+        takeover.leading(handover)
         await asyncio.gather(*tasks)
     finally:
         if bound and not takeover.retired:  # the path is another process's otherwise
             control_path.unlink(missing_ok=True)
+        await others.gone()
         await supervisor.shut_down()
         print(f"gateway {os.getpid()} ended", flush=True)
 
@@ -159,7 +176,12 @@ def _serve(home: Path, public_socket: socket.socket, mail: Mail, *, heir: bool =
     import uvloop
 
     try:
-        uvloop.run(run(home, public_socket, mail, heir=heir))
+        wanted = workers() - 1
+        followers = None
+        if wanted:
+            work = partial(follow, home, public_socket)
+            followers = ForkServer(work, [public_socket.fileno()]), wanted
+        uvloop.run(run(home, public_socket, mail, heir=heir, followers=followers))
     except StateError as error:
         print(error, file=sys.stderr)
         return 1

@@ -15,7 +15,8 @@
 | process, guardian    | `retired`  | no new request will begin here                                                  |
 | guardian, successor  | `open`     | nobody else answers new requests: follow orders                                 |
 
-Old and new code speak through this: a kind or a field may be added, none may change its meaning.
+Old and new code speak through this: a kind or a field may be added, none may change its meaning. What the processes
+that answer users say to one another is in `flock`.
 """
 
 import os
@@ -25,7 +26,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-__all__ = ["NEWS", "Mail", "Message"]
+__all__ = ["NEWS", "Mail", "Message", "content_of", "enclosed"]
 
 NEWS = signal.SIGUSR1  # tells the guardian, which waits for signals alone, that there is a message
 LARGEST = 128 << 10
@@ -41,6 +42,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     program: str = ""
     environment: dict[str, str] | None = None
     ready: Sequence[tuple[str, str]] = ()
+    number: int = 0
 
 
 class Mail:
@@ -90,3 +92,21 @@ class Mail:
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         return msgspec.json.decode(content, type=Message), descriptors
+
+
+def enclosed(content: bytes) -> int:
+    """A descriptor to send along with a message: what it holds may be of any size. The caller closes it."""
+    descriptor = os.memfd_create("message", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def content_of(descriptor: int) -> bytes:
+    """What somebody enclosed; several may read it."""
+    size = os.fstat(descriptor).st_size
+    return os.pread(descriptor, size, 0)

@@ -4,10 +4,13 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
+import msgspec
+
 __all__ = ["BUCKETS", "Metrics"]
 
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 Key = tuple[str, ...]
+SUMMED = ("requests", "rows", "retries", "labels", "shadows", "log_failures", "_seconds")
 
 
 class Metrics:
@@ -39,6 +42,29 @@ class Metrics:
         for series in (self.requests, self.rows, self.retries, self.shadows, self._buckets, self._seconds):
             for key in [key for key in series if key[:2] == (product, version)]:
                 del series[key]
+
+    def add(self, other: "Metrics") -> None:
+        """Count what another process counted as well."""
+        for name in SUMMED:
+            series = getattr(self, name)
+            for key, value in getattr(other, name).items():
+                series[key] += value
+        for key, counts in other._buckets.items():
+            self._buckets[key] = [ours + theirs for ours, theirs in zip(self._buckets[key], counts, strict=True)]
+
+    def dumped(self) -> bytes:
+        """All of it, for `loaded`."""
+        return msgspec.msgpack.encode([self._buckets, *(getattr(self, name) for name in SUMMED)])
+
+    @classmethod
+    def loaded(cls, content: bytes) -> "Metrics":
+        """What a process of the same code has dumped."""
+        found = cls()
+        buckets, *summed = msgspec.msgpack.decode(content, type=list[dict[Key, list[int] | int | float]])
+        found._buckets.update(buckets)  # type: ignore[arg-type]  # the dump says which is which
+        for name, values in zip(SUMMED, summed, strict=True):
+            getattr(found, name).update(values)
+        return found
 
     def render(self, gauges: Mapping[str, Mapping[Key, float]], names: Mapping[str, Key]) -> bytes:
         """Prometheus text format 0.0.4: these counters, and the gauges given: name -> values of its labels -> value.

@@ -48,6 +48,7 @@ class PredictionLog:
         self.predictions = Segments(folder, "predictions", syncer=syncer)
         self.labels = Segments(folder, "labels", syncer=syncer)
         self.shadows = Segments(folder, "shadows", syncer=syncer)
+        self._folder = folder
         self._syncer = syncer
         self._sequence = 0
         self._prefix = ""
@@ -74,12 +75,16 @@ class PredictionLog:
         self._prefix = f"{self.predictions.number:08x}-"
 
     def knows(self, prediction_id: str) -> bool:
-        """False for a text that cannot be an id of this product: no file is read."""
+        """False for a text that cannot be an id of this product, whichever process gave it: no file is read."""
         match = ID.fullmatch(prediction_id)
         if match is None:
             return False
         segment = int(match[1], 16)
-        return segment <= self.predictions.number or segment <= self.predictions.newest()
+        newest = self.predictions.number
+        return segment <= newest or segment <= self.predictions.newest() or self._path(segment).exists()
+
+    def _path(self, segment: int) -> Path:
+        return self._folder / f"predictions-{segment:08x}.jsonl"
 
     def answered(
         self,

@@ -12,7 +12,6 @@
 Where `MLAUTO_API_KEY` is set (see `keys`), all but the health asks for a key, `/metrics` too.
 """
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +24,9 @@ from mlauto.serving.http import ClientGoneError, Headers, Receive, Scope, Send, 
 from mlauto.serving.invocations import invocations_reply
 from mlauto.serving.journal import FailedError
 from mlauto.serving.metrics import Metrics
+from mlauto.serving.others import Whole
 from mlauto.serving.protocol import infer_reply
-from mlauto.serving.route import Product
-from mlauto.serving.supervisor import Supervisor
+from mlauto.serving.route import Product, Versions
 from mlauto.serving.traffic import Answered, Traffic
 
 __all__ = ["PublicApp", "rendered"]
@@ -39,6 +38,7 @@ GAUGES = {
     "mlauto_version_champion": ("product", "version"),
     "mlauto_version_starts": ("product", "version"),
     "mlauto_gateway_pid": (),
+    "mlauto_gateway_workers": (),
 }
 
 
@@ -64,8 +64,9 @@ class _Path:
 class PublicApp:
     """The ASGI application on the public port."""
 
-    def __init__(self, supervisor: Supervisor, traffic: Traffic, metrics: Metrics) -> None:
+    def __init__(self, supervisor: Versions, traffic: Traffic, metrics: Metrics, whole: Whole) -> None:
         self._supervisor = supervisor
+        self._whole = whole
         self._traffic = traffic
         self._metrics = metrics
 
@@ -108,7 +109,7 @@ class PublicApp:
             ]
             await reply(send, {"ready": not silent, "not_ready": silent}, status=503 if silent else 200)
         elif path == "/metrics":
-            await reply(send, self._metrics.render(self._gauges(), GAUGES), headers=[TEXT])
+            await reply(send, (await self._whole.total()).render(self._gauges(), GAUGES), headers=[TEXT])
         else:
             raise RequestError(f"{path[:200] or '/'} is not here: see GET /v2", 404)
 
@@ -167,7 +168,8 @@ class PublicApp:
             "mlauto_version_ready": {(p.name, b.version): int(b.state == "ready") for p, b in running},
             "mlauto_version_champion": {(p.name, b.version): int(b is p.route.champion) for p, b in running},
             "mlauto_version_starts": {(p.name, b.version): b.generation for p, b in running},
-            "mlauto_gateway_pid": {(): os.getpid()},
+            "mlauto_gateway_pid": {(): self._whole.pids[0]},
+            "mlauto_gateway_workers": {(): len(self._whole.pids)},
         }
 
 

@@ -1,12 +1,13 @@
 """Who answers a product's users."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mlauto.serving.backend import Backend
 from mlauto.serving.gatewaystate import RouteState
 
-__all__ = ["ROLES", "Product", "Route", "route_of"]
+__all__ = ["ROLES", "Product", "Route", "Versions", "route_of"]
 
 ROLES = ("champion", "fallback", "canary", "shadow")
 
@@ -47,6 +48,26 @@ class Product:
     name: str
     versions: dict[str, Backend] = field(default_factory=dict)
     route: Route = Route()
+
+
+class Versions:
+    """All products with their running versions and routes; to be used from one event loop."""
+
+    def __init__(self) -> None:
+        self.products: dict[str, Product] = {}
+        self._change = asyncio.Event()
+
+    async def change(self, seconds: float) -> None:
+        """Return when some version's state or a route has changed, or when time is up."""
+        try:
+            await asyncio.wait_for(self._change.wait(), max(0.0, seconds))
+        except TimeoutError:
+            return
+
+    def changed(self) -> None:
+        """Wake those that wait for a change."""
+        self._change.set()
+        self._change = asyncio.Event()
 
 
 def route_of(versions: Mapping[str, Backend], wanted: RouteState) -> Route:

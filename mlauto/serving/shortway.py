@@ -21,7 +21,7 @@ from mlauto.serving.link import LinkError
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.protocol import Answer, Request, parse_infer
 from mlauto.serving.public import rendered
-from mlauto.serving.supervisor import Supervisor
+from mlauto.serving.route import Versions
 from mlauto.serving.traffic import Answered, Lost, Traffic, signature_of
 
 __all__ = ["ShortWay"]
@@ -34,7 +34,7 @@ BROKEN = b'{"error":"the gateway failed: see its log"}'
 class ShortWay:
     """Answers POSTs to `/v2/models/{product}/infer` and `/invocations`, and to `/invocations` of the only live one."""
 
-    def __init__(self, supervisor: Supervisor, traffic: Traffic, metrics: Metrics) -> None:
+    def __init__(self, supervisor: Versions, traffic: Traffic, metrics: Metrics) -> None:
         self._supervisor = supervisor
         self._traffic = traffic
         self._metrics = metrics

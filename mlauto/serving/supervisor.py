@@ -5,15 +5,18 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mlauto.serving import gatewaystate
 from mlauto.serving.backend import READY_SECONDS, Backend, StartError
 from mlauto.serving.errors import ControlError
 from mlauto.serving.gatewaystate import GatewayState, RouteState, VersionState
-from mlauto.serving.route import ROLES, Product, route_of
+from mlauto.serving.metrics import Metrics
+from mlauto.serving.others import Alone, Others
+from mlauto.serving.route import ROLES, Product, Versions, route_of
 
 __all__ = ["Supervisor"]
 
@@ -22,19 +25,19 @@ STARTS_AT_ONCE = max(2, os.cpu_count() or 1)
 TRIM_SECONDS = 10.0
 
 
-class Supervisor:
-    """Starts, switches and stops versions. To be used from one event loop; every order is idempotent."""
+class Supervisor(Versions):
+    """Starts, switches and stops versions; every order is idempotent, and followed when `others` follow it, too."""
 
     def __init__(self, home: Path) -> None:
         """Read the state below `home` (the gateway's own directory). Raises `StateError`."""
+        super().__init__()
+        self.others: Others = Alone(Metrics())
         self._home = home
         self._state = gatewaystate.load(home / "state.json")
         self._recording = asyncio.Lock()
         self._orders: dict[tuple[str, str], asyncio.Lock] = {}
         self._numbers = itertools.count(1)
-        self._change = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self.products: dict[str, Product] = {}
 
     def resume(self) -> None:
         """Start everything that the state file says, in the background, and return at once.
@@ -89,7 +92,9 @@ class Supervisor:
             except ControlError:
                 await backend.stop()
                 raise
+            await self.others.seen()
             if replaced is not None:
+                await self.others.finished()
                 await replaced.stop()
 
     async def switch(self, product: str, wanted: RouteState) -> None:
@@ -110,7 +115,8 @@ class Supervisor:
             await self._record(self._state.switched(product, wanted))
             found = self.products[product]
             found.route = route_of(found.versions, wanted)
-            self._changed()
+            self.changed()
+        await self.others.seen()
 
     async def stop(self, product: str, version: str) -> None:
         """Stop a version after its requests in flight. Raises `ControlError` while it is the champion."""
@@ -127,6 +133,7 @@ class Supervisor:
                 found.route = found.route.replaced(backend, None)
                 if not found.versions:
                     del self.products[product]
+            await self.others.finished()
             await backend.stop()
         self._orders.pop((product, version), None)
 
@@ -153,15 +160,11 @@ class Supervisor:
             await self.change(READY_SECONDS)
         return ""
 
-    async def change(self, seconds: float) -> None:
-        """Return when some version's state or a route has changed, or when time is up."""
-        try:
-            await asyncio.wait_for(self._change.wait(), max(0.0, seconds))
-        except TimeoutError:
-            return
+    def status(self, elsewhere: Mapping[tuple[str, str], int] = MappingProxyType({})) -> dict[str, Any]:
+        """All products with their route, and each version's state, process and bundle.
 
-    def status(self) -> dict[str, Any]:
-        """All products with their route, and each version's state, process and bundle."""
+        `elsewhere` are the requests that other processes have in flight, by product and version.
+        """
         return {
             name: {
                 **{role: getattr(getattr(product.route, role), "version", None) for role in ROLES},
@@ -173,7 +176,7 @@ class Supervisor:
                         "bundle": backend.entry.bundle,
                         "pid": backend.pid,
                         "starts": backend.generation,
-                        "in_flight": backend.in_flight,
+                        "in_flight": backend.in_flight + elsewhere.get((name, version), 0),
                         "problem": backend.problem,
                     }
                     for version, backend in product.versions.items()
@@ -197,7 +200,7 @@ class Supervisor:
         # a socket of its own for each: a replacement starts beside what it replaces, and a gateway beside another
         socket = self._home / "run" / f"{os.getpid()}-{next(self._numbers)}.sock"
         log = self._home / "logs" / f"{product}-{version}.log"
-        return Backend(product, version, entry, socket=socket, log=log, changed=self._changed)
+        return Backend(product, version, entry, socket=socket, log=log, changed=self.changed)
 
     def _adopt(self, backend: Backend) -> Backend | None:
         """Make a started version known, and return the one whose place it takes."""
@@ -222,10 +225,6 @@ class Supervisor:
         while backend.state != "ready" and backend.hopeful and time.monotonic() < deadline:
             await self.change(deadline - time.monotonic())
         return backend.state == "ready"
-
-    def _changed(self) -> None:
-        self._change.set()
-        self._change = asyncio.Event()
 
     async def _trim_logs(self) -> None:
         while True:

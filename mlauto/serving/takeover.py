@@ -1,7 +1,6 @@
 """A gateway's process in a restart: how it hands its connections over and ends, or waits and takes them over.
 
-See `mail` for what is said, and `guardian` for who says it. No connection is closed: those that are idle go to the
-successor with whatever their clients send meanwhile, the others after the reply that they wait for.
+See `mail` for what is said, `guardian` for who says it, and `handover` for the connections.
 """
 
 import asyncio
@@ -11,21 +10,16 @@ import socket
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlauto.serving.errors import ControlError, UnavailableError
-from mlauto.serving.front import Front
+from mlauto.serving.handover import Handover
 from mlauto.serving.mail import NEWS, Mail, Message
 from mlauto.serving.supervisor import Supervisor
-
-if TYPE_CHECKING:
-    import uvicorn
 
 __all__ = ["Orders", "Takeover"]
 
 ORDER_SECONDS = 90.0  # so long a restart waits for orders that are being followed
-DRAIN_SECONDS = 30.0  # so long a process that was replaced answers what it has begun
 LINGER_SECONDS = 0.3  # so long it takes orders from its socket, for clients that connected just before
 LOOK_SECONDS = 0.02
 POLL_SECONDS = 0.005
@@ -69,10 +63,10 @@ class Takeover:
         self.retired = False
         self._supervisor = supervisor
         self._mail = mail
-        self._public: uvicorn.Server
+        self._others = supervisor.others
+        self._handover: Handover
         self._answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._lead = asyncio.Event()
-        self._to: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         if mail is not None:
             self._hear(mail)
@@ -107,9 +101,9 @@ class Takeover:
         await self._lead.wait()
         return True
 
-    def leading(self, public: "uvicorn.Server") -> None:
-        """Users and orders reach this process from now on."""
-        self._public = public
+    def leading(self, handover: Handover) -> None:
+        """Users, over the connections of `handover`, and orders reach this process from now on."""
+        self._handover = handover
         self._tell(Message(kind="leading"))
 
     def _tell(self, message: Message) -> None:
@@ -127,95 +121,41 @@ class Takeover:
     def _follow(self, message: Message, descriptors: list[int]) -> None:
         sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
         if message.kind == "retire":
-            self._to = sockets.pop()
-            self._to.setblocking(False)
-            if not self.retired:
-                self.retired = True
-                self._later(self._retire())
+            self.retired = True
+            self._others.retire(sockets[-1].fileno())
+            leaving = self._handover.leave(sockets.pop())
+            if leaving is not None:
+                self._later(self._retire(leaving))
         elif message.kind == "take":
-            self._take_from(sockets.pop())
+            self._handover.take(sockets.pop(), self._others.place)
         elif message.kind == "open":
             self.orders.open = True
         elif message.kind == "lead":
             self._lead.set()
         elif message.kind == "ask":
-            self._later(self._asked())
+            self.renew()
         if message.kind in ("stay", "retire", "heir") and not self._answer.done():
             self._answer.set_result(message)
         for unused in sockets:
             unused.close()
 
-    async def _asked(self) -> None:
+    def renew(self) -> None:
         """A restart that nobody waits for: the guardian writes what became of it into the log."""
+        self._later(self._asked())
+
+    async def _asked(self) -> None:
         with suppress(ControlError):
             await self.ask()
 
-    async def _retire(self) -> None:
-        """Accept nothing more, give every connection away or answer what is begun on it, and end."""
-        for listener in self._public.servers:
-            listener.close()
-        told = False
-        deadline = time.monotonic() + DRAIN_SECONDS
-        departing: set[Front] = set()
-        while self._connections() and time.monotonic() < deadline:
-            for connection in self._connections() - departing:
-                departing.add(connection)
-                connection.depart(self._give)
-            if not told:
-                self._tell(Message(kind="retired"))
-                told = True
-            await asyncio.sleep(LOOK_SECONDS)
-        if not told:
-            self._tell(Message(kind="retired"))
+    async def _retire(self, leaving: asyncio.Task[None]) -> None:
+        """End when every connection was given away, or what was begun on it answered; here and at the others."""
+        await self._handover.left.wait()
+        await self._others.retired()
+        self._tell(Message(kind="retired"))
+        await leaving
+        await self._others.gone()
         await asyncio.sleep(LINGER_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
-
-    def _connections(self) -> set[Front]:
-        return set(self._public.server_state.connections)
-
-    def _give(self, descriptor: int) -> bool:
-        """Send a connection to the successor; False while it cannot take one, or until there is another."""
-        if self._to is None:
-            return False
-        try:
-            socket.send_fds(self._to, [b"connection"], [descriptor])
-        except OSError:
-            return False
-        return True
-
-    def _take_from(self, end: socket.socket) -> None:
-        end.setblocking(False)
-        loop = asyncio.get_running_loop()
-
-        def take() -> None:
-            try:
-                while True:
-                    content, descriptors, _, _ = socket.recv_fds(end, 64, 1)
-                    for descriptor in descriptors:
-                        self._later(self._adopt(socket.socket(fileno=descriptor)))
-                    if not content:
-                        break
-            except BlockingIOError:
-                return
-            except ConnectionResetError:
-                pass
-            loop.remove_reader(end.fileno())
-            end.close()
-
-        loop.add_reader(end.fileno(), take)
-
-    async def _adopt(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
-        os.set_inheritable(connection.fileno(), False)
-        config, loop = self._public.config, asyncio.get_running_loop()
-        make = partial(
-            config.http_protocol_class,
-            config=config,
-            server_state=self._public.server_state,
-            app_state=self._public.lifespan.state,
-            _loop=loop,
-        )
-        await loop.connect_accepted_socket(make, connection)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

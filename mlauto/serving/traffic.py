@@ -15,10 +15,9 @@ from mlauto.serving.journal import Journal
 from mlauto.serving.link import LinkError, LinkTimeoutError, Reply
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.protocol import Answer, Request
-from mlauto.serving.route import Product
+from mlauto.serving.route import Product, Versions
 from mlauto.serving.shadows import Copied, Shadows
 from mlauto.serving.signature import Signature
-from mlauto.serving.supervisor import Supervisor
 
 __all__ = ["Answered", "Load", "Lost", "Traffic", "signature_of"]
 
@@ -78,7 +77,7 @@ class Load:
 class Traffic:
     """Answers users' requests through the supervisor's versions."""
 
-    def __init__(self, supervisor: Supervisor, metrics: Metrics, products_home: Path) -> None:
+    def __init__(self, supervisor: Versions, metrics: Metrics, products_home: Path) -> None:
         """Prediction logs are written to `products_home/<product>/predictions`."""
         self.journal = Journal(metrics, products_home)
         self.loads: defaultdict[str, Load] = defaultdict(Load)

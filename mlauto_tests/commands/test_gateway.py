@@ -43,7 +43,7 @@ def test_it_starts_once_and_ends(here: Settings) -> None:
     ended = stop_gateway(here)
 
     assert first.running
-    assert first == second == GatewayState(url=here.gateway_url, pid=first.pid, products={})
+    assert first == second == GatewayState(url=here.gateway_url, pid=first.pid, products={}, workers=(first.pid,))
     assert ended
     assert not gateway_state(here).running
     assert stop_gateway(here) is False
@@ -99,3 +99,10 @@ def test_the_text_names_versions_and_roles() -> None:
         "  bike 2: champion ready",
         "  bike 3: starting",
     ]
+
+
+def test_several_processes_are_told() -> None:
+    """The leader first, which is the one that orders go to."""
+    text = render(GatewayState(url="http://127.0.0.1:8900", pid=7, products={}, workers=(7, 8, 9)))
+
+    assert text == "the gateway answers at http://127.0.0.1:8900 (process 7, beside it 8, 9)"

@@ -112,8 +112,12 @@ def free_port() -> int:
 
 
 def environment() -> dict[str, str]:
-    """The environment of the tests, with bytecode: without it every start takes twice as long."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    """The environment of the tests, with bytecode: without it every start takes twice as long.
+
+    One process answers, however many cores there are, unless a test wants more.
+    """
+    ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {"MLAUTO_GATEWAY_WORKERS": "1", **ours}
 
 
 def eventually(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:

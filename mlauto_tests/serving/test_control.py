@@ -25,6 +25,7 @@ def test_status_says_what_runs(running: Gateway, bundles: dict[str, Path]) -> No
         Path(f"/proc/{running.served.process.pid}/task/{running.served.process.pid}/children").read_text().split()
     )
     assert str(status["pid"]) in children, "it is the process below its guardian"
+    assert status["workers"] == [status["pid"]]
     assert running.served.url == f"http://{status['host']}:{status['port']}"
     assert (version["state"], version["kind"], version["starts"]) == ("ready", "process", 1)
     assert version["bundle"] == str(bundles["bikes-1"])

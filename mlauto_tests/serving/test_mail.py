@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mlauto.serving.mail import LARGEST, Mail, Message
+from mlauto.serving.mail import LARGEST, Mail, Message, content_of, enclosed
 
 
 def test_messages_arrive_one_by_one() -> None:
@@ -76,4 +76,22 @@ def test_an_inherited_end_goes_no_further() -> None:
     assert not os.get_inheritable(number)
     assert again.receive() == (Message(kind="lead"), [])
     for end in (ours, theirs, again):
+        end.close()
+
+
+def test_what_is_enclosed_may_be_large_and_read_by_several() -> None:
+    """A message holds 128 kB at most, what goes with it any number."""
+    ours, theirs = Mail.pair()
+    content = b"x" * (4 * LARGEST)
+    descriptor = enclosed(content)
+    for number in (1, 2):
+        ours.send(Message(kind="view", number=number), [descriptor])
+    os.close(descriptor)
+    for number in (1, 2):
+        found = theirs.receive()
+        assert found is not None
+        assert found[0] == Message(kind="view", number=number)
+        assert content_of(found[1][0]) == content
+        os.close(found[1][0])
+    for end in (ours, theirs):
         end.close()

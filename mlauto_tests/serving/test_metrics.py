@@ -65,3 +65,38 @@ def test_gauges_come_from_outside_and_labels_are_escaped() -> None:
     assert "\npid 7\n" in found
     assert "# TYPE up gauge" in found
     assert found.endswith("\n")
+
+
+def test_what_several_processes_counted_is_summed() -> None:
+    """Every counter and every bucket, after it was dumped and loaded; what was added from stays as it was."""
+    parts = []
+    for number in (1, 2):
+        metrics = Metrics()
+        for _ in range(number):
+            metrics.answered("bikes", "1", seconds=0.25, rows=4)
+            metrics.refused("bikes", "1", 503)
+            metrics.retries["bikes", "1"] += 1
+            metrics.shadows["bikes", "2", "dropped"] += 1
+            metrics.labels[("bikes",)] += 1
+            metrics.log_failures[("bikes",)] += 1
+        parts.append(Metrics.loaded(metrics.dumped()))
+    parts[1].answered("bikes", "2", seconds=0.001, rows=1)
+    whole = Metrics()
+    for part in parts:
+        before = part.dumped()
+        whole.add(part)
+        assert part.dumped() == before
+    found = rendered(whole)
+
+    one = 'product="bikes",version="1"'
+    assert f'mlauto_requests_total{{{one},code="200"}} 3' in found
+    assert f'mlauto_requests_total{{{one},code="503"}} 3' in found
+    assert f"mlauto_predicted_rows_total{{{one}}} 12" in found
+    assert f"mlauto_retries_total{{{one}}} 3" in found
+    assert 'mlauto_shadow_requests_total{product="bikes",version="2",outcome="dropped"} 3' in found
+    assert 'mlauto_labels_total{product="bikes"} 3' in found
+    assert 'mlauto_log_failures_total{product="bikes"} 3' in found
+    assert f'mlauto_request_seconds_bucket{{{one},le="0.1"}} 0' in found
+    assert f'mlauto_request_seconds_bucket{{{one},le="0.25"}} 3' in found
+    assert f"mlauto_request_seconds_sum{{{one}}} 0.75" in found
+    assert 'mlauto_request_seconds_count{product="bikes",version="2"} 1' in found

@@ -1,10 +1,12 @@
 """Routes as values: who takes part, and who takes whose place."""
 
+import asyncio
+import time
 from typing import cast
 
 from mlauto.serving.backend import Backend
 from mlauto.serving.gatewaystate import RouteState
-from mlauto.serving.route import Product, Route, route_of
+from mlauto.serving.route import Product, Route, Versions, route_of
 
 
 def backend(state: str = "ready") -> Backend:
@@ -41,3 +43,19 @@ def test_a_replaced_backend_keeps_its_parts() -> None:
     assert route.replaced(two, other) == Route(one, other, other, 5.0, other)
     assert route.replaced(two, None) == Route(one)
     assert route.replaced(one, other).champion is other
+
+
+def test_whoever_waits_for_a_change_is_woken() -> None:
+    """All of them, at once; without a change, when time is up."""
+
+    async def scenario() -> float:
+        versions = Versions()
+        waiting = [asyncio.create_task(versions.change(30)) for _ in range(2)]
+        await asyncio.sleep(0)
+        versions.changed()
+        await asyncio.wait_for(asyncio.gather(*waiting), 5)
+        began = time.monotonic()
+        await versions.change(0.05)
+        return time.monotonic() - began
+
+    assert asyncio.run(scenario()) >= 0.04

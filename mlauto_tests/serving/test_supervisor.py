@@ -10,6 +10,8 @@ import pytest
 
 from mlauto.serving.errors import ControlError, StateError
 from mlauto.serving.gatewaystate import RouteState
+from mlauto.serving.metrics import Metrics
+from mlauto.serving.others import Alone
 from mlauto.serving.route import Route
 from mlauto.serving.supervisor import Supervisor
 
@@ -195,4 +197,70 @@ def test_what_was_ready_is_waited_for(bundles: dict[str, Path], copied: Any, tmp
         await second.shut_down()
 
     first_two = [("bikes", "1"), ("bikes", "2")]
+    asyncio.run(scenario())
+
+
+class Slow(Alone):
+    """Others that follow when they are let."""
+
+    def __init__(self) -> None:
+        super().__init__(Metrics())
+        self.following = asyncio.Event()
+        self.finishing = asyncio.Event()
+
+    async def seen(self) -> None:
+        """When they are let."""
+        await self.following.wait()
+
+    async def finished(self) -> None:
+        """Likewise."""
+        await self.finishing.wait()
+
+
+def test_an_order_is_followed_when_others_follow_it(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """A start and a switch return when everybody knows; a process ends only when nobody asks it any more."""
+
+    async def scenario() -> None:
+        supervisor, others = Supervisor(tmp_path), Slow()
+        supervisor.others = others
+        starting = asyncio.create_task(supervisor.start("bikes", "1", str(bundles["bikes-1"])))
+        while not supervisor.products:
+            await supervisor.change(0.05)
+        await asyncio.sleep(0.05)
+        assert not starting.done()
+        others.following.set()
+        await starting
+        await supervisor.start("bikes", "2", str(bundles["bikes-2"]))
+
+        others.following.clear()
+        switching = asyncio.create_task(supervisor.switch("bikes", RouteState(champion="2")))
+        await asyncio.sleep(0.2)
+        assert supervisor.status()["bikes"]["champion"] == "2"
+        assert not switching.done()
+        others.following.set()
+        await switching
+
+        backend = supervisor.products["bikes"].versions["1"]
+        stopping = asyncio.create_task(supervisor.stop("bikes", "1"))
+        await asyncio.sleep(0.2)
+        assert "1" not in supervisor.status()["bikes"]["versions"]
+        assert backend.state == "ready"
+        others.finishing.set()
+        await stopping
+        assert backend.state == "stopped"
+        await supervisor.shut_down()
+
+    asyncio.run(scenario())
+
+
+def test_requests_elsewhere_are_counted(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """In what is said of a version."""
+
+    async def scenario() -> None:
+        supervisor = Supervisor(tmp_path)
+        await supervisor.start("bikes", "1", str(bundles["bikes-1"]))
+        status = supervisor.status({("bikes", "1"): 3, ("bikes", "2"): 1})
+        assert status["bikes"]["versions"]["1"]["in_flight"] == 3
+        await supervisor.shut_down()
+
     asyncio.run(scenario())

@@ -41,7 +41,7 @@ def children(pid: int) -> list[int]:
 
 def restart(found: Gateway, **environment: str) -> httpx.Response:
     """The reply to the order."""
-    return found.order("/restart", environment={**environment, "MLAUTO_TICK_SECONDS": "5"})
+    return found.order("/restart", environment={**environment, "MLAUTO_GATEWAY_WORKERS": "1"})
 
 
 def answering(found: Gateway, pid: int) -> dict[str, Any]:
