@@ -14,6 +14,7 @@ from mlauto.records import Commit
 from mlauto.runtime.base import Runtime
 from mlauto.runtime.local import LocalRuntime
 from mlauto.runtime.warm import WarmProcess
+from mlauto.runtime.workshop import LocalWorkshop, Workshop
 from mlauto.settings import Settings
 from mlauto.store import Store
 from mlauto.training.registry import MlflowRegistry, Registry
@@ -32,16 +33,19 @@ class Platform:
     runtime: Runtime
     registry: Registry
     warm: WarmProcess
+    workshop: Workshop
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Platform":
         """The embedded defaults: local runtime, MLflow as the environment says, warm process where one runs."""
+        warm = WarmProcess(settings.home / "warm.sock")
         return cls(
             settings=settings,
             store=Store(settings.home),
             runtime=LocalRuntime(settings),
             registry=MlflowRegistry(settings),
-            warm=WarmProcess(settings.home / "warm.sock"),
+            warm=warm,
+            workshop=LocalWorkshop(warm),
         )
 
     def mirror(self, product: ModelProduct) -> Mirror:
