@@ -36,7 +36,7 @@ def run_checks(
     `python`, `pytest`, `ruff` and the like are those of the workshop. `PYTHONPATH` is the tree's `src` if there is one,
     else the tree. `on_line` gets each line of output as it comes. Raises `MlautoError` when the workshop is amiss.
     """
-    with workshop.bench(tree, on_line) as bench:
+    with workshop.bench(tree) as bench:
         checks = _Checks(bench, timeout, on_line)
         return CiReport(commit=commit, results=tuple(checks.run(command) for command in commands), image=bench.image)
 
@@ -95,12 +95,11 @@ class _Checks:
 
     def _result(self, command: str, kind: str, finished: Finished) -> CheckResult:
         failures: tuple[str, ...] = ()
+        why = f": {finished.why}" if finished.why else ""
         if finished.timed_out:
-            failures = (f"{command!r} was stopped at its time limit of {self.timeout:g} s (code.timeout)",)
+            failures = (f"{command!r} was stopped at its time limit of {self.timeout:g} s (code.timeout){why}",)
         elif finished.exit_code != 0:
-            failures = (f"{command!r} ended with exit code {finished.exit_code}",)
-        if failures and finished.why:
-            failures = (f"{command!r}: {finished.why}",)
+            failures = (f"{command!r}{why or f' ended with exit code {finished.exit_code}'}",)
         return CheckResult(
             kind=kind,
             command=command,

@@ -39,7 +39,7 @@ def report_commit(platform: Platform, product: ModelProduct, sha: str, log: LogL
     from mlauto.integration.tracking import read_report, write_report
 
     known = read_report(platform.store, product.name, sha)
-    if known is not None and is_current(platform, product, known, log):
+    if known is not None and is_current(platform, known):
         return known
     report = tested(platform, product, platform.mirror(product).commit(sha), log)
     write_report(platform.store, product.name, report)
@@ -104,7 +104,7 @@ def train_model(platform: Platform, product: ModelProduct, reason: str, log: Log
     training_set = _training_set(platform, product)
     champion = _champion(platform, product)
     check_tested(platform, product, commit, log)
-    tree, workshop = platform.tree(product, commit), platform.workshop
+    workshop, tree = platform.workshop, platform.tree(product, commit)
     trained = train(
         product,
         commit,
@@ -112,9 +112,9 @@ def train_model(platform: Platform, product: ModelProduct, reason: str, log: Log
         training_set,
         store=platform.store,
         registry=platform.registry,
-        run_python=workshop.python(tree, log),
-        environment=workshop.environment(tree),
-        image=workshop.image(tree, log),
+        run_python=workshop.python(tree),
+        environment=workshop.environment(),
+        image=workshop.image(),
         champion=champion,
         champion_predict=_champion_predict(platform, product, champion),
         reason=reason,

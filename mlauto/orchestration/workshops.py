@@ -23,15 +23,9 @@ def tested(platform: Platform, product: ModelProduct, commit: Commit, log: Calla
     return run_checks(commit, tree, checks, workshop=platform.workshop, timeout=limit, on_line=log)
 
 
-def is_current(platform: Platform, product: ModelProduct, report: CiReport, log: Callable[[str], None]) -> bool:
+def is_current(platform: Platform, report: CiReport) -> bool:
     """Whether a report comes from the image in which the commit would be tested, and trained, now."""
-    from mlauto.integration.export import RefusedTreeError
-
-    try:
-        tree = platform.tree(product, report.commit)
-    except RefusedTreeError:  # then or now, it is red
-        return True
-    return report.image == platform.workshop.image(tree, log)
+    return report.image == platform.workshop.image()
 
 
 def check_tested(platform: Platform, product: ModelProduct, commit: Commit, log: Callable[[str], None]) -> None:
@@ -42,7 +36,7 @@ def check_tested(platform: Platform, product: ModelProduct, commit: Commit, log:
     from mlauto.integration.tracking import read_report, write_report
 
     known = read_report(platform.store, product.name, commit.sha)
-    if known is None or is_current(platform, product, known, log):
+    if known is None or is_current(platform, known):
         return
     log(f"commit {commit.sha[:12]} was tested in another image: it is tested again in the one that trains it")
     report = tested(platform, product, commit, log)

@@ -126,6 +126,7 @@ class ContainerJob:
             raise EngineError(f"container {self.container[:12]} cannot begin: {str(said['failed'])[:2000]}")
         code = said.get("exit")
         code = code if isinstance(code, int) else None
+        self.ended = self.ended or bool(said.get("full"))  # the next one needs room, too
         why = "; ".join(_met(said, self.spec, finished.output)) if code != 0 else ""
         if refused := said.get("refused"):
             code, why = code or 1, f"only plain files are taken: {str(refused)[:2000]}"

@@ -15,25 +15,26 @@ from typing import Protocol
 
 from mlauto.runtime.boxes import container_user, remove_leftovers
 from mlauto.runtime.container_job import ContainerJob, Order
-from mlauto.runtime.engine import ContainerSpec, Engine, Mount
+from mlauto.runtime.engine import ContainerSpec, Engine, EngineImage, Mount
 from mlauto.runtime.process import Finished
 from mlauto.runtime.workshop import Bench, OnLine, RunPython, bench_environment
 
 __all__ = ["DockerWorkshop", "Limits", "WorkshopImages"]
 
+FLAVOUR = "workshop"
 SCRATCH = "/scratch"
 HOST_ONLY = ("PATH", "MPLCONFIGDIR", "TMPDIR")  # of an environment: what names places of this machine
 
 
 class WorkshopImages(Protocol):
-    """Where the images come from in which a tree's code runs."""
+    """Where images come from: `mlauto.runtime.flavours.Flavours`."""
 
-    def workshop(self, tree: Path, on_line: OnLine | None = None) -> str:
-        """The image's id; built unless it is there."""
+    def get(self, name: str) -> EngineImage:
+        """The image of that flavour, built unless it is there."""
         ...
 
-    def environment(self, tree: Path) -> str:
-        """Digest of what the dependencies in that image are made from; builds nothing."""
+    def dependencies_key(self, name: str) -> str:
+        """Digest of what decides its dependencies; builds nothing."""
         ...
 
 
@@ -59,24 +60,24 @@ class DockerWorkshop:
     home: Path
     limits: Limits = field(default_factory=Limits)
 
-    def image(self, tree: Path, on_line: OnLine | None = None) -> str:
+    def image(self) -> str:
         """The id of the workshop image."""
-        return self.images.workshop(tree, on_line)
+        return self.images.get(FLAVOUR).id
 
-    def environment(self, tree: Path) -> str:
+    def environment(self) -> str:
         """That of the image's dependencies."""
-        return self.images.environment(tree)
+        return self.images.dependencies_key(FLAVOUR)
 
     @contextmanager
-    def bench(self, tree: Path, on_line: OnLine | None = None) -> Iterator[Bench]:
+    def bench(self, tree: Path) -> Iterator[Bench]:
         """One container for all commands; after one that brought it down, the next gets a fresh one."""
-        image = self.image(tree, on_line)
+        image = self.image()
         with tempfile.TemporaryDirectory(prefix="mlauto-ci-") as received, ExitStack() as stack:
             yield _ContainerBench(self, image, tree, Path(received), stack)
 
-    def python(self, tree: Path, on_line: OnLine | None = None) -> RunPython:
+    def python(self, tree: Path) -> RunPython:
         """In a container of its own, which lives as long as the module runs."""
-        image = self.image(tree, on_line)
+        image = self.image()
 
         def run_python(
             module: str,

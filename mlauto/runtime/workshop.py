@@ -75,19 +75,19 @@ class RunPython(Protocol):
 class Workshop(Protocol):
     """A place for other people's code. Raises `MlautoError` where the place itself is amiss, never for that code."""
 
-    def python(self, tree: Path, on_line: OnLine | None = None) -> RunPython:
-        """How a training of that tree runs there."""
+    def image(self) -> str:
+        """Id of the image in which code runs, made unless it is there; "" for this machine itself."""
         ...
 
-    def image(self, tree: Path, on_line: OnLine | None = None) -> str:
-        """Id of the image in which the code of that tree runs, made unless it is there; "" for this machine itself."""
-        ...
-
-    def environment(self, tree: Path) -> str:
+    def environment(self) -> str:
         """Digest of the Python and the libraries that code runs on: what else determines a model. Makes nothing."""
         ...
 
-    def bench(self, tree: Path, on_line: OnLine | None = None) -> AbstractContextManager[Bench]:
+    def python(self, tree: Path) -> RunPython:
+        """How a training of that tree runs there."""
+        ...
+
+    def bench(self, tree: Path) -> AbstractContextManager[Bench]:
         """A copy of the tree to run checks in, gone at the end of the block with all that runs there."""
         ...
 
@@ -113,25 +113,22 @@ class LocalWorkshop:
 
     warm: WarmProcess
 
-    def python(self, tree: Path, on_line: OnLine | None = None) -> RunPython:
-        """The warm process's."""
-        del tree, on_line
-        return self.warm.run_python
-
-    def image(self, tree: Path, on_line: OnLine | None = None) -> str:
+    def image(self) -> str:
         """None."""
-        del tree, on_line
         return ""
 
-    def environment(self, tree: Path) -> str:
+    def environment(self) -> str:
         """That of this process."""
-        del tree
         return environment_digest()
 
+    def python(self, tree: Path) -> RunPython:
+        """The warm process's."""
+        del tree
+        return self.warm.run_python
+
     @contextmanager
-    def bench(self, tree: Path, on_line: OnLine | None = None) -> Iterator[Bench]:
+    def bench(self, tree: Path) -> Iterator[Bench]:
         """A temporary directory."""
-        del on_line
         with tempfile.TemporaryDirectory(prefix="mlauto-ci-") as scratch:
             copy = Path(scratch, "tree")
             shutil.copytree(tree, copy, symlinks=True)

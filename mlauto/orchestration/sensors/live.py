@@ -171,7 +171,7 @@ def _finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> b
             product=product,
             tree=verified.commit.tree,
             training_set=training_set,
-            lock_digest=platform.workshop.environment(platform.tree(product, verified.commit)),
+            lock_digest=platform.workshop.environment(),
             trigger="batch",
         )
         if decision.train:
