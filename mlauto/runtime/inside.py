@@ -36,7 +36,13 @@ DYING_SECONDS = 5.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve until the other end goes away; the arguments are the paths of the temporary file systems."""
+    """Serve until the other end goes away; the arguments are the paths of the temporary file systems.
+
+    It ends every process that it can see but its parent, and so refuses to be anywhere but below a container's init.
+    """
+    if os.getppid() != 1 or not Path(BOX, "socket").is_socket():
+        print(f"this is the first process of a job's container, where {BOX} is mounted: not here", file=sys.stderr)
+        return 2
     ctypes.CDLL(None).prctl(NOT_DUMPABLE, 0, 0, 0, 0)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(f"{BOX}/socket")

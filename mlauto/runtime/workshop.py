@@ -133,7 +133,7 @@ class LocalWorkshop:
             copy = Path(scratch, "tree")
             shutil.copytree(tree, copy, symlinks=True)
             Path(scratch, "home").mkdir()
-            yield _LocalBench("", str(copy), scratch, bench_environment(tree, str(copy), scratch))
+            yield _LocalBench(self.image(), str(copy), scratch, bench_environment(tree, str(copy), scratch))
 
 
 @dataclass
