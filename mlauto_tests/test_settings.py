@@ -34,6 +34,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "MLAUTO_GATEWAY_PORT": "9000",
             "MLAUTO_TICK_SECONDS": "1",
             "MLAUTO_LOG_SYNC": "shared",
+            "MLAUTO_JOB_MEMORY_MB": "2048",
             "MLAUTO_API_KEY": "one-key-of-two, the-other-key",
             "MLFLOW_TRACKING_URI": "http://mlflow:5000",
         }
@@ -47,6 +48,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         gateway_port=9000,
         tick_seconds=1,
         log_sync="shared",
+        job_memory_mb=2048,
         mlflow_uri="http://mlflow:5000",
         api_keys="one-key-of-two, the-other-key",
     )

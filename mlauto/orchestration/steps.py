@@ -11,7 +11,7 @@ from mlauto.errors import DeliveryError, TrainingError
 from mlauto.orchestration import rollouts
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import keeps_problem
-from mlauto.orchestration.workshops import check_tested, is_current, tested
+from mlauto.orchestration.workshops import check_tested, checked, is_current
 from mlauto.product import ModelProduct
 from mlauto.records import Batch, CiReport, Deployment, Image, TrainedModel, TrainingSet, VerifiedCommit
 
@@ -41,7 +41,7 @@ def report_commit(platform: Platform, product: ModelProduct, sha: str, log: LogL
     known = read_report(platform.store, product.name, sha)
     if known is not None and is_current(platform, known):
         return known
-    report = tested(platform, product, platform.mirror(product).commit(sha), log)
+    report = checked(platform, product, platform.mirror(product).commit(sha), log)
     write_report(platform.store, product.name, report)
     return report
 

@@ -7,10 +7,10 @@ from mlauto.orchestration.platform import Platform
 from mlauto.product import ModelProduct
 from mlauto.records import CiReport, Commit
 
-__all__ = ["check_tested", "is_current", "tested"]
+__all__ = ["check_tested", "checked", "is_current"]
 
 
-def tested(platform: Platform, product: ModelProduct, commit: Commit, log: Callable[[str], None]) -> CiReport:
+def checked(platform: Platform, product: ModelProduct, commit: Commit, log: Callable[[str], None]) -> CiReport:
     """The report of the product's checks on that commit; a tree that cannot be exported is a red one."""
     from mlauto.integration.checks import refused, run_checks
     from mlauto.integration.export import RefusedTreeError
@@ -39,7 +39,7 @@ def check_tested(platform: Platform, product: ModelProduct, commit: Commit, log:
     if known is None or is_current(platform, known):
         return
     log(f"commit {commit.sha[:12]} was tested in another image: it is tested again in the one that trains it")
-    report = tested(platform, product, commit, log)
+    report = checked(platform, product, commit, log)
     write_report(platform.store, product.name, report)
     if not report.passed:
         failures = [line for result in report.results for line in result.failures]
