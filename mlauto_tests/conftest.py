@@ -4,19 +4,18 @@
 `MLAUTO_REQUIRE=streams,chromium` turns such a skip into a failure.
 """
 
-import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mlauto.commands.doctor import docker_version
 from mlauto.runtime.docker_engine import DockerEngine
-from mlauto.runtime.engine import HOME_LABEL, EngineError
-from mlauto.runtime.flavours import KIND_LABEL, Flavours
+from mlauto.runtime.flavours import Flavours
 from mlauto.serving.plan import native
 from mlauto.settings import Settings
 from mlauto.store import Store
@@ -58,12 +57,17 @@ def _compiler() -> str | None:
     return None if native.compiler() else "no C compiler on PATH: apt-get install gcc"
 
 
+def _registry() -> str | None:
+    return None if shutil.which("docker-registry") else "no docker-registry on PATH: apt-get install docker-registry"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "streams": _streams,
     "chromium": _chromium,
     "docker": _docker,
     "base_image": _base_image,
     "compiler": _compiler,
+    "registry": _registry,
 }
 
 
@@ -78,9 +82,7 @@ def check_need(name: str, required: str) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "needs(name): skipped where `name` (streams, chromium, docker, base_image, compiler) is missing"
-    )
+    config.addinivalue_line("markers", f"needs(name): skipped where `name` ({', '.join(NEEDS)}) is missing")
     unknown = {word.strip() for word in os.environ.get("MLAUTO_REQUIRE", "").split(",")} - {*NEEDS, ""}
     if unknown:
         raise pytest.UsageError(f"MLAUTO_REQUIRE lists {sorted(unknown)}; known are {sorted(NEEDS)}")
@@ -127,16 +129,12 @@ def docker_base(needs: Callable[[str], None]) -> str:
     return base_image()
 
 
-@pytest.fixture(scope="session")
-def flavours(docker_base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flavours]:
-    """The images below commits and models. Those of dependencies stay with the engine: they take a minute to make."""
-    home = tmp_path_factory.mktemp("flavours")
-    settings = Settings.from_environment({"MLAUTO_HOME": str(home), "MLAUTO_BASE_IMAGE": docker_base})
+@pytest.fixture
+def flavours(docker_base: str) -> Iterator[Flavours]:
+    """The real flavours, built once for all tests: they belong to no test's state directory, and stay."""
+    settings = Settings.from_environment({**os.environ, "MLAUTO_BASE_IMAGE": docker_base})
     with closing(DockerEngine()) as engine:
-        yield Flavours(settings, engine)
-        for image in engine.images({HOME_LABEL: str(home), KIND_LABEL: "flavour"}):
-            with contextlib.suppress(EngineError):  # somebody else's container has come to use it
-                engine.remove_image(image.id)
+        yield Flavours(replace(settings, home=settings.cache / "flavours"), engine)
 
 
 @pytest.fixture

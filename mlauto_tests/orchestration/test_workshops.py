@@ -91,7 +91,9 @@ def test_a_commit_that_is_red_there_is_not_trained(released: World) -> None:
     picky = made_product(code={"checks": ["python -c 'import no_such_library'"]})
     models = len(list(released.store.record_names("tides", "models")))
 
-    with pytest.raises(TrainingError, match=r"was green in another image, but is not .*import no_such_library.* exit code 1"):
+    with pytest.raises(
+        TrainingError, match=r"was green in another image, but is not .*import no_such_library.* exit code 1"
+    ):
         steps.train_model(platform, picky, "asked for", lambda line: None)
 
     assert not report(released, commit).passed
