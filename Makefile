@@ -1,6 +1,6 @@
 # Two commands for a newcomer: `make demo` and `make test`. Both set everything up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check dev bench lock clean
+.PHONY: help setup demo test check dev bench images push lock clean
 MAKEFLAGS += --no-print-directory
 
 # Without bytecode every start of ours doubles; with OpenMP's default threads a busy machine trains many times slower.
@@ -33,6 +33,12 @@ dev: setup ## Dagster UI on 127.0.0.1:3000 with the sensors running
 
 bench: setup ## seconds from a failing check to a better model live, against a plain script
 	@$(BIN)/python benchmarks/loop.py $(ARGS)
+
+images: ## container images mlauto/serving, mlauto/serving-sklearn, mlauto/orchestrator (BASE=..., DOCKER_BUILD_ARGS=...)
+	@BASE="$(BASE)" DOCKER_BUILD_ARGS="$(DOCKER_BUILD_ARGS)" scripts/images build
+
+push: ## the images of this commit to REGISTRY=..., and their digests
+	@REGISTRY="$(REGISTRY)" scripts/images push
 
 lock: ## resolve requirements*.lock again from pyproject.toml (needs uv)
 	@scripts/lock

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from mlauto.ci_cli import ci
 from mlauto.errors import MlautoError
 from mlauto.settings import Settings
 
@@ -47,6 +48,9 @@ def cli(context: click.Context, debug: bool) -> None:
     """A scikit-learn model's whole life, unattended, as Dagster assets."""
     del debug  # read by `main`, which outlives the context
     context.obj = Settings.from_environment()
+
+
+cli.add_command(ci)
 
 
 @cli.command()

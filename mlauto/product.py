@@ -50,6 +50,17 @@ WRITTEN = {  # what editors and `dg check yaml` accept, which is more than the f
 Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0), WithJsonSchema(WRITTEN, mode="validation")]
 
 
+def _commands(value: object) -> object:
+    """`external` is no command at all: another CI tests the commits and reports its verdicts."""
+    if isinstance(value, str) and value != "external":
+        raise ValueError(f"{value!r} is no list: write [{value!r}], or external where another CI reports the verdicts")
+    return () if value == "external" else value
+
+
+COMMANDS = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"const": "external"}]}
+Commands = Annotated[tuple[str, ...], BeforeValidator(_commands), WithJsonSchema(COMMANDS, mode="validation")]
+
+
 class Section(BaseModel):
     """Shared behaviour: frozen, and unknown keys are refused."""
 
@@ -62,7 +73,7 @@ class Code(Section):
     repository: str = Field(description="git URL, or a path relative to MLAUTO_ROOT")
     branch: str = Field("main", description="the branch whose commits are tested and trained from")
     estimator: str = Field(description="package.module:function that returns an unfitted scikit-learn estimator")
-    checks: tuple[str, ...] = Field(("ruff check .", "pytest -q"), description="commands that must exit 0 in the tree")
+    checks: Commands = Field(("ruff check .", "pytest -q"), description="commands that must exit 0; or: external")
     timeout: Duration = Field(600.0, description="time limit for each check")
 
     @field_validator("estimator")
@@ -71,6 +82,11 @@ class Code(Section):
         if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
             raise ValueError(f"{value!r} must look like package.module:function")
         return value
+
+    @property
+    def external(self) -> bool:
+        """Whether nothing is tested here: a commit waits for its verdict from outside."""
+        return not self.checks
 
 
 class Data(Section):

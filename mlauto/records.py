@@ -68,7 +68,7 @@ class Commit:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """One command that ran in a commit's tree. `kind` is lint or tests; `output` is truncated in the middle."""
+    """One check: `kind` is lint or tests, `output` is cut in the middle, `url` is its page where it ran elsewhere."""
 
     kind: str
     command: str
@@ -78,14 +78,16 @@ class CheckResult:
     exit_code: int | None = None
     tests: int | None = None
     failures: tuple[str, ...] = ()
+    url: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class CiReport:
-    """The verdict on one commit, and the id of the image in which it was tested ("" on the machine itself)."""
+    """The verdict on one commit, who gave it, and the id of the image in which it was tested ("" in none)."""
 
     commit: Commit
     results: tuple[CheckResult, ...]
+    source: str = "mlauto"
     image: str = ""
 
     @property

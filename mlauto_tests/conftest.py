@@ -6,6 +6,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -57,8 +58,18 @@ def _compiler() -> str | None:
     return None if native.compiler() else "no C compiler on PATH: apt-get install gcc"
 
 
-def _registry() -> str | None:
-    return None if shutil.which("docker-registry") else "no docker-registry on PATH: apt-get install docker-registry"
+def tool(name: str) -> str | None:
+    """A command line tool of this environment, or of the machine."""
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+
+
+def _tool(name: str, advice: str) -> Callable[[], str | None]:
+    return lambda: None if tool(name) else f"no {name} on PATH: {advice}"
+
+
+def _groovy_lint() -> str | None:
+    java = None if shutil.which("java") else "no java on PATH: apt-get install default-jre-headless"
+    return _tool("npm-groovy-lint", "npm install -g npm-groovy-lint")() or java
 
 
 NEEDS: dict[str, Callable[[], str | None]] = {
@@ -67,7 +78,10 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "docker": _docker,
     "base_image": _base_image,
     "compiler": _compiler,
-    "registry": _registry,
+    "check-jsonschema": _tool("check-jsonschema", "pip install check-jsonschema"),
+    "cfn-lint": _tool("cfn-lint", "pip install cfn-lint"),
+    "npm-groovy-lint": _groovy_lint,
+    "docker-registry": _tool("docker-registry", "apt-get install docker-registry"),
 }
 
 

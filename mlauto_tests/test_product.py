@@ -95,6 +95,22 @@ def test_an_estimator_names_a_function(estimator: str) -> None:
     refused("must look like package.module:function", code={"estimator": estimator})
 
 
+@pytest.mark.parametrize("checks", ["external", [], ()])
+def test_checks_that_are_run_elsewhere(checks: object) -> None:
+    """Written as a word or as no commands at all; read back it means the same."""
+    product = make(code={"checks": checks})
+
+    assert product.code.external
+    assert ModelProduct.model_validate(product.model_dump(mode="json")) == product
+    assert not make().code.external
+
+
+@pytest.mark.parametrize("checks", ["pytest -q", "External", ""])
+def test_one_command_is_a_list_too(checks: str) -> None:
+    """The message shows both ways to write it."""
+    refused("is no list: write .*, or external", code={"checks": checks})
+
+
 @pytest.mark.parametrize("name", ["Bike", "bike-demand", "1bike", "", "b" * 42, "bike demand", "../bike"])
 def test_names_are_safe_as_asset_keys_and_folders(name: str) -> None:
     """Lower case, digits, underscore, at most 41 characters."""

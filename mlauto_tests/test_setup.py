@@ -144,7 +144,7 @@ def test_make_lists_its_targets() -> None:
     ran = subprocess.run(["make", "-C", CHECKOUT], capture_output=True, text=True, check=True)
 
     listed = {line.split()[1] for line in ran.stdout.splitlines() if line.startswith("  make ")}
-    assert listed == {"help", "setup", "demo", "test", "check", "dev", "bench", "lock", "clean"}
+    assert listed == {"help", "setup", "demo", "test", "check", "dev", "bench", "images", "push", "lock", "clean"}
 
 
 @pytest.mark.parametrize("script", [".ci/run", "scripts/setup", "scripts/lock"])

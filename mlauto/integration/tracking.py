@@ -102,7 +102,8 @@ def verify(store: Store, product: str, mirror: Mirror) -> VerifiedCommit | None:
     """The newest green commit among the branch's newest 1,000, recorded as `verified_commit` when it is another one.
 
     Reads the mirror as of its last fetch. After a rewind the verified commit goes back with the branch. While no commit
-    of the branch is green, or the branch is gone, what was verified last stays. None before the first green commit.
+    of the branch is green, or the branch is gone, what was verified last stays, unless it was called red since. None
+    before the first green commit.
     """
     # One at a time: a slower process that saw fewer reports must not overwrite the newer answer.
     with locked(mirror.path.with_suffix(".verify.lock"), timeout=60.0):
@@ -112,7 +113,11 @@ def verify(store: Store, product: str, mirror: Mirror) -> VerifiedCommit | None:
             return known
         commit = newest_green(mirror.shas(head, limit=RECENT), lambda sha: read_report(store, product, sha))
         if commit is None:
-            return known
+            report = read_report(store, product, known.commit.sha) if known else None
+            if report is None or report.passed:
+                return known
+            store.record_path(product, "verified_commit").unlink(missing_ok=True)
+            return None
         verified = VerifiedCommit(commit=commit, branch=mirror.branch)
         if verified != known:
             store.write_record(product, "verified_commit", verified)

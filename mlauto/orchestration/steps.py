@@ -11,7 +11,7 @@ from mlauto.errors import DeliveryError, TrainingError
 from mlauto.orchestration import rollouts
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import keeps_problem
-from mlauto.orchestration.workshops import check_tested, checked, is_current
+from mlauto.orchestration.workshops import check_tested
 from mlauto.product import ModelProduct
 from mlauto.records import Batch, CiReport, Deployment, Image, TrainedModel, TrainingSet, VerifiedCommit
 
@@ -35,15 +35,10 @@ LogLine = Callable[[str], None]
 
 @keeps_problem("ci_report")
 def report_commit(platform: Platform, product: ModelProduct, sha: str, log: LogLine) -> CiReport:
-    """Lint and test one commit; one that was tested before, where it would be tested now, is not tested again."""
-    from mlauto.integration.tracking import read_report, write_report
+    """The verdict on one commit; it is not tested twice, nor when it was tested outside."""
+    from mlauto.orchestration.reports import report_on
 
-    known = read_report(platform.store, product.name, sha)
-    if known is not None and is_current(platform, known):
-        return known
-    report = checked(platform, product, platform.mirror(product).commit(sha), log)
-    write_report(platform.store, product.name, report)
-    return report
+    return report_on(platform, product, sha, log)
 
 
 def verify_newest_commit(platform: Platform, product: ModelProduct) -> VerifiedCommit:

@@ -25,7 +25,10 @@ __all__ = ["referenced", "tidy_up"]
 DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 # What these name is needed no longer, or is looked at by `_named_by` one by one.
 HISTORY = frozenset(
-    ("approvals", "batches", "deployments", "files", "landing_forget", "models", "rejected", "reports", "runs")
+    (
+        *("approvals", "batches", "deployments", "files", "landing_forget", "models"),
+        *("outside", "outside_new", "rejected", "reports", "runs"),
+    )
 )
 
 

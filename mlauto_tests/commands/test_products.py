@@ -148,3 +148,13 @@ def test_the_schema_accepts_what_the_loader_accepts(bake: object, fits: bool) ->
     document["attributes"]["delivery"] = {"bake": bake}
 
     assert validator.is_valid(document) is fits
+
+
+@pytest.mark.parametrize(("checks", "fits"), [("external", True), ([], True), (["pytest"], True), ("pytest", False)])
+def test_the_schema_accepts_checks_that_are_run_elsewhere(checks: object, fits: bool) -> None:
+    """A list of commands, or the one word that is none."""
+    validator = import_module("jsonschema").Draft202012Validator(json_schema())
+    document = yaml.safe_load(GOOD)
+    document["attributes"]["code"]["checks"] = checks
+
+    assert validator.is_valid(document) is fits

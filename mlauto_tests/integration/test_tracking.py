@@ -245,6 +245,22 @@ def test_all_red_rewrite_keeps_what_was_verified(origin: Any, mirror: Mirror, st
     assert follower.verified() == good
 
 
+def test_a_verified_commit_that_is_called_red_is_none(origin: Any, mirror: Mirror, store: Store) -> None:
+    """Where nothing else is green its record goes, and it comes back with a green report."""
+    follower = Follower(mirror, store)
+    sha = origin.commit("first")
+    follower.settle()
+    before = follower.verified()
+    follower.red.add(sha)
+    follower.test(sha)
+    red, record = follower.verified(), store.read_record("bike", "verified_commit", VerifiedCommit)
+    follower.red.clear()
+    follower.test(sha)
+
+    assert (before, red, record) == (sha, None, None)
+    assert follower.verified() == sha
+
+
 def test_verified_record_is_written_only_when_it_changes(origin: Any, mirror: Mirror, store: Store) -> None:
     """The same answer leaves the file alone."""
     origin.commit("one")

@@ -55,6 +55,7 @@ def test_a_report_names_the_image(world: World) -> None:
     assert (made.passed, made.image) == (True, "sha256:1")
     assert is_current(moved(world.platform, "sha256:1"), made)
     assert not is_current(world.platform, made)
+    assert is_current(world.platform, replace(made, source="Jenkins"))
 
 
 def test_the_same_image_tests_once(released: World) -> None:

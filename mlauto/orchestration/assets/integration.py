@@ -7,6 +7,7 @@ import dagster as dg
 from mlauto.orchestration import render, steps
 from mlauto.orchestration.names import asset_key, commit_partitions
 from mlauto.orchestration.platform import Platform
+from mlauto.orchestration.reports import origin
 from mlauto.product import ModelProduct
 
 __all__ = ["commit_spec", "integration_assets"]
@@ -39,7 +40,7 @@ def integration_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
         owners=list(product.owners),
         partitions_def=partitions,
         kinds={"pytest"},
-        description="Lint and test verdict of one commit, on a clean export of its tree.",
+        description="Lint and test verdict of one commit, on a clean export of its tree, or from outside.",
         check_specs=[
             dg.AssetCheckSpec("lint", asset=report_key, blocking=True, partitions_def=partitions),
             dg.AssetCheckSpec("tests", asset=report_key, blocking=True, partitions_def=partitions),
@@ -50,7 +51,7 @@ def integration_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
     ) -> Iterator[dg.MaterializeResult[None]]:
         report = steps.report_commit(platform, product, context.partition_key, context.log.info)
         yield dg.MaterializeResult(
-            metadata=render.ci_report(report),
+            metadata={**render.ci_report(report), **origin(report)},
             data_version=dg.DataVersion(report.commit.sha),
             check_results=[render.ci_check(report, "lint"), render.ci_check(report, "tests")],
         )
