@@ -9,6 +9,10 @@ from mlauto.orchestration import steps
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.workshops import check_tested, checked, is_current
 from mlauto.records import CiReport, Commit, VerifiedCommit
+from mlauto.runtime.docker_engine import DockerEngine
+from mlauto.runtime.docker_workshop import DockerWorkshop
+from mlauto.runtime.engine import HOME_LABEL
+from mlauto.runtime.flavours import Flavours
 from mlauto.runtime.workshop import LocalWorkshop
 from mlauto_tests.orchestration.conftest import World, made_product
 
@@ -124,3 +128,29 @@ def test_a_tree_that_cannot_be_exported_is_red(world: World) -> None:
 
     assert not made.passed
     assert "out" in made.results[0].failures[0]
+
+
+@pytest.mark.needs("docker")
+def test_a_commit_goes_through_real_containers_of_one_image(world: World, flavours: Flavours) -> None:
+    """From its checks to the model, with the very steps that the assets call; nothing is left of the containers."""
+    engine = DockerEngine()
+    workshop = DockerWorkshop(engine, flavours, world.settings.home)
+    platform = replace(world.platform, workshop=workshop)
+    product = made_product(code={"checks": ["python -m compileall -q .", "pytest -q"]})
+    origin = world.repository()
+    test = "from tide.model import build\n\n\ndef test_it():\n    assert build()\n"
+    sha = origin.commit("A test", tests__test_tide_py=test)
+    lines: list[str] = []
+    world.gather()
+    platform.mirror(product).fetch()
+
+    report = steps.report_commit(platform, product, sha, lines.append)
+    steps.verify_newest_commit(platform, product)
+    model = steps.train_model(platform, product, "first model", lines.append)
+
+    assert report.passed, report
+    assert report.results[1].tests == 1
+    assert report.image == model.image == flavours.get("workshop").id
+    assert any(line.startswith("fitting Pipeline") for line in lines), lines
+    assert engine.containers({HOME_LABEL: str(world.settings.home)}) == []
+    engine.close()
