@@ -83,11 +83,12 @@ class CheckResult:
 
 @dataclass(frozen=True, kw_only=True)
 class CiReport:
-    """The verdict on one commit, and who gave it."""
+    """The verdict on one commit, who gave it, and the id of the image in which it was tested ("" in none)."""
 
     commit: Commit
     results: tuple[CheckResult, ...]
     source: str = "mlauto"
+    image: str = ""
 
     @property
     def passed(self) -> bool:
@@ -232,7 +233,7 @@ class TrainedModel:
 
     `key` is the digest of what determined it (tree, training set, parameters, dependency lock); `artifact` that of the
     store tree that training wrote (model.skops, signature.json, golden.json, ...); `reference` is its quality on rows
-    it was not fitted on; `reason` says why it was trained.
+    it was not fitted on; `reason` says why it was trained, `image` is the id of that in which it was ("" in none).
     """
 
     version: str
@@ -248,6 +249,7 @@ class TrainedModel:
     seed: int
     reason: str
     trained: float
+    image: str = ""
 
     @property
     def passed(self) -> bool:

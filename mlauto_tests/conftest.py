@@ -7,14 +7,16 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mlauto.commands.doctor import docker_version
 from mlauto.runtime.docker_engine import DockerEngine
+from mlauto.runtime.flavours import Flavours
 from mlauto.serving.plan import native
 from mlauto.settings import Settings
 from mlauto.store import Store
@@ -157,6 +159,14 @@ def docker_base(needs: Callable[[str], None]) -> str:
     needs("docker")
     needs("base_image")
     return base_image()
+
+
+@pytest.fixture
+def flavours(docker_base: str) -> Iterator[Flavours]:
+    """The real flavours, built once for all tests: they belong to no test's state directory, and stay."""
+    settings = Settings.from_environment({**os.environ, "MLAUTO_BASE_IMAGE": docker_base})
+    with closing(DockerEngine()) as engine:
+        yield Flavours(replace(settings, home=settings.cache / "flavours"), engine)
 
 
 @pytest.fixture

@@ -12,8 +12,12 @@ from mlauto.integration.git import Mirror, mirror_of
 from mlauto.product import ModelProduct
 from mlauto.records import Commit
 from mlauto.runtime.base import Runtime
+from mlauto.runtime.docker_engine import DockerEngine
+from mlauto.runtime.docker_workshop import DockerWorkshop, Limits
+from mlauto.runtime.flavours import Flavours
 from mlauto.runtime.local import LocalRuntime
 from mlauto.runtime.warm import WarmProcess
+from mlauto.runtime.workshop import LocalWorkshop, Workshop
 from mlauto.settings import Settings
 from mlauto.store import Store
 from mlauto.training.registry import MlflowRegistry, Registry
@@ -32,16 +36,19 @@ class Platform:
     runtime: Runtime
     registry: Registry
     warm: WarmProcess
+    workshop: Workshop
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Platform":
-        """The embedded defaults: local runtime, MLflow as the environment says, warm process where one runs."""
+        """The clients that the settings ask for, MLflow as the environment says, a warm process where one runs."""
+        warm = WarmProcess(settings.home / "warm.sock")
         return cls(
             settings=settings,
             store=Store(settings.home),
             runtime=LocalRuntime(settings),
             registry=MlflowRegistry(settings),
-            warm=WarmProcess(settings.home / "warm.sock"),
+            warm=warm,
+            workshop=_workshop(settings, warm),
         )
 
     def mirror(self, product: ModelProduct) -> Mirror:
@@ -59,6 +66,15 @@ class Platform:
             self.mirror(product).export(commit.sha, target)
             _prune(folder, TREES_KEPT)
         return target
+
+
+def _workshop(settings: Settings, warm: WarmProcess) -> Workshop:
+    """Where other people's code runs, as the settings say."""
+    if settings.runtime == "local":
+        return LocalWorkshop(warm)
+    engine = DockerEngine()
+    limits = Limits(memory_mb=settings.job_memory_mb)
+    return DockerWorkshop(engine, Flavours(settings, engine), settings.home, limits)
 
 
 def _prune(folder: Path, keep: int) -> None:

@@ -124,6 +124,8 @@ def ci_report(report: CiReport) -> Metadata:
     shown = {"results": table(("command", "verdict", "time", "tests"), rows)}
     if failures:
         shown["failures"] = table(("command", "failure"), failures)
+    if report.image:
+        shown["workshop_image"] = dg.MetadataValue.text(report.image)
     return {**commit(report.commit), **shown, "passed": dg.MetadataValue.bool(report.passed)}
 
 
@@ -217,6 +219,7 @@ def model(trained: TrainedModel, platform: Platform) -> Metadata:
         "model_card": dg.MetadataValue.md((folder / "card.md").read_text()),
         "served_as": dg.MetadataValue.text(_served_as(evaluation)),
         "random_state": dg.MetadataValue.int(trained.seed),
+        **({"workshop_image": dg.MetadataValue.text(trained.image)} if trained.image else {}),
     }
 
 

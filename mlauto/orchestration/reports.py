@@ -13,8 +13,9 @@ from mlauto.errors import ProductError
 from mlauto.integration.outside import OutsideVerdicts, outside_report, read_verdicts
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.render import table
+from mlauto.orchestration.workshops import checked, is_current
 from mlauto.product import ModelProduct
-from mlauto.records import CiReport, Commit
+from mlauto.records import CiReport
 from mlauto.store import digest_of
 
 __all__ = ["current", "origin", "piece", "report_on", "shows"]
@@ -26,7 +27,7 @@ def report_on(platform: Platform, product: ModelProduct, sha: str, log: Callable
 
     store, name = platform.store, product.name
     known, said = read_report(store, name, sha), read_verdicts(store, name, sha)
-    if known is not None and current(known, said):
+    if known is not None and current(known, said) and is_current(platform, known):
         return known
     if said is None and product.code.external:
         raise ProductError(
@@ -34,25 +35,13 @@ def report_on(platform: Platform, product: ModelProduct, sha: str, log: Callable
             f" --product {name} --commit {sha} --passed` (or --failed), or list commands in code.checks"
         )
     commit = known.commit if known else platform.mirror(product).commit(sha)
-    report = outside_report(commit, said) if said else _checked(platform, product, commit, log)
+    report = outside_report(commit, said) if said else checked(platform, product, commit, log)
     if said is None:  # somebody may have reported while our own checks ran
         said = read_verdicts(store, name, sha)
         report = outside_report(commit, said) if said else report
     log(f"commit {sha[:12]} {'passed' if report.passed else 'FAILED'}: the verdict of {report.source}")
     write_report(store, name, report)
     return report
-
-
-def _checked(platform: Platform, product: ModelProduct, commit: Commit, log: Callable[[str], None]) -> CiReport:
-    """Our own checks, on a copy of the commit's tree."""
-    from mlauto.integration.checks import refused, run_checks
-    from mlauto.integration.export import RefusedTreeError
-
-    try:
-        tree = platform.tree(product, commit)
-    except RefusedTreeError as error:
-        return refused(commit, str(error))
-    return run_checks(commit, tree, product.code.checks, timeout=product.code.timeout, on_line=log)
 
 
 def current(report: CiReport, said: OutsideVerdicts | None) -> bool:

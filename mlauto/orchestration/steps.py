@@ -11,6 +11,7 @@ from mlauto.errors import DeliveryError, TrainingError
 from mlauto.orchestration import rollouts
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import keeps_problem
+from mlauto.orchestration.workshops import check_tested
 from mlauto.product import ModelProduct
 from mlauto.records import Batch, CiReport, Deployment, Image, TrainedModel, TrainingSet, VerifiedCommit
 
@@ -97,14 +98,18 @@ def train_model(platform: Platform, product: ModelProduct, reason: str, log: Log
     commit = _verified(platform, product).commit
     training_set = _training_set(platform, product)
     champion = _champion(platform, product)
+    check_tested(platform, product, commit, log)
+    workshop, tree = platform.workshop, platform.tree(product, commit)
     trained = train(
         product,
         commit,
-        platform.tree(product, commit),
+        tree,
         training_set,
         store=platform.store,
         registry=platform.registry,
-        run_python=platform.warm.run_python,
+        run_python=workshop.python(tree),
+        environment=workshop.environment(),
+        image=workshop.image(),
         champion=champion,
         champion_predict=_champion_predict(platform, product, champion),
         reason=reason,

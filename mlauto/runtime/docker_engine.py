@@ -274,7 +274,10 @@ class DockerEngine:
             read_only=True,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
-            tmpfs={path: f"rw,nosuid,nodev,size={size}m,mode=1777" for path, size in spec.tmpfs.items()},
+            tmpfs={
+                path: f"rw,nosuid,nodev,{'exec' if path in spec.executable else 'noexec'},size={size}m,mode=1777"
+                for path, size in spec.tmpfs.items()
+            },
             mounts=[Mount(m.target, str(m.source), type="bind", read_only=not m.writable) for m in spec.mounts],
             mem_limit=f"{spec.memory_mb}m",
             memswap_limit=f"{spec.memory_mb}m",

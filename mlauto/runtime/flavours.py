@@ -105,6 +105,10 @@ class Flavours:
 
         return self._made(f"dependencies-{flavour.lock}", text, arguments, labels, fill)
 
+    def dependencies_key(self, name: str) -> str:
+        """Digest of what decides the flavour's dependencies: the base, the recipe, the locks. Builds nothing."""
+        return self._dependencies_key(name, self._base().id)[1]
+
     def keys(self) -> frozenset[str]:
         """What `get` takes now, of all flavours; it need not be there."""
         base = self._base().id

@@ -1,5 +1,6 @@
 """JUnit reports, hostile ones included."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,10 @@ def test_entities_in_another_encoding_are_not_expanded(tmp_path: Path) -> None:
 
     assert read_junit(path) is None
     assert read_junit(tmp_path / "missing.xml") is None
+
+
+def test_a_pipe_in_its_place_is_none(tmp_path: Path) -> None:
+    """It would never end."""
+    os.mkfifo(tmp_path / "junit.xml")
+
+    assert read_junit(tmp_path / "junit.xml") is None

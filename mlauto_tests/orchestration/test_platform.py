@@ -1,6 +1,7 @@
 """The clients of a code location, and the exported trees that they keep."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -10,7 +11,9 @@ from mlauto.errors import SourceError
 from mlauto.orchestration import platform as platform_module
 from mlauto.orchestration.platform import Platform, PlatformResource
 from mlauto.records import Commit
+from mlauto.runtime.docker_workshop import DockerWorkshop
 from mlauto.runtime.local import LocalRuntime
+from mlauto.runtime.workshop import LocalWorkshop
 from mlauto.settings import Settings
 from mlauto.training.registry import MlflowRegistry
 from mlauto_tests.orchestration.conftest import World
@@ -36,6 +39,17 @@ def test_the_defaults_of_one_machine_touch_nothing(settings: Settings) -> None:
     assert isinstance(made.runtime, LocalRuntime)
     assert isinstance(made.registry, MlflowRegistry)
     assert made.warm.address == settings.home / "warm.sock"
+    assert made.workshop == LocalWorkshop(made.warm)
+    assert not settings.home.exists()
+
+
+def test_with_docker_other_peoples_code_runs_in_containers(settings: Settings) -> None:
+    """With the memory that the settings allow; making it connects to nothing and creates nothing."""
+    made = Platform.from_settings(replace(settings, runtime="docker", job_memory_mb=777))
+
+    assert isinstance(made.workshop, DockerWorkshop)
+    assert made.workshop.limits.memory_mb == 777
+    assert made.workshop.home == settings.home
     assert not settings.home.exists()
 
 

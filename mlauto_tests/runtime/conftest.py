@@ -12,7 +12,6 @@ import pytest
 from mlauto.runtime.docker_engine import DockerEngine
 from mlauto.runtime.engine import HOME_LABEL, Engine
 from mlauto.runtime.fake_engine import FakeEngine
-from mlauto.runtime.flavours import Flavours
 from mlauto.runtime.local import LocalRuntime
 from mlauto.runtime.recipe import Locked, locked
 from mlauto.settings import PACKAGE, Settings
@@ -52,13 +51,6 @@ def docker(docker_base: str, settings: Settings) -> Iterator[DockerEngine]:
     yield engine
     remove_all(engine, settings)
     engine.close()
-
-
-@pytest.fixture
-def flavours(docker: DockerEngine, docker_base: str, settings: Settings) -> Flavours:
-    """The real flavours, built once for all tests: they belong to no test's state directory, and stay."""
-    cache = Settings.from_environment().cache
-    return Flavours(dataclasses.replace(settings, base_image=docker_base, cache=cache, home=cache / "flavours"), docker)
 
 
 def remove_all(engine: Engine, settings: Settings) -> None:

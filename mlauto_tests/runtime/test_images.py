@@ -257,7 +257,7 @@ def _with_cache(settings: Settings, flavours: Flavours) -> Settings:
 @pytest.fixture
 def registry(needs: Callable[[str], None], tmp_path: Path) -> Iterator[str]:
     """The address of a registry on this machine, ended after the test."""
-    needs("registry")
+    needs("docker-registry")
     port = free_port()
     config = {
         "version": 0.1,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlauto.runtime.process import Finished, run_command, scrubbed_environment, truncated
+from mlauto.runtime.process import Finished, run_command, run_program, scrubbed_environment, truncated
 
 
 def python(code: str, tmp_path: Path, **options: object) -> Finished:
@@ -200,3 +200,23 @@ def test_truncated_keeps_short_texts_and_both_ends_of_long_ones() -> None:
     assert long.startswith("a" * 10 + "\n[")
     assert long.endswith("]\n" + "b" * 10)
     assert "80 characters" in long
+
+
+def test_programs_are_looked_for_where_the_command_would(tmp_path: Path) -> None:
+    """On its own `PATH`, or below its directory when named with a slash; one that may not be executed is none."""
+    (tmp_path / "bin").mkdir()
+    for name in ("bin/hello", "go"):
+        (tmp_path / name).write_text("#!/bin/sh\necho $0\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "plain").write_text("#!/bin/sh\n")
+    env = {"PATH": f"{tmp_path}/bin"}
+
+    def ran(*argv: str) -> Finished:
+        return run_program(argv, cwd=tmp_path, env=env, timeout=20)
+
+    assert ran("hello").output == f"{tmp_path}/bin/hello\n"
+    assert ran("./go").output == f"{tmp_path}/go\n"
+    assert ran(str(tmp_path / "go")).exit_code == 0
+    for missing in ("go", "sh", "./plain", "./none"):
+        ended = ran(missing)
+        assert (ended.exit_code, ended.why) == (127, "no such program here: install it, or correct code.checks")

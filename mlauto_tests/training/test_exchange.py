@@ -1,11 +1,14 @@
+import os
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from mlauto.errors import TrainingError
 from mlauto.records import Score
 from mlauto.training.evaluate import Answers
-from mlauto.training.exchange import Evaluation, FitRequest, Holdout, Importance
+from mlauto.training.exchange import Evaluation, FitRequest, Holdout, Importance, check_written, written
 
 REQUEST = FitRequest(
     tree="/tree",
@@ -77,3 +80,43 @@ def test_messages_are_frozen() -> None:
         REQUEST.holdout = 6  # type: ignore[misc] # that it is refused is the point
     with pytest.raises(AttributeError):
         EVALUATION.finite = False  # type: ignore[misc] # likewise
+
+
+def test_nothing_but_plain_files_is_taken(tmp_path: Path) -> None:
+    """Links and pipes that the team's code left are named, at any depth; what was not written is not missed here."""
+    check_written(tmp_path)
+    (tmp_path / "artifact" / "plan").mkdir(parents=True)
+    (tmp_path / "artifact" / "model.skops").touch()
+    (tmp_path / "holdout.json").touch()
+    (tmp_path / "elsewhere").symlink_to("/etc")
+    check_written(tmp_path)
+
+    (tmp_path / "artifact" / "plan" / "plan.json").symlink_to("/etc/passwd")
+    with pytest.raises(TrainingError, match=r"wrote artifact/plan/plan\.json, which is no plain file"):
+        check_written(tmp_path)
+    (tmp_path / "artifact" / "plan" / "plan.json").unlink()
+    os.mkfifo(tmp_path / "error.json")
+    with pytest.raises(TrainingError, match=r"wrote error\.json"):
+        check_written(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["artifact", "artifact/plan"])
+def test_a_folder_that_is_a_link_is_not_taken(tmp_path: Path, folder: str) -> None:
+    """It could be any folder of ours."""
+    (tmp_path / folder).parent.mkdir(exist_ok=True)
+    (tmp_path / folder).symlink_to("/etc")
+
+    with pytest.raises(TrainingError, match=f"wrote {folder}, which"):
+        check_written(tmp_path)
+
+
+def test_a_message_that_is_not_whole_is_an_error(tmp_path: Path) -> None:
+    """With the file's name: none, half of one, and one of another kind."""
+    path = tmp_path / "holdout.json"
+    for content in (None, b'{"rows": [', b'{"rows": 3}'):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(TrainingError, match=r"wrote no valid holdout\.json"):
+            written(path, Holdout)
+    path.write_bytes(b'{"error": "no"}')
+    assert written(path, dict[str, str]) == {"error": "no"}

@@ -53,7 +53,7 @@ def compiled(cache: Path) -> Path | str:
     key = hashlib.sha256(b"\0".join([source, *(flag.encode() for flag in FLAGS)])).hexdigest()[:16]
     target = cache / f"walker-{platform.machine()}-{key}.so"
     if target.is_file():
-        return target
+        return _loadable(target)
     if found is None:
         return "there is no C compiler (apt-get install gcc): trees are walked by numpy, several times slower"
     cache.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,16 @@ def compiled(cache: Path) -> Path | str:
             reason = (done.stderr.strip().splitlines() or ["no message"])[0]
             return f"{found} failed ({reason}): trees are walked by numpy, several times slower"
         os.replace(made, target)
-    return target
+    return _loadable(target)
+
+
+def _loadable(library: Path) -> Path | str:
+    """The library; or why not, for it may have been compiled for another C library or kind of machine."""
+    try:
+        ctypes.CDLL(str(library))
+    except OSError as error:
+        return f"{error} (delete the file to have it compiled anew): trees are walked by numpy, several times slower"
+    return library
 
 
 def walker(library: Path, arrays: Mapping[str, NDArray[Any]], width: int, *, single: bool) -> Walk:

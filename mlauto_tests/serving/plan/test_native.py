@@ -65,3 +65,17 @@ def test_a_library_of_an_earlier_version_is_told_apart(tmp_path: Path) -> None:
 
     with pytest.raises(OutdatedError, match=r"old\.so is of an earlier version"):
         walker(library, {}, 1, single=False)
+
+
+@pytest.mark.needs("compiler")
+def test_a_library_of_another_machine_has_a_reason(tmp_path: Path) -> None:
+    """A cache may be seen by another C library, or be damaged: nobody is given what he cannot load."""
+    first = compiled(tmp_path)
+    assert isinstance(first, Path), first
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / first.name).write_bytes(b"\x7fELF of somebody else")
+
+    reason = str(compiled(tmp_path / "other"))
+
+    assert first.name in reason
+    assert "trees are walked by numpy" in reason
