@@ -71,10 +71,12 @@ class Contained(Backend):
     """See `Backend`: the same states. It is `ready` only while tied to a server that has said what it serves."""
 
     longest_pause = 0.2  # looking again costs nothing
+    _resumed = False
 
     def resume(self, slots: asyncio.Semaphore) -> None:
         """Look for the server in the background; that is no start, and takes no slot of those that are."""
         del slots
+        self._resumed = True
         self._keeper = asyncio.create_task(self._keep(launched=False))
 
     def trim_log(self) -> None:
@@ -82,8 +84,8 @@ class Contained(Backend):
 
     @property
     def patience(self) -> float:
-        """Short at first, so that soon after a reboot it is known whether to wait for this version."""
-        return SOON_SECONDS if self.failures <= 2 else READY_SECONDS
+        """Short at first where it was resumed: soon after a reboot it is known whether to wait for this version."""
+        return SOON_SECONDS if self._resumed and self.failures <= 2 else READY_SECONDS
 
     def _spawn(self) -> Tether:
         self._tether = Tether(self._socket, self._on_end)

@@ -209,7 +209,7 @@ def test_a_container_is_reached_and_remembered(bundles: dict[str, Path], tmp_pat
     async def scenario() -> None:
         first = Supervisor(tmp_path)
         for bad in ("relative.sock", str(socket)):
-            with pytest.raises(ControlError, match="socket: .* is no absolute path, or there is a bundle"):
+            with pytest.raises(ControlError, match=r"socket: .* is no absolute path, or there is a bundle"):
                 await first.start("bikes", "1", str(bundles["bikes-1"]) if bad == str(socket) else "", socket=bad)
         await first.start("bikes", "1", "", socket=str(socket), image="sha256:1")
         await first.switch("bikes", RouteState(champion="1"))
