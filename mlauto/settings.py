@@ -12,6 +12,8 @@
 | `MLAUTO_LOG_SYNC`      | `background`             | `shared`: replies wait until the prediction log is on disk    |
 | `MLAUTO_RUNTIME`       | `local`                  | `docker`: commits, trainings and models run in containers     |
 | `MLAUTO_BASE_IMAGE`    | `python:3.11-slim`       | what their images start from; see `ops/base_image.sh`         |
+| `MLAUTO_CACHE`         | `~/.cache/mlauto`        | wheels for those images, for every state directory            |
+| `MLAUTO_REGISTRY`      | none                     | `host:port[/path]`: where models' images are pushed to        |
 | `MLFLOW_TRACKING_URI`  | SQLite in `MLAUTO_HOME`  | any MLflow tracking server                                    |
 """
 
@@ -42,6 +44,8 @@ class Settings:
     api_keys: str = field(default="", repr=False)
     runtime: str = "local"
     base_image: str = "python:3.11-slim"
+    cache: Path = Path("/var/cache/mlauto")
+    registry: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -61,6 +65,8 @@ class Settings:
             api_keys=env.get("MLAUTO_API_KEY") or "",
             runtime=_one_of(env, "MLAUTO_RUNTIME", "local", "docker"),
             base_image=env.get("MLAUTO_BASE_IMAGE") or "python:3.11-slim",
+            cache=Path(env.get("MLAUTO_CACHE") or _user_cache(env) / "mlauto").expanduser().resolve(),
+            registry=(env.get("MLAUTO_REGISTRY") or "").rstrip("/"),
         )
 
     def environment(self) -> dict[str, str]:
@@ -77,6 +83,8 @@ class Settings:
             "MLAUTO_API_KEY": self.api_keys,
             "MLAUTO_RUNTIME": self.runtime,
             "MLAUTO_BASE_IMAGE": self.base_image,
+            "MLAUTO_CACHE": str(self.cache),
+            "MLAUTO_REGISTRY": self.registry,
         }
 
     @property
@@ -102,6 +110,10 @@ class Settings:
     def resolve(self, path: str) -> Path:
         """A path from a product's YAML, made absolute against `root`."""
         return (self.root / Path(path).expanduser()).resolve()
+
+
+def _user_cache(env: Mapping[str, str]) -> Path:
+    return Path(env.get("XDG_CACHE_HOME") or "~/.cache")
 
 
 def _whole_number(env: Mapping[str, str], name: str, default: int) -> int:

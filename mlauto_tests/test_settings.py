@@ -36,6 +36,10 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "MLAUTO_LOG_SYNC": "shared",
             "MLAUTO_API_KEY": "one-key-of-two, the-other-key",
             "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+            "MLAUTO_RUNTIME": "docker",
+            "MLAUTO_BASE_IMAGE": "python:3.12-slim",
+            "MLAUTO_CACHE": f"{tmp_path}/cache",
+            "MLAUTO_REGISTRY": "registry:5000/team/",
         }
     )
 
@@ -49,8 +53,18 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         log_sync="shared",
         mlflow_uri="http://mlflow:5000",
         api_keys="one-key-of-two, the-other-key",
+        runtime="docker",
+        base_image="python:3.12-slim",
+        cache=tmp_path / "cache",
+        registry="registry:5000/team",
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_wheels_are_kept_where_caches_are(tmp_path: Path) -> None:
+    """As the desktop's convention says, for every state directory of this user."""
+    assert Settings.from_environment({"XDG_CACHE_HOME": str(tmp_path)}).cache == tmp_path / "mlauto"
+    assert Settings.from_environment({}).cache == Path("~/.cache/mlauto").expanduser()
 
 
 def test_another_process_sees_the_same(settings: Settings) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -54,6 +55,13 @@ def assemble(content: Path, product: str, model: TrainedModel, artifact: Path, t
         key=model.key,
         trusted=() if compiled else _trusted(artifact),
         flavour="compiled" if compiled else "sklearn",
+        facts={
+            "dataset": model.training_set.digest,
+            "mlflow.run": model.run_id,
+            "mlflow.version": model.version,
+            "tree": model.commit.tree,
+            "trained": datetime.fromtimestamp(round(model.trained), UTC).isoformat().replace("+00:00", "Z"),
+        },
     )
     (content / "manifest.json").chmod(0o644)
     content.chmod(0o755)

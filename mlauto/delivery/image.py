@@ -23,7 +23,7 @@ def build_image(product_name: str, model: TrainedModel, tree: Path, runtime: Run
     its digest, `DeliveryError` when the image could not be built or started.
     """
     known = store.read_record(product_name, f"images/{model.version}", Image)
-    if known is not None and known.key == model.key and _passed(known) and _intact(known, store):
+    if known is not None and known.key == model.key and _passed(known) and runtime.holds(product_name, known):
         if store.read_record(product_name, "image", Image) != known:
             store.write_record(product_name, "image", known)
         return known
@@ -57,17 +57,6 @@ def verified_artifact(model: TrainedModel, store: Store) -> Path:
 
 def _passed(image: Image) -> bool:
     return all(check.passed for check in image.checks)
-
-
-def _intact(image: Image, store: Store) -> bool:
-    """Whether a bundle still is what its digest says; a damaged one is removed, so that it can be built again."""
-    path = store.tree_path(image.digest)
-    if image.kind != "bundle":
-        return True
-    if path.is_dir() and tree_digest(path) == image.digest:
-        return True
-    shutil.rmtree(path, ignore_errors=True)
-    return False
 
 
 def _unprivileged(findings: list[str]) -> CheckOutcome:

@@ -17,7 +17,7 @@ from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import kept_problem
 from mlauto.orchestration.steps import LogLine
 from mlauto.product import ModelProduct
-from mlauto.records import Deployment
+from mlauto.records import Deployment, Image
 from mlauto.sweep import LEFT_BEHIND, Swept, sweep
 
 __all__ = ["referenced", "tidy_up"]
@@ -51,21 +51,31 @@ def referenced(home: Path) -> set[str]:
 
 def _tidy(platform: Platform, product: ModelProduct, log: LogLine, now: float) -> None:
     forgotten: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
     try:
         if _answers(platform, product):
             incident = open_incident(platform.store, product.name)
             running = {*platform.runtime.running(product.name), *((incident and incident.version) or "",)}
             pruned = prune(product.name, platform.store, product.delivery.keep, running=running, now=now)
             forgotten = pruned.forgotten
+            removed = _tidy_runtime(platform, product, pruned.startable, now)
             _clear_logs(platform, product, set(pruned.startable), now)
         swept = sweep(platform.store, referenced(platform.settings.home), now=now)
     except BusyError:  # who changes production tidies up afterwards
         return
     except OSError as error:
         raise StoreError(f"{platform.settings.home} cannot be tidied up: {error}") from error
-    said = _said(forgotten, swept)
+    said = _said(forgotten, removed, swept)
     if said:
         log(said)
+
+
+def _tidy_runtime(
+    platform: Platform, product: ModelProduct, startable: tuple[str, ...], now: float
+) -> tuple[str, ...]:
+    """What the runtime could remove when it has to keep the images of those versions."""
+    records = (platform.store.read_record(product.name, f"images/{version}", Image) for version in startable)
+    return platform.runtime.tidy(product.name, [image for image in records if image is not None], now)
 
 
 def _answers(platform: Platform, product: ModelProduct) -> bool:
@@ -104,10 +114,12 @@ def _clear_logs(platform: Platform, product: ModelProduct, kept: set[str], now: 
             path.unlink(missing_ok=True)
 
 
-def _said(forgotten: tuple[str, ...], swept: Swept) -> str:
+def _said(forgotten: tuple[str, ...], removed: tuple[str, ...], swept: Swept) -> str:
     parts = []
     if forgotten:
         parts.append(f"version {', '.join(forgotten)} can no longer be started")
+    if removed:
+        parts.append(f"removed: {', '.join(removed)}")
     if swept.objects or swept.trees or swept.leftovers:
         counts = f"{swept.trees} directories, {swept.objects} files, {swept.leftovers} leftovers"
         parts.append(f"{swept.bytes / 1e6:.1f} MB freed ({counts})")

@@ -1,6 +1,6 @@
 """The seam: what delivery asks of a place where versions of a model run and answer users."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,6 +62,10 @@ class Runtime(Protocol):
         """An immutable image of the directory `content`, which is gone afterwards; equal content, equal digest."""
         ...
 
+    def holds(self, product: str, image: Image) -> bool:
+        """Whether that image is there, whole; a damaged one is removed, so that it can be built again."""
+        ...
+
     def start(self, product: str, image: Image) -> None:
         """Start the image's version and return when it is ready; the error carries the tail of the server's log."""
         ...
@@ -88,4 +92,11 @@ class Runtime(Protocol):
 
     def stop(self, product: str, version: str) -> None:
         """Stop a version after its requests in flight; refused while it answers users. Unknown versions are stopped."""
+        ...
+
+    def tidy(self, product: str, kept: Collection[Image], now: float) -> tuple[str, ...]:
+        """Remove what this runtime made for the product and needs for none of the `kept` images; what that was.
+
+        What is in use stays, and so does what is younger than an hour at the time `now`: its record may be to come.
+        """
         ...

@@ -148,6 +148,7 @@ class DockerEngine:
             made = self._client.create_container(
                 spec.image,
                 command=list(spec.command),
+                entrypoint=list(spec.entrypoint) or None,
                 name=spec.name,
                 user=spec.user,
                 environment=dict(spec.environment),

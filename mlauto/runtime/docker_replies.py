@@ -66,6 +66,7 @@ def image_of(found: Mapping[str, Any]) -> EngineImage:
         size=found["Size"],
         created=found["Created"],
         config=config,
+        architecture=found["Architecture"],
     )
 
 

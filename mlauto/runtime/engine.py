@@ -45,6 +45,7 @@ class EngineImage:
     size: int
     created: str
     config: Mapping[str, object]
+    architecture: str = "amd64"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +84,15 @@ class Health:
 class ContainerSpec:
     """A container to be made. `image` is an id, never a tag. `tmpfs` maps paths to MB; memory counts without swap.
 
-    `restart` has the engine start it again whenever it ends and after a reboot, until it is stopped.
+    `entrypoint` replaces the image's. `restart` has the engine start it again whenever it ends and after a reboot,
+    until it is stopped.
     """
 
     name: str
     image: str
     command: Sequence[str]
     user: str
+    entrypoint: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     mounts: Sequence[Mount] = ()

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class FakeRuntime:
     images: dict[str, Image] = field(default_factory=dict)
     _golden: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _ready: dict[str, dict[str, str]] = field(default_factory=dict)
+    _products: dict[str, list[str]] = field(default_factory=dict)
 
     def build(self, product: str, version: str, key: str, content: Path) -> Image:
         """Remember the golden rows of `content` and remove it."""
@@ -41,7 +42,13 @@ class FakeRuntime:
         shutil.rmtree(content)
         image = Image(kind="fake", digest=digest, reference=f"fake:{digest}", version=version, key=key)
         self.images[digest] = image
+        self._products.setdefault(product, []).append(digest)
         return image
+
+    def holds(self, product: str, image: Image) -> bool:
+        """Whether it was built here and not tidied away."""
+        del product
+        return image.digest in self.images
 
     def start(self, product: str, image: Image) -> None:
         """Ready at once, unless the version is in `broken`."""
@@ -95,3 +102,11 @@ class FakeRuntime:
         self._ready.get(product, {}).pop(version, None)
         if route is not None:
             self.routes[product] = route.without(version)
+
+    def tidy(self, product: str, kept: Collection[Image], now: float) -> tuple[str, ...]:
+        """All images of the product's versions but those kept, or running, go."""
+        del now
+        self.calls.append(("tidy", product, *sorted(image.version for image in kept)))
+        stay = {image.digest for image in kept} | set(self._ready.get(product, {}).values())
+        gone = [digest for digest in self._products.get(product, []) if digest in self.images and digest not in stay]
+        return tuple(self.images.pop(digest).version for digest in gone)

@@ -1,11 +1,12 @@
 """The runtime of one machine without a container engine: bundles in the store, processes under the gateway."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from mlauto.records import Image
 from mlauto.runtime.base import Answer, Route
 from mlauto.runtime.gateway_client import GatewayClient
 from mlauto.settings import Settings
-from mlauto.store import Store
+from mlauto.store import Store, tree_digest
 
 if TYPE_CHECKING:
     import httpx
@@ -54,6 +55,15 @@ class LocalRuntime:
         digest = self._store.put_tree(content)
         reference = str(self._store.tree_path(digest))
         return Image(kind="bundle", digest=digest, reference=reference, version=version, key=key)
+
+    def holds(self, product: str, image: Image) -> bool:
+        """Whether the store has the bundle, with the content that its digest says."""
+        del product
+        path = self._store.tree_path(image.digest)
+        if path.is_dir() and tree_digest(path) == image.digest:
+            return True
+        shutil.rmtree(path, ignore_errors=True)
+        return False
 
     def start(self, product: str, image: Image) -> None:
         """Start the bundle's model server; `DeliveryError` with the tail of its log when it does not become ready."""
@@ -120,6 +130,11 @@ class LocalRuntime:
         """One order to the gateway; without a gateway it is started, for its state file to forget the version."""
         self.ensure()
         self._gateway.stop(product, version)
+
+    def tidy(self, product: str, kept: Collection[Image], now: float) -> tuple[str, ...]:
+        """Nothing: bundles lie in the store, and go with whatever else no record names."""
+        del product, kept, now
+        return ()
 
     def ensure(self) -> None:
         """Start the gateway, detached, when none runs for this state directory. Raises `DeliveryError`."""

@@ -1,13 +1,14 @@
 """A bundle: a directory with a model and its signature, whose manifest names every file's digest.
 
 `manifest.json` is `{"format": 1, "name", "version", "commit", "key", "flavour", "files": {relative path: SHA-256},
-"trusted": [type, ...]}`. The flavour `compiled` holds a plan, `sklearn` a skops file and the team's code. A symbolic
-link counts by what it points at, which must be within the bundle.
+"trusted": [type, ...], "facts": {name: text}}`; facts say where the model comes from. The flavour `compiled` holds a
+plan, `sklearn` a skops file and the team's code. A symbolic link counts by what it points at, which must be within the
+bundle.
 """
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     flavour: str = "sklearn"
     files: dict[str, str]
     trusted: tuple[str, ...] = ()
+    facts: dict[str, str] = {}
 
 
 class Bundle(msgspec.Struct, frozen=True):
@@ -69,7 +71,15 @@ class _Golden(msgspec.Struct):
 
 
 def write_manifest(
-    root: Path, *, name: str, version: str, commit: str, key: str, trusted: Sequence[str] = (), flavour: str = "sklearn"
+    root: Path,
+    *,
+    name: str,
+    version: str,
+    commit: str,
+    key: str,
+    trusted: Sequence[str] = (),
+    flavour: str = "sklearn",
+    facts: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Write the manifest of the files that lie below `root` now. Raises `BundleError` naming a file that may not."""
     manifest = Manifest(
@@ -80,6 +90,7 @@ def write_manifest(
         flavour=flavour,
         files=dict(_digests(root)),
         trusted=tuple(trusted),
+        facts=dict(facts or {}),
     )
     (root / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
     return manifest
