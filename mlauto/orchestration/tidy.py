@@ -70,9 +70,7 @@ def _tidy(platform: Platform, product: ModelProduct, log: LogLine, now: float) -
         log(said)
 
 
-def _tidy_runtime(
-    platform: Platform, product: ModelProduct, startable: tuple[str, ...], now: float
-) -> tuple[str, ...]:
+def _tidy_runtime(platform: Platform, product: ModelProduct, startable: tuple[str, ...], now: float) -> tuple[str, ...]:
     """What the runtime could remove when it has to keep the images of those versions."""
     records = (platform.store.read_record(product.name, f"images/{version}", Image) for version in startable)
     return platform.runtime.tidy(product.name, [image for image in records if image is not None], now)

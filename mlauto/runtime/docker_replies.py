@@ -67,6 +67,7 @@ def image_of(found: Mapping[str, Any]) -> EngineImage:
         created=found["Created"],
         config=config,
         architecture=found["Architecture"],
+        tagged=(found.get("Metadata") or {}).get("LastTagTime", ""),
     )
 
 
@@ -83,4 +84,5 @@ def state_of(found: Mapping[str, Any]) -> ContainerState:
         oom_killed=state["OOMKilled"],
         restarts=found["RestartCount"],
         labels=found["Config"].get("Labels") or {},
+        created=found["Created"],
     )

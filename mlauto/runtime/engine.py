@@ -36,7 +36,10 @@ class EngineError(DeliveryError):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineImage:
-    """An image in the engine's store. `id` is the digest of its configuration; `layers` are digests, lowest first."""
+    """An image in the engine's store. `id` is the digest of its configuration; `layers` are digests, lowest first.
+
+    `created` and `tagged` (when it last got a tag, if ever) are ISO 8601.
+    """
 
     id: str
     tags: tuple[str, ...]
@@ -46,6 +49,7 @@ class EngineImage:
     created: str
     config: Mapping[str, object]
     architecture: str = "amd64"
+    tagged: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +112,10 @@ class ContainerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerState:
-    """`status` and `health` are the engine's words (`created`, `running`, `exited`, ...); `health` may be empty."""
+    """`status` and `health` are the engine's words (`created`, `running`, `exited`, ...); `health` may be empty.
+
+    `created` is ISO 8601.
+    """
 
     id: str
     name: str
@@ -119,6 +126,7 @@ class ContainerState:
     oom_killed: bool
     restarts: int
     labels: Mapping[str, str]
+    created: str = ""
 
 
 class Engine(Protocol):

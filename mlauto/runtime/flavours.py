@@ -11,19 +11,21 @@ built.
 """
 
 import fcntl
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlauto.errors import DeliveryError
-from mlauto.runtime.engine import HOME_LABEL, OWNER, OWNER_LABEL, Build, ContainerSpec, Engine, EngineError, EngineImage
-from mlauto.runtime.recipe import Locked, locked, needed
+from mlauto.runtime.asking import answer
+from mlauto.runtime.engine import HOME_LABEL, OWNER, OWNER_LABEL, Build, Engine, EngineImage
+from mlauto.runtime.leftovers import is_old
+from mlauto.runtime.recipe import Checkout, Locked, locked, needed
 from mlauto.runtime.wheels import Python, Wheels
 from mlauto.settings import PACKAGE, Settings
-from mlauto.store import Store, digest_of, file_digest, tree_digest
+from mlauto.store import Store, digest_of
 
 __all__ = ["DEPENDENCIES_LABEL", "INHERITED", "KEY_LABEL", "KIND_LABEL", "Flavours"]
 
@@ -64,7 +66,7 @@ class Flavours:
     def __init__(self, settings: Settings, engine: Engine, root: Path = PACKAGE.parent) -> None:
         self._settings = settings
         self._engine = engine
-        self._root = root
+        self._checkout = Checkout(root)
         self._wheels = Wheels(settings.cache / "wheels")
 
     def get(self, name: str) -> EngineImage:
@@ -72,47 +74,65 @@ class Flavours:
         flavour = FLAVOURS[name]
         dependencies = self.dependencies(name)
         arguments = {"BASE": self._settings.base_image, flavour.argument: dependencies.id}
-        text = self._stages(flavour.stage, {flavour.argument: "-"})
-        key = digest_of(dependencies.labels[KEY_LABEL], text, *(self._digest(path) for path in flavour.code))
+        text, key = self._key(name, dependencies.labels[KEY_LABEL])
         labels = {**{name: dependencies.labels[name] for name in INHERITED}, KEY_LABEL: key, KIND_LABEL: "flavour"}
-        return self._made(flavour.stage, text, arguments, labels, lambda context: self._copy(flavour.code, context))
+        return self._made(
+            flavour.stage, text, arguments, labels, lambda context: self._checkout.copy(flavour.code, context)
+        )
 
     def dependencies(self, name: str) -> EngineImage:
         """What the flavour's lock names, installed on top of the base (or of what it stands beside)."""
         flavour = FLAVOURS[name]
         base = self._base()
         arguments = {"BASE": self._settings.base_image}
-        below = base.id
         if flavour.beside:
-            other = self.dependencies(flavour.beside)
-            arguments[FLAVOURS[flavour.beside].argument] = other.id
-            below = other.labels[KEY_LABEL]
-        stage = f"dependencies-{flavour.lock}"
-        text = self._stages(stage, {name: "-" for name in arguments if name != "BASE"})
+            arguments[FLAVOURS[flavour.beside].argument] = self.dependencies(flavour.beside).id
         lock = f"requirements-{flavour.lock}.lock"
-        files = (lock, INSTALLER)
-        key = digest_of(below, text, *(self._digest(path) for path in files))
+        text, key = self._dependencies_key(name, base.id)
         labels = {
             KEY_LABEL: key,
             KIND_LABEL: "dependencies",
             BASE_LABEL: base.id,
             BASE_NAME_LABEL: self._settings.base_image,
-            LOCK_LABEL: self._digest(lock),
+            LOCK_LABEL: self._checkout.digest(lock),
             DEPENDENCIES_LABEL: key,
         }
 
         def fill(context: Path) -> None:
-            self._copy(files, context)
+            self._checkout.copy((lock, INSTALLER), context)
             (context / "wheels").mkdir()
             self._wheels.take(self._added(flavour), self._python(base), context / "wheels")
 
-        return self._made(stage, text, arguments, labels, fill)
+        return self._made(f"dependencies-{flavour.lock}", text, arguments, labels, fill)
+
+    def keys(self) -> frozenset[str]:
+        """What `get` takes now, of all flavours; it need not be there."""
+        base = self._base().id
+        below = {name: self._dependencies_key(name, base)[1] for name in FLAVOURS}
+        return frozenset([*below.values(), *(self._key(name, key)[1] for name, key in below.items())])
+
+    def _key(self, name: str, dependencies: str) -> tuple[str, str]:
+        """The stages of a flavour, and the key that they and the code give it."""
+        flavour = FLAVOURS[name]
+        text = self._stages(flavour.stage, {flavour.argument: "-"})
+        return text, digest_of(dependencies, text, *(self._checkout.digest(path) for path in flavour.code))
+
+    def _dependencies_key(self, name: str, base: str) -> tuple[str, str]:
+        flavour = FLAVOURS[name]
+        other = flavour.beside
+        below = self._dependencies_key(other, base)[1] if other else base
+        text = self._stages(f"dependencies-{flavour.lock}", {FLAVOURS[other].argument: "-"} if other else {})
+        return text, digest_of(
+            below, text, self._checkout.digest(f"requirements-{flavour.lock}.lock"), self._checkout.digest(INSTALLER)
+        )
 
     def _added(self, flavour: _Flavour) -> list[Locked]:
-        entries = locked(self._read(f"requirements-{flavour.lock}.lock"))
+        entries = locked(self._checkout.read(f"requirements-{flavour.lock}.lock"))
         if not flavour.beside:
             return entries
-        there = {entry.name for entry in locked(self._read(f"requirements-{FLAVOURS[flavour.beside].lock}.lock"))}
+        there = {
+            entry.name for entry in locked(self._checkout.read(f"requirements-{FLAVOURS[flavour.beside].lock}.lock"))
+        }
         return [entry for entry in entries if entry.name not in there]
 
     def _made(
@@ -154,8 +174,12 @@ class Flavours:
         """By its tag, which anybody may have moved, or else by its label."""
         tagged = self._engine.image(tag)
         if tagged is not None and _is_ours(tagged, key):
-            return tagged
-        return next(iter(self._engine.images({OWNER_LABEL: OWNER, KEY_LABEL: key})), None)
+            found: EngineImage | None = tagged
+        else:
+            found = next(iter(self._engine.images({OWNER_LABEL: OWNER, KEY_LABEL: key})), None)
+        if found is not None and (found is not tagged or is_old(found, time.time())):
+            self._engine.tag(found.id, tag)  # in use again: not among what may be removed
+        return found
 
     def _base(self) -> EngineImage:
         name = self._settings.base_image
@@ -169,51 +193,10 @@ class Flavours:
 
     def _python(self, base: EngineImage) -> Python:
         """What the base's own Python says of itself."""
-        name = f"mlauto-ask-{os.getpid()}-{base.id[7:19]}"
-        self._engine.remove(name)
-        container = self._engine.create(
-            ContainerSpec(
-                name=name,
-                image=base.id,
-                command=("python3", "-c", Python.QUESTION),
-                user="10001:10001",
-                labels={HOME_LABEL: str(self._settings.home)},
-            )
-        )
-        said: list[bytes] = []
-        try:
-            self._engine.run(container, said.append)
-        except EngineError as error:
-            raise DeliveryError(f"the base image {self._settings.base_image} has no python3: {error}") from error
-        finally:
-            self._engine.remove(container)
-        return Python.said(b"".join(said).decode(errors="replace"))
+        return Python.said(answer(self._engine, self._settings, base, "python3", "-c", Python.QUESTION))
 
     def _stages(self, target: str, arguments: Mapping[str, str]) -> str:
-        return needed(self._read("Dockerfile"), target, arguments)
-
-    def _read(self, name: str) -> str:
-        try:
-            return (self._root / name).read_text()
-        except OSError as error:
-            raise DeliveryError(
-                f"{self._root / name} cannot be read ({error.strerror}): images are built from a checkout of mlauto"
-            ) from error
-
-    def _digest(self, name: str) -> str:
-        path = self._root / name
-        if not path.exists():
-            raise DeliveryError(f"{path} is missing: images are built from a checkout of mlauto")
-        return tree_digest(path) if path.is_dir() else file_digest(path)
-
-    def _copy(self, names: Sequence[str], context: Path) -> None:
-        for name in names:
-            target = context / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if (self._root / name).is_dir():
-                shutil.copytree(self._root / name, target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy2(self._root / name, target)
+        return needed(self._checkout.read("Dockerfile"), target, arguments)
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:

@@ -6,7 +6,8 @@ then has another id and the same content. Everything is found by id or by labels
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from mlauto.errors import DeliveryError
@@ -14,6 +15,7 @@ from mlauto.records import Image
 from mlauto.runtime.engine import HOME_LABEL, OWNER, OWNER_LABEL, Build, Engine, EngineError, EngineImage
 from mlauto.runtime.flavours import INHERITED, KEY_LABEL, KIND_LABEL, Flavours
 from mlauto.runtime.layers import Layer, archive, configuration
+from mlauto.runtime.leftovers import clear, is_old
 from mlauto.runtime.names import repository
 from mlauto.runtime.sbom import Sboms
 from mlauto.serving.bundle import Manifest
@@ -86,6 +88,12 @@ class Images:
                 )
         return there
 
+    def tidy(self, product: str, kept: Collection[Image], now: float) -> tuple[str, ...]:
+        """Remove what no image in `kept` needs, as `leftovers` says; what that was."""
+        ids = {image.digest for image in kept}
+        current = self._flavours.keys()
+        return clear(self._engine, str(self._settings.home), product, kept=ids, current=current, now=now)
+
     def _code(self, parent: EngineImage, product: str, commit: str, tree: Path, place: str) -> EngineImage:
         labels = {KIND_LABEL: "code", **_origin(product, commit, parent)}
         tag = f"{repository(self._settings, product)}-code:{commit[:12]}-{parent.id[7:15]}"
@@ -103,6 +111,8 @@ class Images:
         identity = f"sha256:{hashlib.sha256(config).hexdigest()}"
         found = self._engine.image(identity) or self._same(ours[CONTENT_LABEL])
         if found is not None:
+            if is_old(found, time.time()):
+                self._engine.tag(found.id, tag)  # in use again: not among what may be removed
             return found
         try:
             self._engine.load(archive(config, len(parent.layers) + 1, layer, size, tag))

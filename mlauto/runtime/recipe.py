@@ -5,17 +5,52 @@ image is keyed by does not change with the others.
 """
 
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mlauto.errors import DeliveryError
+from mlauto.store import file_digest, tree_digest
 
-__all__ = ["Locked", "locked", "needed"]
+__all__ = ["Checkout", "Locked", "locked", "needed"]
 
 STAGE = re.compile(r"^FROM\s+(\S+)(?:\s+AS\s+(\S+))?\s*$", re.MULTILINE)
 DEFAULT = re.compile(r"^ARG\s+(\w+)=(\S+)\s*$", re.MULTILINE)
 COPIED = re.compile(r"^COPY\s+--from=(\S+)", re.MULTILINE)
 ENTRY = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(?:;\s*(.*?))?\s*(?:\\|$)")
+
+
+class Checkout:
+    """The files of ours that images are made from. What is missing is a `DeliveryError`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def read(self, name: str) -> str:
+        """A file's text."""
+        return self._there(name).read_text()
+
+    def digest(self, name: str) -> str:
+        """Of a file's bytes, or of a folder's names and files."""
+        path = self._there(name)
+        return tree_digest(path) if path.is_dir() else file_digest(path)
+
+    def copy(self, names: Sequence[str], context: Path) -> None:
+        """Files and folders, to the same places below `context`."""
+        for name in names:
+            source, target = self._there(name), context / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(source, target)
+
+    def _there(self, name: str) -> Path:
+        path = self._root / name
+        if not path.exists():
+            raise DeliveryError(f"{path} is missing: images are built from a checkout of mlauto")
+        return path
 
 
 @dataclass(frozen=True)

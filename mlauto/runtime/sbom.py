@@ -1,12 +1,12 @@
 """Bills of materials (CycloneDX 1.6): what is installed below a model, as its image says itself, and the model."""
 
 import json
-import os
 import uuid
 from typing import Any
 
 from mlauto.errors import DeliveryError
-from mlauto.runtime.engine import HOME_LABEL, ContainerSpec, Engine, EngineImage
+from mlauto.runtime.asking import answer
+from mlauto.runtime.engine import Engine, EngineImage
 from mlauto.runtime.flavours import DEPENDENCIES_LABEL
 from mlauto.serving.bundle import Manifest
 from mlauto.settings import Settings
@@ -54,32 +54,10 @@ class Sboms:
         """What is installed in an image of ours. Raises `DeliveryError` when it does not say."""
         path = self._settings.cache / "sbom" / f"{image.labels[DEPENDENCIES_LABEL]}.json"
         if not path.is_file():
-            atomic_write(path, self._read(image))
+            atomic_write(path, answer(self._engine, self._settings, image, "cat", SBOM).encode())
         try:
             found: dict[str, Any] = json.loads(path.read_bytes())
         except ValueError as error:
             path.unlink(missing_ok=True)
             raise DeliveryError(f"the list of what is in image {image.id} is damaged ({error}): build again") from error
         return found
-
-    def _read(self, image: EngineImage) -> bytes:
-        name = f"mlauto-ask-{os.getpid()}-{image.id[7:19]}"
-        spec = ContainerSpec(
-            name=name,
-            image=image.id,
-            command=(SBOM,),
-            entrypoint=("cat",),
-            user="10001:10001",
-            labels={HOME_LABEL: str(self._settings.home)},
-        )
-        said: list[bytes] = []
-        self._engine.remove(name)
-        container = self._engine.create(spec)
-        try:
-            self._engine.run(container, said.append)
-            state = self._engine.container(container)
-        finally:
-            self._engine.remove(container)
-        if state is None or state.exit_code != 0:
-            raise DeliveryError(f"image {image.id} has no {SBOM}: remove the image, and build it again")
-        return b"".join(said)

@@ -1,0 +1,36 @@
+"""A question to an image: a program in it is run for a moment, closed in like any other container, and its words read."""
+
+import os
+
+from mlauto.errors import DeliveryError
+from mlauto.runtime.engine import HOME_LABEL, ContainerSpec, Engine, EngineError, EngineImage
+from mlauto.settings import Settings
+
+__all__ = ["answer"]
+
+
+def answer(engine: Engine, settings: Settings, image: EngineImage, program: str, *arguments: str) -> str:
+    """What the program writes. Raises `DeliveryError` with it when the program is not there or fails."""
+    name = f"mlauto-ask-{os.getpid()}-{image.id[7:19]}"
+    spec = ContainerSpec(
+        name=name,
+        image=image.id,
+        entrypoint=(program,),
+        command=arguments,
+        user="10001:10001",
+        labels={HOME_LABEL: str(settings.home)},
+    )
+    said: list[bytes] = []
+    engine.remove(name)
+    container = engine.create(spec)
+    try:
+        engine.run(container, said.append)
+        state = engine.container(container)
+    except EngineError as error:
+        raise DeliveryError(f"image {image.id} cannot run {program}: {error}") from error
+    finally:
+        engine.remove(container)
+    text = b"".join(said).decode(errors="replace")
+    if state is None or state.exit_code != 0:
+        raise DeliveryError(f"{program} fails in image {image.id}: {text[-500:]}")
+    return text
