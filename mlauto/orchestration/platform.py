@@ -12,7 +12,7 @@ from mlauto.integration.git import Mirror, mirror_of
 from mlauto.product import ModelProduct
 from mlauto.records import Commit
 from mlauto.runtime.base import Runtime
-from mlauto.runtime.local import LocalRuntime
+from mlauto.runtime.chosen import runtime_of
 from mlauto.runtime.warm import WarmProcess
 from mlauto.settings import Settings
 from mlauto.store import Store
@@ -35,11 +35,11 @@ class Platform:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Platform":
-        """The embedded defaults: local runtime, MLflow as the environment says, warm process where one runs."""
+        """What the environment says: the runtime, MLflow; and the warm process where one runs."""
         return cls(
             settings=settings,
             store=Store(settings.home),
-            runtime=LocalRuntime(settings),
+            runtime=runtime_of(settings),
             registry=MlflowRegistry(settings),
             warm=WarmProcess(settings.home / "warm.sock"),
         )
