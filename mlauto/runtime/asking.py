@@ -1,4 +1,4 @@
-"""A question to an image: a program in it is run for a moment, closed in like any other container, and its words read."""
+"""A question to an image: a program in it is run for a moment, in a closed container, and its words are read."""
 
 import os
 

@@ -16,7 +16,7 @@ from mlauto.runtime.engine import HOME_LABEL, OWNER, OWNER_LABEL, Build, Engine,
 from mlauto.runtime.flavours import INHERITED, KEY_LABEL, KIND_LABEL, Flavours
 from mlauto.runtime.layers import Layer, archive, configuration
 from mlauto.runtime.leftovers import clear, is_old
-from mlauto.runtime.names import repository
+from mlauto.runtime.names import repository, slug
 from mlauto.runtime.sbom import Sboms
 from mlauto.serving.bundle import Manifest
 from mlauto.settings import Settings
@@ -67,14 +67,16 @@ class Images:
         sbom = self._sboms.of_model(parent, manifest)
         layer = Layer({"model": content}, {"usr/share/mlauto/sbom.json": sbom}, frozenset({"code"}))
         made = self._layered(parent, layer, labels, f"{repository(self._settings, product)}:{version}", COMMAND)
-        return Image(kind="container", digest=made.id, reference=made.id, version=version, key=key)
+        reference = self._pushed(made.id, product, version) if self._settings.registry else made.id
+        return Image(kind="container", digest=made.id, reference=reference, version=version, key=key)
 
     def found(self, product: str, image: Image) -> EngineImage:
         """The engine's image of that id, which must say that it is that product, version and key.
 
-        Raises `DeliveryError` where it says otherwise or is not there.
+        An engine that lacks one that was pushed pulls it, by digest. Raises `DeliveryError` where it says otherwise, or
+        is not there.
         """
-        there = self._engine.image(image.digest)
+        there = self._engine.image(image.digest) or self._pulled(image)
         if there is None:
             raise DeliveryError(
                 f"{product} {image.version}: the engine has no image {image.digest}: materialize {product}/image"
@@ -87,6 +89,22 @@ class Images:
                     f"not {text!r}: it is not started; materialize {product}/image"
                 )
         return there
+
+    def _pushed(self, identity: str, product: str, version: str) -> str:
+        """Push to the registry under a name that no other image gets; `repository@digest`."""
+        place = f"{self._settings.registry}/{slug(product)}"
+        tag = f"{place}:{version}-{identity[7:19]}"
+        self._engine.tag(identity, tag)
+        return f"{place}@{self._engine.push(tag)}"
+
+    def _pulled(self, image: Image) -> EngineImage | None:
+        place, _, digest = image.reference.partition("@")
+        if not digest:
+            return None
+        pulled = self._engine.pull(place, digest)
+        if pulled.id != image.digest:
+            raise DeliveryError(f"{image.reference} is image {pulled.id}, not {image.digest}: it is not started")
+        return pulled
 
     def tidy(self, product: str, kept: Collection[Image], now: float) -> tuple[str, ...]:
         """Remove what no image in `kept` needs, as `leftovers` says; what that was."""

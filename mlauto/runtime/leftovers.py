@@ -1,7 +1,7 @@
 """What of our images and containers nobody needs any more is removed from the engine.
 
 An engine is shared: only what carries our label and this state directory's is looked at, and of that what is young
-stays, because a record of it may be to come. The builder's leavings, which belong to no state directory, have our label.
+stays, because a record of it may be to come. The builder's leavings have our label and no state directory.
 """
 
 import re
@@ -22,8 +22,8 @@ def clear(
 ) -> tuple[str, ...]:
     """Remove what is left over, and say what it was.
 
-    `kept` are ids of the product's images that can be started; `current` are keys of what the next ones build on. A base
-    stays as long as any image of ours, of whatever home, that stays builds on it. Raises `EngineError`.
+    `kept` are ids of the product's images that can be started; `current` are keys of what the next ones build on. A
+    base stays as long as any image of ours, of whatever home, that stays builds on it. Raises `EngineError`.
     """
     removed = [_remove_container(engine, one) for one in _ended(engine.containers({HOME_LABEL: home}), now)]
     images = engine.images({OWNER_LABEL: OWNER})
