@@ -82,10 +82,11 @@ class CheckResult:
 
 @dataclass(frozen=True, kw_only=True)
 class CiReport:
-    """The verdict on one commit."""
+    """The verdict on one commit, and the id of the image in which it was tested ("" on the machine itself)."""
 
     commit: Commit
     results: tuple[CheckResult, ...]
+    image: str = ""
 
     @property
     def passed(self) -> bool:
@@ -230,7 +231,7 @@ class TrainedModel:
 
     `key` is the digest of what determined it (tree, training set, parameters, dependency lock); `artifact` that of the
     store tree that training wrote (model.skops, signature.json, golden.json, ...); `reference` is its quality on rows
-    it was not fitted on; `reason` says why it was trained.
+    it was not fitted on; `reason` says why it was trained, `image` is the id of that in which it was ("" in none).
     """
 
     version: str
@@ -246,6 +247,7 @@ class TrainedModel:
     seed: int
     reason: str
     trained: float
+    image: str = ""
 
     @property
     def passed(self) -> bool:

@@ -12,6 +12,7 @@
 | `MLAUTO_LOG_SYNC`      | `background`             | `shared`: replies wait until the prediction log is on disk    |
 | `MLAUTO_RUNTIME`       | `local`                  | `docker`: commits, trainings and models run in containers     |
 | `MLAUTO_BASE_IMAGE`    | `python:3.11-slim`       | what their images start from; see `ops/base_image.sh`         |
+| `MLAUTO_JOB_MEMORY_MB` | `4096`                   | for one container in which a commit is tested or a model fit  |
 | `MLAUTO_CACHE`         | `~/.cache/mlauto`        | wheels for those images, for every state directory            |
 | `MLAUTO_REGISTRY`      | none                     | `host:port[/path]`: where models' images are pushed to        |
 | `MLFLOW_TRACKING_URI`  | SQLite in `MLAUTO_HOME`  | any MLflow tracking server                                    |
@@ -44,6 +45,7 @@ class Settings:
     api_keys: str = field(default="", repr=False)
     runtime: str = "local"
     base_image: str = "python:3.11-slim"
+    job_memory_mb: int = 4096
     cache: Path = Path("/var/cache/mlauto")
     registry: str = ""
 
@@ -65,6 +67,7 @@ class Settings:
             api_keys=env.get("MLAUTO_API_KEY") or "",
             runtime=_one_of(env, "MLAUTO_RUNTIME", "local", "docker"),
             base_image=env.get("MLAUTO_BASE_IMAGE") or "python:3.11-slim",
+            job_memory_mb=_whole_number(env, "MLAUTO_JOB_MEMORY_MB", 4096),
             cache=Path(env.get("MLAUTO_CACHE") or _user_cache(env) / "mlauto").expanduser().resolve(),
             registry=(env.get("MLAUTO_REGISTRY") or "").rstrip("/"),
         )
@@ -83,6 +86,7 @@ class Settings:
             "MLAUTO_API_KEY": self.api_keys,
             "MLAUTO_RUNTIME": self.runtime,
             "MLAUTO_BASE_IMAGE": self.base_image,
+            "MLAUTO_JOB_MEMORY_MB": str(self.job_memory_mb),
             "MLAUTO_CACHE": str(self.cache),
             "MLAUTO_REGISTRY": self.registry,
         }

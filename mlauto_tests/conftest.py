@@ -4,9 +4,10 @@
 `MLAUTO_REQUIRE=streams,chromium` turns such a skip into a failure.
 """
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest
 
 from mlauto.commands.doctor import docker_version
 from mlauto.runtime.docker_engine import DockerEngine
+from mlauto.runtime.engine import HOME_LABEL, EngineError
+from mlauto.runtime.flavours import KIND_LABEL, Flavours
 from mlauto.serving.plan import native
 from mlauto.settings import Settings
 from mlauto.store import Store
@@ -122,6 +125,18 @@ def docker_base(needs: Callable[[str], None]) -> str:
     needs("docker")
     needs("base_image")
     return base_image()
+
+
+@pytest.fixture(scope="session")
+def flavours(docker_base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flavours]:
+    """The images below commits and models. Those of dependencies stay with the engine: they take a minute to make."""
+    home = tmp_path_factory.mktemp("flavours")
+    settings = Settings.from_environment({"MLAUTO_HOME": str(home), "MLAUTO_BASE_IMAGE": docker_base})
+    with closing(DockerEngine()) as engine:
+        yield Flavours(settings, engine)
+        for image in engine.images({HOME_LABEL: str(home), KIND_LABEL: "flavour"}):
+            with contextlib.suppress(EngineError):  # somebody else's container has come to use it
+                engine.remove_image(image.id)
 
 
 @pytest.fixture

@@ -1,19 +1,18 @@
-"""A commit's own checks: its linters and tests, run on a copy of its tree with nothing of ours in the environment.
+"""A commit's own checks: its linters and tests, run in a workshop on a copy of its tree, with nothing of ours about.
 
 A command is a program and its arguments, never a shell line. Whatever goes wrong with one (a time limit, a program that
 is not there, no tests at all) is a failed result with a sentence, for it is a verdict on the commit.
 """
 
 import shlex
-import shutil
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlauto.integration.junit import read_junit
 from mlauto.records import CheckResult, CiReport, Commit
-from mlauto.runtime.process import Finished, run_command, scrubbed_environment
+from mlauto.runtime.process import Finished
+from mlauto.runtime.workshop import Bench, OnLine, Workshop
 
 __all__ = ["LINTERS", "kind_of", "refused", "run_checks"]
 
@@ -28,18 +27,18 @@ def run_checks(
     tree: Path,
     commands: Sequence[str],
     *,
+    workshop: Workshop,
     timeout: float,
-    on_line: Callable[[str], None] | None = None,
+    on_line: OnLine | None = None,
 ) -> CiReport:
-    """Run every command, also after a failed one, in a copy of `tree`; `timeout` is in seconds, for each.
+    """Run every command, also after a failed one, in one copy of `tree`; `timeout` is in seconds, for each.
 
-    `python`, `pytest`, `ruff` and the like are those of the environment that runs this. `PYTHONPATH` is the tree's
-    `src` if there is one, else the tree. `on_line` gets each line of output as it comes.
+    `python`, `pytest`, `ruff` and the like are those of the workshop. `PYTHONPATH` is the tree's `src` if there is one,
+    else the tree. `on_line` gets each line of output as it comes. Raises `MlautoError` when the workshop is amiss.
     """
-    with tempfile.TemporaryDirectory(prefix="mlauto-ci-") as scratch:
-        sandbox = _Sandbox(Path(scratch), timeout, on_line)
-        shutil.copytree(tree, sandbox.tree, symlinks=True)
-        return CiReport(commit=commit, results=tuple(sandbox.run(command) for command in commands))
+    with workshop.bench(tree) as bench:
+        checks = _Checks(bench, timeout, on_line)
+        return CiReport(commit=commit, results=tuple(checks.run(command) for command in commands), image=bench.image)
 
 
 def refused(commit: Commit, problem: str) -> CiReport:
@@ -61,75 +60,58 @@ def _program(argv: Sequence[str]) -> str:
     return name
 
 
-class _Sandbox:
-    """One copy of a tree, and how commands run in it."""
+@dataclass
+class _Checks:
+    """How commands run on a bench."""
 
-    def __init__(self, scratch: Path, timeout: float, on_line: Callable[[str], None] | None) -> None:
-        self.tree = scratch / "tree"
-        self.scratch = scratch
-        self.timeout = timeout
-        self.on_line = on_line
+    bench: Bench
+    timeout: float
+    on_line: OnLine | None
+    count: int = 0
 
     def run(self, command: str) -> CheckResult:
         try:
             argv = shlex.split(command)
         except ValueError as error:
             return _not_run(command, f"{command!r} cannot be split into words ({error}): correct code.checks")
-        program = self._find(argv[0]) if argv else None
-        if program is None:
-            return _not_run(command, f"{command!r}: no such program here: install it, or correct code.checks", argv)
-        self._say(f"$ {command}")
-        report = self.scratch / "junit.xml"
-        report.unlink(missing_ok=True)
+        if not argv:
+            return _not_run(command, f"{command!r}: no such program: correct code.checks")
+        if self.on_line is not None:
+            self.on_line(f"$ {command}")
+        self.count += 1
+        report = f"junit-{self.count}.xml"
         tested = _program(argv) in {"pytest", "py.test"}
-        extra = [f"--junitxml={report}", "-p", "no:cacheprovider"] if tested else []
+        extra = [f"--junitxml={self.bench.scratch}/{report}", "-p", "no:cacheprovider"] if tested else []
         at = 3 if _program(argv) != Path(argv[0]).name else 1
-        finished = run_command(
-            [program, *argv[1:at], *extra, *argv[at:]],
-            cwd=self.tree,
-            env=self._environment(),
+        finished = self.bench.run(
+            [*argv[:at], *extra, *argv[at:]],
             timeout=self.timeout,
             on_line=self.on_line,
             limit=OUTPUT_LIMIT,
+            report=report if tested else "",
         )
         result = self._result(command, kind_of(argv), finished)
-        return _with_tests(result, report) if tested else result
-
-    def _find(self, program: str) -> str | None:
-        if "/" in program:
-            return shutil.which(str(self.tree / program))
-        return shutil.which(program, path=self._environment()["PATH"])
-
-    def _environment(self) -> dict[str, str]:
-        home = self.scratch / "home"
-        home.mkdir(exist_ok=True)
-        source = self.tree / "src"
-        return scrubbed_environment(
-            HOME=str(home),
-            TMPDIR=str(home),
-            PYTHONPATH=str(source if source.is_dir() else self.tree),
-        )
+        return _with_tests(result, self.bench.file(report), finished.why) if tested else result
 
     def _result(self, command: str, kind: str, finished: Finished) -> CheckResult:
         failures: tuple[str, ...] = ()
+        why = f": {finished.why}" if finished.why else ""
         if finished.timed_out:
-            failures = (f"{command!r} was stopped at its time limit of {self.timeout:g} s (code.timeout)",)
+            failures = (f"{command!r} was stopped at its time limit of {self.timeout:g} s (code.timeout){why}",)
         elif finished.exit_code != 0:
-            failures = (f"{command!r} ended with exit code {finished.exit_code}",)
+            failures = (f"{command!r}{why or f' ended with exit code {finished.exit_code}'}",)
         return CheckResult(
             kind=kind,
             command=command,
             passed=finished.exit_code == 0,
             seconds=finished.seconds,
             # The scratch folder's name is new each time, and tells a reader nothing.
-            output=finished.output.replace(f"{self.tree}/", "").replace(str(self.scratch), "<scratch>"),
+            output=(finished.output or finished.why)
+            .replace(f"{self.bench.tree}/", "")
+            .replace(self.bench.scratch, "<scratch>"),
             exit_code=finished.exit_code,
             failures=failures,
         )
-
-    def _say(self, line: str) -> None:
-        if self.on_line is not None:
-            self.on_line(line)
 
 
 def _not_run(command: str, problem: str, argv: Sequence[str] = ()) -> CheckResult:
@@ -138,12 +120,17 @@ def _not_run(command: str, problem: str, argv: Sequence[str] = ()) -> CheckResul
     )
 
 
-def _with_tests(result: CheckResult, report: Path) -> CheckResult:
-    """The result of a pytest command with what its JUnit report says: how many tests, and which failed."""
+def _with_tests(result: CheckResult, report: Path, why: str) -> CheckResult:
+    """The result of a pytest command with what its JUnit report says: how many tests, and which failed.
+
+    `why`, where there is one, comes first: what was met, for instance that there is no network.
+    """
     if result.exit_code == NO_TESTS:
         sentence = "pytest found no tests: a commit without tests is not verified; add some (tests/test_*.py)"
         return replace(result, tests=0, failures=(sentence,))
     junit = read_junit(report)
     if junit is None:
         return result
-    return replace(result, tests=junit.tests, failures=junit.failures if junit.failures else result.failures)
+    if not junit.failures:
+        return replace(result, tests=junit.tests)
+    return replace(result, tests=junit.tests, failures=(*(result.failures if why else ()), *junit.failures))

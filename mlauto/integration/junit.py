@@ -21,6 +21,8 @@ class Junit:
 
 def read_junit(path: Path) -> Junit | None:
     """What a JUnit XML file says; None where there is none that is whole, below 16 MiB, UTF-8 and free of a DTD."""
+    if not path.is_file():  # a pipe of that name would never end
+        return None
     try:
         with path.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)

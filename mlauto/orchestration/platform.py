@@ -12,8 +12,9 @@ from mlauto.integration.git import Mirror, mirror_of
 from mlauto.product import ModelProduct
 from mlauto.records import Commit
 from mlauto.runtime.base import Runtime
-from mlauto.runtime.chosen import runtime_of
+from mlauto.runtime.chosen import runtime_of, workshop_of
 from mlauto.runtime.warm import WarmProcess
+from mlauto.runtime.workshop import Workshop
 from mlauto.settings import Settings
 from mlauto.store import Store
 from mlauto.training.registry import MlflowRegistry, Registry
@@ -32,16 +33,19 @@ class Platform:
     runtime: Runtime
     registry: Registry
     warm: WarmProcess
+    workshop: Workshop
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Platform":
-        """What the environment says: the runtime, MLflow; and the warm process where one runs."""
+        """The clients that the settings ask for, MLflow as the environment says, a warm process where one runs."""
+        warm = WarmProcess(settings.home / "warm.sock")
         return cls(
             settings=settings,
             store=Store(settings.home),
             runtime=runtime_of(settings),
             registry=MlflowRegistry(settings),
-            warm=WarmProcess(settings.home / "warm.sock"),
+            warm=warm,
+            workshop=workshop_of(settings, warm),
         )
 
     def mirror(self, product: ModelProduct) -> Mirror:

@@ -11,6 +11,7 @@ from mlauto.errors import DeliveryError, TrainingError
 from mlauto.orchestration import rollouts
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import keeps_problem
+from mlauto.orchestration.workshops import check_tested, is_current, tested
 from mlauto.product import ModelProduct
 from mlauto.records import Batch, CiReport, Deployment, Image, TrainedModel, TrainingSet, VerifiedCommit
 
@@ -34,21 +35,13 @@ LogLine = Callable[[str], None]
 
 @keeps_problem("ci_report")
 def report_commit(platform: Platform, product: ModelProduct, sha: str, log: LogLine) -> CiReport:
-    """Lint and test one commit; a commit that was tested before is not tested again."""
-    from mlauto.integration.checks import refused, run_checks
-    from mlauto.integration.export import RefusedTreeError
+    """Lint and test one commit; one that was tested before, where it would be tested now, is not tested again."""
     from mlauto.integration.tracking import read_report, write_report
 
     known = read_report(platform.store, product.name, sha)
-    if known is not None:
+    if known is not None and is_current(platform, known):
         return known
-    commit = platform.mirror(product).commit(sha)
-    try:
-        tree = platform.tree(product, commit)
-    except RefusedTreeError as error:
-        report = refused(commit, str(error))
-    else:
-        report = run_checks(commit, tree, product.code.checks, timeout=product.code.timeout, on_line=log)
+    report = tested(platform, product, platform.mirror(product).commit(sha), log)
     write_report(platform.store, product.name, report)
     return report
 
@@ -110,14 +103,18 @@ def train_model(platform: Platform, product: ModelProduct, reason: str, log: Log
     commit = _verified(platform, product).commit
     training_set = _training_set(platform, product)
     champion = _champion(platform, product)
+    check_tested(platform, product, commit, log)
+    workshop, tree = platform.workshop, platform.tree(product, commit)
     trained = train(
         product,
         commit,
-        platform.tree(product, commit),
+        tree,
         training_set,
         store=platform.store,
         registry=platform.registry,
-        run_python=platform.warm.run_python,
+        run_python=workshop.python(tree),
+        environment=workshop.environment(),
+        image=workshop.image(),
         champion=champion,
         champion_predict=_champion_predict(platform, product, champion),
         reason=reason,

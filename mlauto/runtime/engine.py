@@ -88,8 +88,9 @@ class Health:
 class ContainerSpec:
     """A container to be made. `image` is an id, never a tag. `tmpfs` maps paths to MB; memory counts without swap.
 
-    `entrypoint` replaces the image's. `restart` has the engine start it again whenever it ends and after a reboot,
-    until it is stopped.
+    `weight` is its share of the processors beside other containers, where they are short. No program runs from a
+    `tmpfs` path that is not `executable`. `entrypoint` replaces the image's. `restart` has the engine start it again
+    whenever it ends and after a reboot, until it is stopped.
     """
 
     name: str
@@ -101,9 +102,11 @@ class ContainerSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     mounts: Sequence[Mount] = ()
     tmpfs: Mapping[str, int] = field(default_factory=lambda: {"/tmp": 64})  # noqa: S108 -- the container's own
+    executable: Sequence[str] = ()
     workdir: str = "/"
     memory_mb: int = 512
     cpus: float = 1.0
+    weight: int = 1
     pids: int = 64
     network: str = "none"
     restart: bool = False

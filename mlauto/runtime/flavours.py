@@ -111,6 +111,10 @@ class Flavours:
         below = {name: self._dependencies_key(name, base)[1] for name in FLAVOURS}
         return frozenset([*below.values(), *(self._key(name, key)[1] for name, key in below.items())])
 
+    def dependencies_key(self, name: str) -> str:
+        """Digest of what decides the flavour's dependencies: the base, the recipe, the locks. Builds nothing."""
+        return self._dependencies_key(name, self._base().id)[1]
+
     def _key(self, name: str, dependencies: str) -> tuple[str, str]:
         """The stages of a flavour, and the key that they and the code give it."""
         flavour = FLAVOURS[name]

@@ -7,6 +7,7 @@ that a test forgot nor a child that ignores SIGTERM outlives it.
 import contextlib
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-__all__ = ["Capture", "Finished", "run_command", "scrubbed_environment", "truncated"]
+__all__ = ["Capture", "Finished", "run_command", "run_program", "scrubbed_environment", "truncated"]
 
+NO_PROGRAM = "no such program here: install it, or correct code.checks"
 KEPT = ("TZ", "TMPDIR")
 # A grandchild that left the group may hold the pipe open for ever; so long it is listened to after the command's end.
 LAST_WORDS_SECONDS = 0.5
@@ -26,12 +28,16 @@ LONGEST_LINE = 16_384
 
 @dataclass(frozen=True)
 class Finished:
-    """How a command ended. `exit_code` is None when it was killed at the time limit, -n when signal n ended it."""
+    """How a command ended. `exit_code` is None when it was killed at the time limit, -n when signal n ended it.
+
+    `why` names what it met where that is known, as far as exit code and output do not tell it.
+    """
 
     exit_code: int | None
     output: str
     seconds: float
     timed_out: bool
+    why: str = ""
 
 
 def scrubbed_environment(**extra: str) -> dict[str, str]:
@@ -63,6 +69,22 @@ def truncated(output: str, limit: int) -> str:
     head = limit // 2
     tail = limit - head
     return f"{output[:head]}\n[... {len(output) - limit:,} characters left out ...]\n{output[-tail:]}"
+
+
+def run_program(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    timeout: float,
+    on_line: Callable[[str], None] | None = None,
+    limit: int = 64_000,
+) -> Finished:
+    """`run_command` of a program on `PATH` of `env`, or of one below `cwd` when it is named with a slash."""
+    found = shutil.which(cwd / argv[0]) if "/" in argv[0] else shutil.which(argv[0], path=env["PATH"])
+    if found is None:
+        return Finished(127, f"{argv[0]}: {NO_PROGRAM}", 0.0, timed_out=False, why=NO_PROGRAM)
+    return run_command([str(found), *argv[1:]], cwd=cwd, env=env, timeout=timeout, on_line=on_line, limit=limit)
 
 
 def run_command(

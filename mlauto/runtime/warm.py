@@ -132,11 +132,15 @@ class WarmProcess:
         timeout: float,
         on_line: Callable[[str], None] | None = None,
         limit: int = 64_000,
+        reads: Sequence[Path] = (),
+        fetch: Sequence[str] = (),
     ) -> Finished:
         """What `run_command([python, "-m", module, argument])` does, from a warm child when there is one.
 
-        The whole process group is gone when it returns. A child whose warm process died ends with exit code 1.
+        The whole process group is gone when it returns. A child whose warm process died ends with exit code 1. It sees
+        this machine's files, `reads` and what there is to `fetch` among them.
         """
+        del reads, fetch
         began = time.monotonic()
         reading, writing = os.pipe()
         with os.fdopen(reading, "rb", buffering=0) as stream:

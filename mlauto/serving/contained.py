@@ -95,5 +95,10 @@ class Contained(Backend):
         await self._tether.tied.wait()  # what is asked then is that server, or it has ended
         await super()._until_ready()
 
+    async def _end_process(self, seconds: float) -> None:
+        """The server goes on, but nobody waits for it any more: others may still answer what it was asked."""
+        self._link.abort()
+        await super()._end_process(seconds)
+
     def _forget_socket(self) -> None:
         """It is the server's."""

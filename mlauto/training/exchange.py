@@ -1,14 +1,23 @@
 """What passes between training and its child process: the request one way, evaluation and holdout the other."""
 
 import itertools
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
+import msgspec
+
+from mlauto.errors import TrainingError
 from mlauto.records import Score
 from mlauto.training.evaluate import Answers
 
-__all__ = ["Evaluation", "FitRequest", "Holdout", "Importance"]
+__all__ = ["WRITTEN", "Evaluation", "FitRequest", "Holdout", "Importance", "check_written", "written"]
+
+WRITTEN = ("artifact", "holdout.json", "error.json")  # what the child leaves in its output folder
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,3 +107,25 @@ def _part(answers: Answers, keep: Sequence[bool]) -> Answers:
         probabilities=None if odds is None else tuple(itertools.compress(odds, keep)),
         classes=tuple(answers.classes),
     )
+
+
+def check_written(output: Path) -> None:
+    """Raise `TrainingError` when among what the child wrote is anything but plain files, in folders.
+
+    The team's code ran there: a link could name any file of ours, and a pipe would never end.
+    """
+    found = [output / name for name in WRITTEN]
+    found += [Path(folder, name) for folder, below, files in os.walk(found[0]) for name in (*below, *files)]
+    for path in found:
+        if os.path.lexists(path) and not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
+            raise TrainingError(
+                f"the training wrote {path.relative_to(output)}, which is no plain file: do not link there"
+            )
+
+
+def written(path: Path, kind: type[Kind]) -> Kind:
+    """The record that the child wrote. Raises `TrainingError` when it is not whole."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise TrainingError(f"the training wrote no valid {path.name}: {error}") from error

@@ -4,16 +4,12 @@ It may be killed anywhere and called again: the fit is remembered by its key, re
 key, and the records come last.
 """
 
-import functools
-import importlib.metadata
 import os
-import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -21,39 +17,24 @@ import numpy as np
 from mlauto.errors import TrainingError
 from mlauto.product import ModelProduct
 from mlauto.records import CheckOutcome, Commit, Signature, TrainedModel, TrainingSet
-from mlauto.runtime.process import Finished, scrubbed_environment
-from mlauto.store import Store, digest_of
+from mlauto.runtime.process import scrubbed_environment
+from mlauto.runtime.workshop import RunPython
+from mlauto.serving.plan import native
+from mlauto.store import Store
 from mlauto.training.card import model_card
 from mlauto.training.challenge import ChampionPredict, Split, challenge, split
-from mlauto.training.exchange import Evaluation, FitRequest, Holdout
+from mlauto.training.exchange import WRITTEN, Evaluation, FitRequest, Holdout, check_written, written
 from mlauto.training.policy import model_key
 from mlauto.training.registry import Registration, Registry
 from mlauto.training.training_set import load_frame
 
-__all__ = ["RunPython", "environment_digest", "train"]
+__all__ = ["train"]
 
-LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy", "skops")
 FITS = "fits"  # folder of records, one for each key that was ever fitted, registered or not
 # Gradient boosting on 2 threads: no gain below 20,000 rows, 1.3 x at 45,000; on a busy machine 4 to 8 x slower.
 MANY_ROWS = 50_000
 TAIL = 30  # lines of the child's output that go into an error
 NOTE = 5000  # characters of the model card shown as the run's description
-
-
-class RunPython(Protocol):
-    """`python -m module argument` as a child process, warm where a warm process is there."""
-
-    def __call__(
-        self,
-        module: str,
-        argument: Path,
-        *,
-        cwd: Path,
-        env: Mapping[str, str],
-        timeout: float,
-        on_line: Callable[[str], None] | None = None,
-    ) -> Finished:
-        """Run it to its end or the time limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +45,9 @@ class _Task:
     commit: Commit
     training_set: TrainingSet
     key: str
+    image: str
     reason: str
     now: float
-
-
-@functools.cache
-def environment_digest() -> str:
-    """Digest of the Python version and the numeric libraries' versions: what else determines a model.
-
-    Read once in a process: a running one goes on with the libraries that it has loaded.
-    """
-    return digest_of(platform.python_version(), {name: importlib.metadata.version(name) for name in LIBRARIES})
 
 
 def train(
@@ -86,10 +59,12 @@ def train(
     store: Store,
     registry: Registry,
     run_python: RunPython,
+    environment: str,
     champion_predict: ChampionPredict | None,
     champion: TrainedModel | None,
     reason: str,
     now: float,
+    image: str = "",
     on_line: Callable[[str], None] | None = None,
 ) -> TrainedModel:
     """Fit, check, store, register and record one model.
@@ -97,6 +72,7 @@ def train(
     `tree_dir` is the export of `commit`; `champion_predict` asks the live champion for rows (JSON values): one label or
     number per row, or for a classifier one list of probabilities, in the order of its signature's classes. The records
     are `model` and `models/<version>`. A model whose checks fail is registered and recorded too: look at `passed`.
+    `environment` is the digest of what `run_python` runs on, `image` the id of its image.
 
     A key that was fitted before is not fitted again. Raises `TrainingError` with the child's last lines when
     the team's code fails or takes too long, and `DataError` or `StoreError` when the training set cannot be read.
@@ -105,7 +81,8 @@ def train(
         product=product,
         commit=commit,
         training_set=training_set,
-        key=model_key(commit.tree, training_set, product, environment_digest()),
+        key=model_key(commit.tree, training_set, product, environment),
+        image=image,
         reason=reason,
         now=now,
     )
@@ -174,17 +151,28 @@ def _run(
         MPLCONFIGDIR=str(store.home / "cache" / "matplotlib"),
     )
     limit = task.product.training.timeout
+    native.compiled(Path(request.cache))  # here: where the child runs there may be no compiler
     ended = run_python(
-        "mlauto.training.fit", scratch / "request.json", cwd=scratch, env=environment, timeout=limit, on_line=on_line
+        "mlauto.training.fit",
+        scratch / "request.json",
+        cwd=scratch,
+        env=environment,
+        timeout=limit,
+        on_line=on_line,
+        reads=[Path(request.cache)],
+        fetch=WRITTEN,
     )
     if ended.timed_out:
         raise TrainingError(f"training took longer than {limit:g} s: raise training.timeout, or make the model smaller")
+    check_written(scratch)
     if ended.exit_code == 0 and (scratch / "holdout.json").exists():
         return
     lines = ended.output.strip().splitlines()
     failure = scratch / "error.json"
-    if failure.exists():
-        why = msgspec.json.decode(failure.read_bytes(), type=dict[str, str])["error"]
+    if ended.why:
+        why = f"the training was stopped: {ended.why}"
+    elif failure.exists():
+        why = written(failure, dict[str, str])["error"]
         lines = lines[:-1]  # which says the same
     else:
         why = f"the training process ended with exit code {ended.exit_code} and wrote no model"
@@ -199,7 +187,7 @@ def _challenged(
     champion_predict: ChampionPredict | None,
 ) -> tuple[CheckOutcome, ...]:
     """The candidate's checks, from what the child wrote."""
-    holdout = msgspec.json.decode((scratch / "holdout.json").read_bytes(), type=Holdout)
+    holdout = written(scratch / "holdout.json", Holdout)
     evaluation, signature = _written(scratch / "artifact")
     return challenge(
         product, evaluation, holdout, signature, rows=rows, champion=champion, champion_predict=champion_predict
@@ -234,6 +222,7 @@ def _stored(task: _Task, folder: Path, checks: tuple[CheckOutcome, ...], store: 
         seed=task.product.training.seed,
         reason=task.reason,
         trained=task.now,
+        image=task.image,
     )
     store.write_record(task.product.name, f"{FITS}/{task.key}", model)
     return model
@@ -289,6 +278,7 @@ def _metrics(evaluation: Evaluation) -> dict[str, float]:
 def _tags(model: TrainedModel, card: str) -> dict[str, str]:
     return {
         "mlauto.commit": model.commit.sha,
+        **({"mlauto.workshop_image": model.image} if model.image else {}),
         "mlauto.tree": model.commit.tree,
         "mlauto.training_set": model.training_set.digest,
         "mlauto.artifact": model.artifact,
@@ -301,5 +291,4 @@ def _tags(model: TrainedModel, card: str) -> dict[str, str]:
 
 def _written(folder: Path) -> tuple[Evaluation, Signature]:
     """What the child wrote about the model."""
-    evaluation = msgspec.json.decode((folder / "evaluation.json").read_bytes(), type=Evaluation)
-    return evaluation, msgspec.json.decode((folder / "signature.json").read_bytes(), type=Signature)
+    return written(folder / "evaluation.json", Evaluation), written(folder / "signature.json", Signature)

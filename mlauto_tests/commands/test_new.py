@@ -18,6 +18,8 @@ from mlauto.errors import ProductError
 from mlauto.integration.checks import run_checks
 from mlauto.integration.git import mirror_of
 from mlauto.product import ModelProduct
+from mlauto.runtime.warm import WarmProcess
+from mlauto.runtime.workshop import LocalWorkshop
 from mlauto.settings import Settings
 
 
@@ -104,7 +106,11 @@ def test_generated_repository_passes_its_own_checks(settings: Settings, mixed: P
     mirror.export(sha, tmp_path / "tree")
 
     report = run_checks(
-        mirror.commit(sha), tmp_path / "tree", [*product.code.checks, "ruff format --check ."], timeout=120
+        mirror.commit(sha),
+        tmp_path / "tree",
+        [*product.code.checks, "ruff format --check ."],
+        workshop=LocalWorkshop(WarmProcess(settings.home / "warm.sock")),
+        timeout=120,
     )
 
     assert report.passed, [result.output for result in report.results]

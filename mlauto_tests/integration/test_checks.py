@@ -7,12 +7,16 @@ import pytest
 
 from mlauto.integration.checks import kind_of, refused, run_checks
 from mlauto.records import CheckResult, CiReport, Commit
+from mlauto.runtime.warm import WarmProcess
+from mlauto.runtime.workshop import LocalWorkshop
 
 COMMIT = Commit(sha="a" * 40, tree="t", subject="s", author="Ada", time=0.0)
 
 
 def check(tree: Path, *commands: str, timeout: float = 60, lines: list[str] | None = None) -> CiReport:
-    return run_checks(COMMIT, tree, commands, timeout=timeout, on_line=None if lines is None else lines.append)
+    workshop = LocalWorkshop(WarmProcess(tree / "warm.sock"))
+    on_line = None if lines is None else lines.append
+    return run_checks(COMMIT, tree, commands, workshop=workshop, timeout=timeout, on_line=on_line)
 
 
 def only(report: CiReport) -> CheckResult:

@@ -31,6 +31,7 @@ from mlauto.records import Batch, Deployment, TrainedModel, Validation
 from mlauto.runtime.base import Answer
 from mlauto.runtime.fake import FakeRuntime
 from mlauto.runtime.warm import WarmProcess
+from mlauto.runtime.workshop import LocalWorkshop
 from mlauto.settings import Settings
 from mlauto.store import Store
 from mlauto.training.registry import FakeRegistry
@@ -127,12 +128,14 @@ class World:
         settings = Settings.from_environment(
             {"MLAUTO_ROOT": str(root), "MLAUTO_HOME": str(root / "home"), "MLAUTO_DEFS": str(root / "defs")}
         )
+        warm = WarmProcess(settings.home / "warm.sock", libraries=())
         platform = Platform(
             settings=settings,
             store=Store(settings.home),
             runtime=PickyRuntime(),
             registry=FakeRegistry(),
-            warm=WarmProcess(settings.home / "warm.sock", libraries=()),
+            warm=warm,
+            workshop=LocalWorkshop(warm),
         )
         world = cls(settings, platform, instance, list(products))
         for product in products:

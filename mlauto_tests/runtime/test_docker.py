@@ -17,7 +17,7 @@ from mlauto.runtime.docker import DockerRuntime
 from mlauto.runtime.docker_engine import DockerEngine
 from mlauto.runtime.engine import HOME_LABEL, EngineError
 from mlauto.runtime.fake_engine import FakeEngine
-from mlauto.runtime.servers import SERVER_LABEL
+from mlauto.runtime.servers import HEALTH, SERVER_LABEL
 from mlauto_tests.runtime.containers import KEY, ROW, answer, bundle, container, misbehaving, users
 from mlauto_tests.serving.conftest import eventually
 
@@ -97,12 +97,13 @@ def test_the_container_is_closed(docker: DockerRuntime, model_images: ImagesOf) 
     docker.start("lines", model_images["1"])
     name = container(docker, "1")
     form = "{{.HostConfig.NetworkMode}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.Config.User}}"
-    form += " {{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}} {{len .Mounts}} {{.Image}}"
+    form += " {{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.CpuShares}}"
+    form += " {{len .Mounts}} {{.Image}}"
     said = subprocess.run(["docker", "inspect", "-f", form, name], capture_output=True, text=True, check=True).stdout
-    user = "10001:10001" if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}"
+    user = f"{os.getuid() or 10001}:{os.getuid() or 10001}"
 
     assert said.split() == [
-        *("none", "true", "[ALL]", user, str(512 << 20), "unless-stopped", "1"),
+        *("none", "true", "[ALL]", user, str(512 << 20), "unless-stopped", str(8 * 1024), "1"),
         model_images["1"].digest,
     ]
     written = subprocess.run(["docker", "exec", name, "touch", "/model/x"], capture_output=True, text=True, check=False)
@@ -168,7 +169,7 @@ def test_a_version_from_another_image_replaces_it_without_a_gap(
     ],
     ids=["exits", "sleeps", "another"],
 )
-def test_one_that_does_not_serve_its_version_is_an_error_and_gone(  # noqa: PLR0917 - fixtures
+def test_one_that_does_not_serve_its_version_is_an_error_and_gone(
     docker: DockerRuntime,
     model_images: ImagesOf,
     engine: DockerEngine,
@@ -224,8 +225,11 @@ def test_a_restart_of_the_container_loses_nothing(docker: DockerRuntime, model_i
 
 
 @pytest.mark.slow
-def test_a_hung_server_comes_back(docker: DockerRuntime, model_images: ImagesOf, engine: DockerEngine) -> None:
+def test_a_hung_server_comes_back(
+    docker: DockerRuntime, model_images: ImagesOf, engine: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Stopped inside: its health check ends it, the engine restarts it, and nobody loses a request."""
+    monkeypatch.setattr("mlauto.runtime.servers.HEALTH", dataclasses.replace(HEALTH, seconds=10))
     in_production(docker, model_images, "2", "1")
     name = container(docker, "2")
     with users(docker._settings.gateway_port) as seen:

@@ -129,8 +129,12 @@ def test_one_that_hangs_is_not_killed_and_comes_back(
         found = version(socket)
         await found.start()
         os.kill(process.pid, signal.SIGSTOP)
+        asking = asyncio.create_task(found.ask(ROWS, 1))
         await until(lambda: found.silent)
+        assert not asking.done()
         await until(lambda: found.state == "starting")
+        with pytest.raises(LinkError):  # others may answer it
+            await asking
         await asyncio.sleep(0.2)
         assert found.state == "starting"
         os.kill(process.pid, signal.SIGCONT)

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,12 +12,13 @@ from mlauto.product import ModelProduct
 from mlauto.records import BatchWeight, Commit, TrainedModel, TrainingSet
 from mlauto.runtime.process import Finished
 from mlauto.runtime.warm import WarmProcess
+from mlauto.runtime.workshop import RunPython, environment_digest
 from mlauto.settings import Settings
 from mlauto.store import Store, digest_of
 from mlauto.training.exchange import FitRequest
 from mlauto.training.policy import model_key
 from mlauto.training.registry import FakeRegistry, MlflowRegistry, Registered, Registration
-from mlauto.training.train import RunPython, environment_digest, train
+from mlauto.training.train import train
 
 Make = Callable[..., ModelProduct]
 Rows = Callable[..., pd.DataFrame]
@@ -60,6 +59,7 @@ def trained(store: Store, registry: FakeRegistry, child: Counted, commit: Commit
             "store": store,
             "registry": registry,
             "run_python": child,
+            "environment": environment_digest(),
             "champion_predict": None,
             "champion": None,
             "reason": "first model",
@@ -316,24 +316,6 @@ def test_an_unreachable_registry_fails_the_training_but_not_the_fit(
 
     assert trained(product(), batches).version == "1"
     assert len(child.requests) == 1
-
-
-def test_importing_training_loads_no_library() -> None:
-    """Sensors ask for the environment's digest: neither scikit-learn nor pandas nor MLflow may come with it."""
-    code = (
-        "import sys\nfrom mlauto.training.train import environment_digest\nenvironment_digest()\n"
-        "print(sorted({'mlflow', 'sklearn', 'pandas', 'scipy', 'matplotlib', 'pyarrow'} & set(sys.modules)))"
-    )
-
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert ended.stdout.strip() == "[]"
-
-
-def test_the_environment_digest_is_stable() -> None:
-    """Two calls agree: it holds versions, no times."""
-    assert environment_digest() == environment_digest()
-    assert len(environment_digest()) == 64
 
 
 def test_the_whole_way_into_mlflow(

@@ -31,7 +31,6 @@ from mlauto.orchestration.sensors.work import Tick, Work, active, each_product
 from mlauto.product import ModelProduct
 from mlauto.records import Action, Deployment, Image, TrainedModel, TrainingSet, Verdict, VerifiedCommit
 from mlauto.training.policy import why_train
-from mlauto.training.train import environment_digest
 
 __all__ = ["live_sensor"]
 
@@ -172,7 +171,7 @@ def _finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> b
             product=product,
             tree=verified.commit.tree,
             training_set=training_set,
-            lock_digest=environment_digest(),
+            lock_digest=platform.workshop.environment(),
             trigger="batch",
         )
         if decision.train:
