@@ -134,6 +134,7 @@ class Link:
         """Close all connections; what is being asked on them fails."""
         self.close()
         for connection in list(self._busy):
+            connection.answering = True  # the server has it: no other connection would do better
             connection.close()
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> "_Connection":

@@ -100,7 +100,6 @@ def test_another_version_at_the_socket_is_refused(bundles: dict[str, Path], tmp_
 def test_without_a_server_it_is_not_waited_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes on looking, but soon others need not wait for it."""
     monkeypatch.setattr(containeds, "SOON_SECONDS", 0.05)
-    monkeypatch.setattr(backends, "FIRST_PAUSE", 0.001)
 
     async def scenario() -> None:
         found = version(tmp_path / "model.sock")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -199,7 +200,7 @@ def test_all_connections_are_given_up_at_once(tmp_path: Path) -> None:
         async with Peer(tmp_path / "s", silent) as peer:
             link = Link(peer.path)
             await link.request("GET", "/first", seconds=5)
-            posted: list[object] = []
+            posted: list[Any] = []
             assert link.post(b"/second", b"", asyncio.get_running_loop().time() + 30, posted.append)
             asking = asyncio.create_task(link.request("GET", "/third", seconds=30))
             while peer.connections < 2:
@@ -208,6 +209,6 @@ def test_all_connections_are_given_up_at_once(tmp_path: Path) -> None:
             with pytest.raises(LinkError):
                 await asking
             await asyncio.sleep(0.05)
-            assert [type(result) for result in posted] == [LinkError]
+            assert [(type(result), result.fresh) for result in posted] == [(LinkError, False)]
 
     asyncio.run(asyncio.wait_for(scenario(), 10))
