@@ -10,11 +10,10 @@ import pytest
 from mlauto.records import Image
 from mlauto.runtime.docker import DockerRuntime
 from mlauto.runtime.docker_engine import DockerEngine
-from mlauto.runtime.engine import HOME_LABEL
 from mlauto.runtime.images import Images
 from mlauto.runtime.local import LocalRuntime
 from mlauto.settings import Settings
-from mlauto_tests.runtime.containers import KEY, bundle
+from mlauto_tests.runtime.containers import KEY, bundle, remove_images
 from mlauto_tests.serving.conftest import bundles, copied, free_port
 
 __all__ = ["bundles", "copied", "runtime"]
@@ -44,10 +43,7 @@ def model_images(
     settings = Settings.from_environment({"MLAUTO_HOME": str(home), "MLAUTO_BASE_IMAGE": docker_base})
     images = Images(settings, engine)
     yield {v: images.model("lines", v, KEY, bundle(home / f"bundle-{v}", v)) for v in ("1", "2")}
-    models = engine.images({HOME_LABEL: str(home), "mlauto.kind": "model"})
-    for image in sorted(models, key=lambda one: len(one.layers), reverse=True):
-        for name in image.tags or (image.id,):
-            engine.remove_image(name)
+    remove_images(engine, str(home))
 
 
 @pytest.fixture
@@ -57,3 +53,4 @@ def docker(settings: Settings, engine: DockerEngine, docker_base: str, tmp_path:
     found = DockerRuntime(ours, engine)
     yield found
     found.shut_down()
+    remove_images(engine, str(ours.home))

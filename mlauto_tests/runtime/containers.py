@@ -17,7 +17,7 @@ from mlauto.records import Image
 from mlauto.runtime.docker import DockerRuntime
 from mlauto.runtime.docker_engine import DockerEngine
 from mlauto.runtime.engine import HOME_LABEL, Build
-from mlauto.runtime.flavours import KEY_LABEL
+from mlauto.runtime.flavours import KEY_LABEL, KIND_LABEL
 from mlauto.runtime.images import PRODUCT_LABEL, VERSION_LABEL
 from mlauto.serving.bundle import write_manifest
 from mlauto.serving.plan import format as formats
@@ -56,11 +56,12 @@ def misbehaving(engine: DockerEngine, image: Image, folder: Path, home: str, ent
     return replace(image, digest=made.id, reference=made.id)
 
 
-def started(runtime: DockerRuntime, version: str) -> int:
-    """When the container of that version of `lines` has last been started, as its engine restarts it: how often."""
-    state = runtime._engine.container(container(runtime, version))
-    assert state is not None
-    return state.restarts
+def remove_images(engine: DockerEngine, home: str) -> None:
+    """Remove the images of models and commits of this state directory; what they stand on is of use to others."""
+    found = [image for kind in ("model", "code") for image in engine.images({HOME_LABEL: home, KIND_LABEL: kind})]
+    for image in sorted(found, key=lambda one: len(one.layers), reverse=True):
+        for name in image.tags or (image.id,):
+            engine.remove_image(name)
 
 
 def container(runtime: DockerRuntime, version: str) -> str:

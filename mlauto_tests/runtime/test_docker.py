@@ -1,6 +1,7 @@
 """Versions of a product in containers of a real engine, behind a real gateway."""
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -10,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from mlauto.delivery.image import build_image
 from mlauto.errors import DeliveryError
-from mlauto.records import Image
+from mlauto.records import Image, Signature
 from mlauto.runtime.base import Route, Runtime
 from mlauto.runtime.docker import DockerRuntime
 from mlauto.runtime.docker_engine import DockerEngine
 from mlauto.runtime.engine import HOME_LABEL, EngineError
 from mlauto.runtime.fake_engine import FakeEngine
 from mlauto.runtime.servers import HEALTH, SERVER_LABEL
+from mlauto.store import Store
+from mlauto_tests.delivery.conftest import make_model
 from mlauto_tests.runtime.containers import KEY, ROW, answer, bundle, container, misbehaving, users
 from mlauto_tests.serving.conftest import eventually
 
@@ -191,6 +195,26 @@ def test_one_that_does_not_serve_its_version_is_an_error_and_gone(
         assert docker.running("lines") == {"1": "ready"}
     finally:
         engine.remove_image(bad.digest)
+
+
+def test_one_that_answers_wrongly_is_stopped(docker: DockerRuntime, tmp_path: Path) -> None:
+    """Its golden rows are asked before anything else is; the image is recorded as failed."""
+    store = Store(docker._settings.home)
+    artifact = store.scratch("artifact")
+    made = bundle(tmp_path / "made", "1")
+    (artifact / "plan").mkdir()
+    for name in ("plan.json", "plan.npz"):
+        (made / name).rename(artifact / "plan" / name)
+    (made / "signature.json").rename(artifact / "signature.json")
+    (artifact / "golden.json").write_text(json.dumps({"rows": [ROW], "predictions": [7.0], "probabilities": None}))
+    signature = Signature(columns={"x": "number", "y": "number"}, task="regression")
+    model = make_model(store, "1", key=KEY, artifact=store.put_tree(artifact), signature=signature)
+    image = build_image("lines", model, tmp_path, docker, store)
+
+    assert {check.name: check.passed for check in image.checks} == {"golden_predictions": False, "unprivileged": True}
+    assert "predicted 1002.5, when it was trained 7.0" in image.checks[0].summary
+    assert servers(docker) == {}
+    assert docker.running("lines") == {}
 
 
 def test_kill_9_under_load_loses_nothing(docker: DockerRuntime, model_images: ImagesOf, engine: DockerEngine) -> None:
