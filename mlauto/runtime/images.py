@@ -37,6 +37,7 @@ class Images:
 
     def __init__(self, settings: Settings, engine: Engine, flavours: Flavours | None = None) -> None:
         self._settings = settings
+        self._store = Store(settings.home)
         self._engine = engine
         self._flavours = flavours or Flavours(settings, engine)
         self._sboms = Sboms(settings, engine)
@@ -68,7 +69,8 @@ class Images:
         layer = Layer({"model": content}, {"usr/share/mlauto/sbom.json": sbom}, frozenset({"code"}))
         made = self._layered(parent, layer, labels, f"{repository(self._settings, product)}:{version}", COMMAND)
         reference = self._pushed(made.id, product, version) if self._settings.registry else made.id
-        return Image(kind="container", digest=made.id, reference=reference, version=version, key=key)
+        kept = self._store.put_bytes(sbom)
+        return Image(kind="container", digest=made.id, reference=reference, version=version, key=key, sbom=kept)
 
     def found(self, product: str, image: Image) -> EngineImage:
         """The engine's image of that id, which must say that it is that product, version and key.
@@ -146,7 +148,7 @@ class Images:
         self, parent: EngineImage, layer: Layer, labels: Mapping[str, str], tag: str, command: tuple[str, ...] | None
     ) -> EngineImage:
         """By the engine's builder, which unpacks the archive of the layer."""
-        context = Store(self._settings.home).scratch("context")
+        context = self._store.scratch("context")
         try:
             with (context / "layer.tar").open("wb") as stream:
                 stream.writelines(layer.blocks())

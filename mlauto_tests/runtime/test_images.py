@@ -19,6 +19,7 @@ from mlauto.runtime.flavours import KEY_LABEL, KIND_LABEL, Flavours
 from mlauto.runtime.images import COMMIT_LABEL, PARENT_LABEL, PRODUCT_LABEL, VERSION_LABEL, Images
 from mlauto.serving.bundle import write_manifest
 from mlauto.settings import Settings
+from mlauto.store import Store
 from mlauto_tests.runtime.conftest import remove_all
 from mlauto_tests.serving.conftest import free_port
 
@@ -73,6 +74,14 @@ def test_a_model_is_one_layer_on_its_flavour(small: Images, fake: FakeEngine, co
     assert found.labels["org.opencontainers.image.revision"] == "c" * 40
     assert found.labels["org.opencontainers.image.base.digest"] == held(fake, "base:1").id
     assert content.is_dir()
+
+
+def test_the_bill_of_materials_is_kept(small: Images, contained: Settings, copied: Copied) -> None:
+    """Beside the record, for whoever looks at the asset."""
+    image = small.model("bikes", "1", KEY, copied("bikes-1"))
+    found = json.loads(Store(contained.home).verified_file(image.sbom).read_bytes())
+
+    assert found["metadata"]["component"]["name"] == "bikes"
 
 
 def test_facts_of_the_bundle_are_labels(small: Images, fake: FakeEngine, copied: Copied) -> None:
