@@ -4,6 +4,7 @@
 `MLAUTO_REQUIRE=streams,chromium` turns such a skip into a failure.
 """
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable
@@ -59,6 +60,18 @@ def _registry() -> str | None:
     return None if shutil.which("docker-registry") else "no docker-registry on PATH: apt-get install docker-registry"
 
 
+def _own_engine() -> str | None:
+    if os.geteuid() != 0:
+        return "only root may start a second engine on a file system of its own"
+    missing = [name for name in ("dockerd", "mkfs.ext4", "mount") if not shutil.which(name)]
+    return f"no {', '.join(missing)} on PATH: apt-get install docker.io e2fsprogs mount" if missing else None
+
+
+def _cyclonedx() -> str | None:
+    there = importlib.util.find_spec("cyclonedx")
+    return None if there else "no validator: pip install 'cyclonedx-python-lib[json-validation]'"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "streams": _streams,
     "chromium": _chromium,
@@ -66,6 +79,8 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "base_image": _base_image,
     "compiler": _compiler,
     "registry": _registry,
+    "own_engine": _own_engine,
+    "cyclonedx": _cyclonedx,
 }
 
 

@@ -243,6 +243,22 @@ def _version_of_container(identity: str) -> str:
         subprocess.run(["docker", "kill", container], capture_output=True, check=True)
 
 
+@pytest.mark.needs("docker", "cyclonedx")
+@pytest.mark.slow
+def test_a_bill_of_materials_is_a_valid_one(
+    flavours: Flavours, docker: DockerEngine, settings: Settings, copied: Copied
+) -> None:
+    """To the strict schema of CycloneDX 1.6, as its own library checks it."""
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    own = _with_cache(settings, flavours)
+    image = Images(own, docker, flavours).model("bikes", "1", KEY, copied("bikes-1"))
+    bill = Store(own.home).verified_file(image.sbom).read_text()
+
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
+
+
 @pytest.mark.needs("docker")
 @pytest.mark.slow
 def test_the_same_content_has_the_same_id_again(
