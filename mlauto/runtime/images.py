@@ -26,7 +26,9 @@ __all__ = ["COMMIT_LABEL", "CONTENT_LABEL", "PARENT_LABEL", "PRODUCT_LABEL", "VE
 
 CONTENT_LABEL = "mlauto.content"  # digest of parent, layer and labels: equal for equal images, however they were made
 PARENT_LABEL = "mlauto.parent"
-PRODUCT_LABEL, VERSION_LABEL, COMMIT_LABEL = "mlauto.product", "mlauto.version", "mlauto.commit"
+PRODUCT_LABEL = "mlauto.product"
+VERSION_LABEL = "mlauto.version"
+COMMIT_LABEL = "mlauto.commit"
 OCI = "org.opencontainers.image."
 NO_TIME = "1980-01-01T00:00:00Z"
 COMMAND = ("--bundle", "/model", "--host", "0.0.0.0", "--port", "8080")  # noqa: S104 -- within a container
