@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import shutil
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from mlauto.runtime.docker_engine import DockerEngine
 from mlauto.runtime.engine import HOME_LABEL, Engine
 from mlauto.runtime.fake_engine import FakeEngine
 from mlauto.runtime.flavours import Flavours
+from mlauto.runtime.leftovers import clear
 from mlauto.runtime.local import LocalRuntime
 from mlauto.runtime.recipe import Locked, locked
 from mlauto.settings import PACKAGE, Settings
@@ -55,10 +57,13 @@ def docker(docker_base: str, settings: Settings) -> Iterator[DockerEngine]:
 
 
 @pytest.fixture
-def flavours(docker: DockerEngine, docker_base: str, settings: Settings) -> Flavours:
-    """The real flavours, built once for all tests: they belong to no test's state directory, and stay."""
+def flavours(docker: DockerEngine, docker_base: str, settings: Settings) -> Iterator[Flavours]:
+    """The real flavours, built once for all tests: they belong to none, and stay until they age."""
     cache = Settings.from_environment().cache
-    return Flavours(dataclasses.replace(settings, base_image=docker_base, cache=cache, home=cache / "flavours"), docker)
+    shared = dataclasses.replace(settings, base_image=docker_base, cache=cache, home=cache / "flavours")
+    found = Flavours(shared, docker)
+    yield found
+    clear(docker, str(shared.home), "", kept=(), current=found.keys(), now=time.time())
 
 
 def remove_all(engine: Engine, settings: Settings) -> None:
