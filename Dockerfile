@@ -5,17 +5,19 @@
 #   docker build --target orchestrator .       Dagster's code location, daemon, webserver and run worker
 # BASE is any image with Debian's or Docker's Python 3.11 or newer; ops/base_image.sh makes one without a registry. Wheels
 # that lie in ./wheels are installed without a network (mlauto puts them there); else pip fetches them from its index.
-# Nothing here needs buildx. mlauto gives the images that it built already as SERVING, SKLEARN and WORKSHOP.
+# Nothing here needs buildx. mlauto gives the images that it built already as SERVING, SKLEARN and WORKSHOP, and as OWNER
+# the state directory that will clear away what the builder leaves.
 ARG BASE=python:3.11-slim
 ARG SERVING=dependencies-serving
 ARG SKLEARN=dependencies-sklearn
 ARG WORKSHOP=dependencies-workshop
 
 FROM ${BASE} AS pip
-LABEL mlauto.owner=mlauto mlauto.kind=stage
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/venv
 
 FROM pip AS installed-serving
+ARG OWNER
+LABEL mlauto.owner=mlauto mlauto.kind=stage mlauto.home=${OWNER}
 COPY ops/image/install.py requirements-serving.lock wheel[s] /build/
 RUN /opt/pip/bin/python /build/install.py /build/requirements-serving.lock /opt/venv
 
@@ -33,6 +35,8 @@ USER 10001:10001
 ENTRYPOINT ["python", "-P", "-m", "mlauto.serving.server"]
 
 FROM pip AS installed-sklearn
+ARG OWNER
+LABEL mlauto.owner=mlauto mlauto.kind=stage mlauto.home=${OWNER}
 COPY ops/image/install.py requirements-sklearn.lock wheel[s] /build/
 RUN /opt/pip/bin/python /build/install.py /build/requirements-sklearn.lock /opt/venv
 
@@ -50,7 +54,8 @@ ENTRYPOINT ["python", "-P", "-m", "mlauto.serving.server"]
 
 # On top of what serves: whatever is tested and trained here meets the very files that it meets there.
 FROM ${SKLEARN} AS installed-workshop
-LABEL mlauto.owner=mlauto mlauto.kind=stage
+ARG OWNER
+LABEL mlauto.owner=mlauto mlauto.kind=stage mlauto.home=${OWNER}
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/workshop
 COPY ops/image/install.py requirements-workshop.lock wheel[s] /build/
 RUN /opt/pip/bin/python /build/install.py /build/requirements-workshop.lock /opt/workshop --beside /opt/venv
@@ -73,7 +78,8 @@ RUN command -v git >/dev/null \
     || { apt-get update && apt-get install -y --no-install-recommends git && apt-get clean && rm -rf /var/lib/apt/lists/*; }
 
 FROM tools AS installed-orchestrator
-LABEL mlauto.owner=mlauto mlauto.kind=stage
+ARG OWNER
+LABEL mlauto.owner=mlauto mlauto.kind=stage mlauto.home=${OWNER}
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/venv
 COPY ops/image/install.py requirements.lock wheel[s] /build/
 RUN /opt/pip/bin/python /build/install.py /build/requirements.lock /opt/venv

@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -58,12 +59,31 @@ def _compiler() -> str | None:
     return None if native.compiler() else "no C compiler on PATH: apt-get install gcc"
 
 
+def _registry() -> str | None:
+    return None if shutil.which("docker-registry") else "no docker-registry on PATH: apt-get install docker-registry"
+
+
+def _own_engine() -> str | None:
+    if os.geteuid() != 0:
+        return "only root may start a second engine on a file system of its own"
+    missing = [name for name in ("dockerd", "mkfs.ext4", "mount") if not shutil.which(name)]
+    return f"no {', '.join(missing)} on PATH: apt-get install docker.io e2fsprogs mount" if missing else None
+
+
+def _cyclonedx() -> str | None:
+    there = importlib.util.find_spec("cyclonedx")
+    return None if there else "no validator: pip install 'cyclonedx-python-lib[json-validation]'"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "streams": _streams,
     "chromium": _chromium,
     "docker": _docker,
     "base_image": _base_image,
     "compiler": _compiler,
+    "registry": _registry,
+    "own_engine": _own_engine,
+    "cyclonedx": _cyclonedx,
 }
 
 
@@ -78,9 +98,7 @@ def check_need(name: str, required: str) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "needs(name): skipped where `name` (streams, chromium, docker, base_image, compiler) is missing"
-    )
+    config.addinivalue_line("markers", f"needs(name): skipped where `name` ({', '.join(NEEDS)}) is missing")
     unknown = {word.strip() for word in os.environ.get("MLAUTO_REQUIRE", "").split(",")} - {*NEEDS, ""}
     if unknown:
         raise pytest.UsageError(f"MLAUTO_REQUIRE lists {sorted(unknown)}; known are {sorted(NEEDS)}")

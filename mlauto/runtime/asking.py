@@ -3,7 +3,7 @@
 import os
 
 from mlauto.errors import DeliveryError
-from mlauto.runtime.engine import HOME_LABEL, ContainerSpec, Engine, EngineError, EngineImage
+from mlauto.runtime.engine import HOME_LABEL, ContainerSpec, Engine, EngineImage
 from mlauto.settings import Settings
 
 __all__ = ["answer"]
@@ -26,8 +26,6 @@ def answer(engine: Engine, settings: Settings, image: EngineImage, program: str,
     try:
         engine.run(container, said.append)
         state = engine.container(container)
-    except EngineError as error:
-        raise DeliveryError(f"image {image.id} cannot run {program}: {error}") from error
     finally:
         engine.remove(container)
     text = b"".join(said).decode(errors="replace")

@@ -17,12 +17,15 @@ class FakeEngine:
     """Images are what their labels and arguments say; containers run until they are killed, stopped or `ended`.
 
     `down` makes every call fail with that sentence; `refuses_load` makes `load` fail. `output` is what every container
-    writes. `calls` lists what was asked, in order.
+    writes, unless `said` has something for its program. `moment` is when images get their tags. `calls` lists what was
+    asked, in order.
     """
 
     down: str = ""
     refuses_load: bool = False
     output: bytes = b""
+    moment: str = "2100-01-01T00:00:00Z"
+    said: Mapping[str, bytes] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     held: dict[str, EngineImage] = field(default_factory=dict)
     made: dict[str, ContainerState] = field(default_factory=dict)
@@ -39,6 +42,7 @@ class FakeEngine:
             size=1,
             created="2026-01-01T00:00:00Z",
             config={"Labels": dict(labels or {})},
+            tagged=self.moment,
         )
         return self._hold(image)
 
@@ -86,6 +90,7 @@ class FakeEngine:
             size=1,
             created=config["created"],
             config=config["config"],
+            tagged=self.moment,
         )
         self._hold(image)
 
@@ -95,7 +100,7 @@ class FakeEngine:
         found = self.image(image)
         if found is None:
             raise EngineError(f"image {image} cannot be tagged: it is not there")
-        self._hold(replace(found, tags=tuple(dict.fromkeys((*found.tags, tag)))))
+        self._hold(replace(found, tags=tuple(dict.fromkeys((*found.tags, tag))), tagged=self.moment))
 
     def push(self, tag: str) -> str:
         """The image's id."""
@@ -148,6 +153,7 @@ class FakeEngine:
             oom_killed=False,
             restarts=0,
             labels={OWNER_LABEL: OWNER, **spec.labels},
+            created=self.moment,
         )
         return identity
 
@@ -158,9 +164,10 @@ class FakeEngine:
         self.made[state.id] = replace(state, status="running")
 
     def run(self, container: str, on_chunk: Callable[[bytes], None]) -> None:
-        """`output`, at once; it has ended with 0."""
+        """`output` or what is `said`, at once; it has ended with 0."""
         self._call("run", container)
-        on_chunk(self.output)
+        spec = self.specs[self._found(container).name]
+        on_chunk(self.said.get([*spec.entrypoint, *spec.command, ""][0], self.output))
         self.ended(container, 0)
 
     def wait(self, container: str, seconds: float) -> bool:

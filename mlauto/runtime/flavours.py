@@ -84,7 +84,7 @@ class Flavours:
         """What the flavour's lock names, installed on top of the base (or of what it stands beside)."""
         flavour = FLAVOURS[name]
         base = self._base()
-        arguments = {"BASE": self._settings.base_image}
+        arguments = {"BASE": self._settings.base_image, "OWNER": str(self._settings.home)}
         if flavour.beside:
             arguments[FLAVOURS[flavour.beside].argument] = self.dependencies(flavour.beside).id
         lock = f"requirements-{flavour.lock}.lock"

@@ -1,7 +1,7 @@
 """What of our images and containers nobody needs any more is removed from the engine.
 
 An engine is shared: only what carries our label and this state directory's is looked at, and of that what is young
-stays, because a record of it may be to come. The builder's leavings have our label and no state directory.
+stays, because a record of it may be to come.
 """
 
 import re
@@ -54,10 +54,10 @@ def _may_go(image: EngineImage, home: str, product: str, current: Collection[str
     kind = image.labels.get(KIND_LABEL)
     if not is_old(image, now):
         return False
-    if kind == "stage":
-        return not image.tags
     if image.labels.get(HOME_LABEL) != home:
         return False
+    if kind == "stage":  # what the builder left
+        return not image.tags
     if kind in ("code", "model"):
         return image.labels.get(PRODUCT_LABEL) == product
     return kind in ("dependencies", "flavour") and image.labels.get(KEY_LABEL) not in current

@@ -110,7 +110,7 @@ def test_it_says_what_it_did(released: World) -> None:
         deliver(released, str(number))
     [first] = tidied(released, after=0.0)
 
-    assert first == "version 1, 2, 3 can no longer be started"
+    assert first == "version 1, 2, 3 can no longer be started; removed: 1"
     assert len(list(released.store.trees.iterdir())) == 15
     [second] = tidied(released)
     assert second == "0.2 MB freed (5 directories, 0 files, 0 leftovers)"  # 4 of 20 kB, and a real model

@@ -107,3 +107,14 @@ def test_calls_are_kept_in_order(runtime: FakeRuntime, tmp_path: Path) -> None:
 
     assert [name for name, *_ in runtime.calls] == ["build", "start", "predict", "switch"]
     assert runtime.images[image.digest].version == "1"
+
+
+def test_what_is_not_kept_is_tidied_away(runtime: FakeRuntime, tmp_path: Path) -> None:
+    """But for what runs; another product's images are its own."""
+    images = {version: built(runtime, tmp_path, version) for version in ("1", "2", "3")}
+    runtime.start("bikes", images["2"])
+
+    assert runtime.tidy("cars", [], 0.0) == ()
+    assert runtime.tidy("bikes", [images["3"]], 0.0) == ("1",)
+    assert [runtime.holds("bikes", image) for image in images.values()] == [False, True, True]
+    assert runtime.calls[-1] == ("tidy", "bikes", "3")

@@ -164,3 +164,15 @@ def test_a_start_costs_one_cold_model_server(runtime: LocalRuntime, copied: Copi
     runtime.start("bikes", image)
 
     assert time.monotonic() - began < 15
+
+
+def test_a_damaged_bundle_is_not_held(runtime: LocalRuntime, copied: Copied) -> None:
+    """It is removed, so that it is built again; and there is nothing else to tidy up."""
+    image = built(runtime, copied, "bikes-1")
+    assert runtime.holds("bikes", image)
+    assert runtime.tidy("bikes", [], 0.0) == ()
+    Path(image.reference, "golden.json").write_text("{}")
+
+    assert not runtime.holds("bikes", image)
+    assert not Path(image.reference).exists()
+    assert not runtime.holds("bikes", image)
