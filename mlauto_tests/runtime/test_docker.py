@@ -84,7 +84,7 @@ def in_production(runtime: DockerRuntime, images: ImagesOf, *versions: str) -> N
 
 def test_a_version_is_started_asked_switched_to_and_stopped(runtime: DockerRuntime, model_images: ImagesOf) -> None:
     """The same steps as on the local runtime; a container for each version, and none when it is stopped."""
-    seam: Runtime = docker
+    seam: Runtime = runtime
     assert (seam.live("lines"), seam.running("lines"), seam.route("lines")) == (None, {}, None)
 
     seam.start("lines", model_images["1"])
