@@ -4,9 +4,11 @@
 `MLAUTO_REQUIRE=streams,chromium` turns such a skip into a failure.
 """
 
+import importlib.util
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -17,6 +19,7 @@ import pytest
 from mlauto.commands.doctor import docker_version
 from mlauto.runtime.docker_engine import DockerEngine
 from mlauto.runtime.flavours import Flavours
+from mlauto.runtime.leftovers import clear
 from mlauto.serving.plan import native
 from mlauto.settings import Settings
 from mlauto.store import Store
@@ -86,6 +89,18 @@ def _registry() -> str | None:
     return None if shutil.which("docker-registry") else "no docker-registry on PATH: apt-get install docker-registry"
 
 
+def _own_engine() -> str | None:
+    if os.geteuid() != 0:
+        return "only root may start a second engine on a file system of its own"
+    missing = [name for name in ("dockerd", "mkfs.ext4", "mount") if not shutil.which(name)]
+    return f"no {', '.join(missing)} on PATH: apt-get install docker.io e2fsprogs mount" if missing else None
+
+
+def _cyclonedx() -> str | None:
+    there = importlib.util.find_spec("cyclonedx")
+    return None if there else "no validator: pip install 'cyclonedx-python-lib[json-validation]'"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "streams": _streams,
     "chromium": _chromium,
@@ -100,6 +115,8 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "postgres": _postgres,
     "docker-cli": _tool("docker", "apt-get install docker.io"),
     "registry": _registry,
+    "own_engine": _own_engine,
+    "cyclonedx": _cyclonedx,
 }
 
 
@@ -163,10 +180,13 @@ def docker_base(needs: Callable[[str], None]) -> str:
 
 @pytest.fixture
 def flavours(docker_base: str) -> Iterator[Flavours]:
-    """The real flavours, built once for all tests: they belong to no test's state directory, and stay."""
+    """The real flavours, built once for all tests: they belong to none, and stay until they age."""
     settings = Settings.from_environment({**os.environ, "MLAUTO_BASE_IMAGE": docker_base})
+    shared = replace(settings, home=settings.cache / "flavours")
     with closing(DockerEngine()) as engine:
-        yield Flavours(replace(settings, home=settings.cache / "flavours"), engine)
+        found = Flavours(shared, engine)
+        yield found
+        clear(engine, str(shared.home), "", kept=(), current=found.keys(), now=time.time())
 
 
 @pytest.fixture

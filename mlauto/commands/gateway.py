@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from mlauto.runtime.chosen import runtime_of
 from mlauto.runtime.gateway_client import GatewayClient
-from mlauto.runtime.local import LocalRuntime
 from mlauto.settings import Settings
 
 __all__ = ["GatewayState", "gateway_state", "render", "restart_gateway", "start_gateway", "stop_gateway"]
@@ -30,7 +30,7 @@ class GatewayState:
 
 def start_gateway(settings: Settings) -> GatewayState:
     """Start it detached unless it runs, and return when it answers. Raises `DeliveryError` when it does not."""
-    LocalRuntime(settings).ensure()
+    runtime_of(settings).ensure()
     return gateway_state(settings)
 
 
@@ -39,7 +39,7 @@ def restart_gateway(settings: Settings) -> GatewayState:
 
     No request is lost. Raises `DeliveryError` when the new one does not become ready: then the old one goes on.
     """
-    LocalRuntime(settings).restart()
+    runtime_of(settings).restart()
     return gateway_state(settings)
 
 
@@ -56,10 +56,9 @@ def gateway_state(settings: Settings) -> GatewayState:
 
 def stop_gateway(settings: Settings) -> bool:
     """End the gateway and its model servers, after the requests in flight; False when none was running."""
-    if GatewayClient(settings.gateway_home).pid() is None:
-        return False
-    LocalRuntime(settings).shut_down()
-    return True
+    running = GatewayClient(settings.gateway_home).pid() is not None
+    runtime_of(settings).shut_down()
+    return running
 
 
 def render(state: GatewayState) -> str:

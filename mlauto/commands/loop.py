@@ -104,10 +104,10 @@ class Loop:
 
     def stop(self) -> None:
         """End the daemon, its code server, and the gateway with its model servers."""
-        from mlauto.runtime.local import LocalRuntime
+        from mlauto.runtime.chosen import runtime_of
 
         self.stop_daemon()
-        LocalRuntime(self.settings).shut_down()
+        runtime_of(self.settings).shut_down()
         if self._instance is not None:
             self._instance.dispose()
             self._instance = None
@@ -167,6 +167,7 @@ class Loop:
 
 def _settings(root: Path, tick_seconds: int) -> Settings:
     home = root / ".mlauto"
+    given = Settings.from_environment()
     return Settings(
         root=root,
         home=home,
@@ -174,4 +175,8 @@ def _settings(root: Path, tick_seconds: int) -> Settings:
         gateway_port=free_port(),
         tick_seconds=tick_seconds,
         mlflow_uri=f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
+        runtime=given.runtime,
+        base_image=given.base_image,
+        cache=given.cache,
+        registry=given.registry,
     )

@@ -12,12 +12,9 @@ from mlauto.integration.git import Mirror, mirror_of
 from mlauto.product import ModelProduct
 from mlauto.records import Commit
 from mlauto.runtime.base import Runtime
-from mlauto.runtime.docker_engine import DockerEngine
-from mlauto.runtime.docker_workshop import DockerWorkshop, Limits
-from mlauto.runtime.flavours import Flavours
-from mlauto.runtime.local import LocalRuntime
+from mlauto.runtime.chosen import runtime_of, workshop_of
 from mlauto.runtime.warm import WarmProcess
-from mlauto.runtime.workshop import LocalWorkshop, Workshop
+from mlauto.runtime.workshop import Workshop
 from mlauto.settings import Settings
 from mlauto.store import Store
 from mlauto.training.registry import MlflowRegistry, Registry
@@ -45,10 +42,10 @@ class Platform:
         return cls(
             settings=settings,
             store=Store(settings.home),
-            runtime=LocalRuntime(settings),
+            runtime=runtime_of(settings),
             registry=MlflowRegistry(settings),
             warm=warm,
-            workshop=_workshop(settings, warm),
+            workshop=workshop_of(settings, warm),
         )
 
     def mirror(self, product: ModelProduct) -> Mirror:
@@ -66,15 +63,6 @@ class Platform:
             self.mirror(product).export(commit.sha, target)
             _prune(folder, TREES_KEPT)
         return target
-
-
-def _workshop(settings: Settings, warm: WarmProcess) -> Workshop:
-    """Where other people's code runs, as the settings say."""
-    if settings.runtime == "local":
-        return LocalWorkshop(warm)
-    engine = DockerEngine()
-    limits = Limits(memory_mb=settings.job_memory_mb)
-    return DockerWorkshop(engine, Flavours(settings, engine), settings.home, limits)
 
 
 def _prune(folder: Path, keep: int) -> None:

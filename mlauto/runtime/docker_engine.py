@@ -21,6 +21,7 @@ SECONDS = 120.0  # for one answer of the engine
 LOG_LINES = 20
 LOG_LIMIT = {"max-size": "8m", "max-file": "2"}
 NANO = 1_000_000_000
+SHARES = 1024  # of a container of which nothing else is said
 
 
 class DockerEngine:
@@ -282,6 +283,7 @@ class DockerEngine:
             mem_limit=f"{spec.memory_mb}m",
             memswap_limit=f"{spec.memory_mb}m",
             nano_cpus=int(spec.cpus * NANO),
+            cpu_shares=SHARES * spec.weight,
             pids_limit=spec.pids,
             restart_policy={"Name": "unless-stopped"} if spec.restart else None,
             init=True,  # reaps what other people's code leaves behind, and passes signals on

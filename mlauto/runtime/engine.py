@@ -89,8 +89,9 @@ class Health:
 class ContainerSpec:
     """A container to be made. `image` is an id, never a tag. `tmpfs` maps paths to MB; memory counts without swap.
 
-    No program runs from a `tmpfs` path that is not `executable`. `entrypoint` replaces the image's. `restart` has the
-    engine start it again whenever it ends and after a reboot, until it is stopped.
+    `weight` is its share of the processors beside other containers, where they are short. No program runs from a
+    `tmpfs` path that is not `executable`. `entrypoint` replaces the image's. `restart` has the engine start it again
+    whenever it ends and after a reboot, until it is stopped.
     """
 
     name: str
@@ -106,6 +107,7 @@ class ContainerSpec:
     workdir: str = "/"
     memory_mb: int = 512
     cpus: float = 1.0
+    weight: int = 1
     pids: int = 64
     network: str = "none"
     restart: bool = False

@@ -105,15 +105,15 @@ class Flavours:
 
         return self._made(f"dependencies-{flavour.lock}", text, arguments, labels, fill)
 
-    def dependencies_key(self, name: str) -> str:
-        """Digest of what decides the flavour's dependencies: the base, the recipe, the locks. Builds nothing."""
-        return self._dependencies_key(name, self._base().id)[1]
-
     def keys(self) -> frozenset[str]:
         """What `get` takes now, of all flavours; it need not be there."""
         base = self._base().id
         below = {name: self._dependencies_key(name, base)[1] for name in FLAVOURS}
         return frozenset([*below.values(), *(self._key(name, key)[1] for name, key in below.items())])
+
+    def dependencies_key(self, name: str) -> str:
+        """Digest of what decides the flavour's dependencies: the base, the recipe, the locks. Builds nothing."""
+        return self._dependencies_key(name, self._base().id)[1]
 
     def _key(self, name: str, dependencies: str) -> tuple[str, str]:
         """The stages of a flavour, and the key that they and the code give it."""

@@ -2,17 +2,16 @@
 
 import fcntl
 import json
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 from mlauto.errors import DeliveryError
 from mlauto.runtime.base import Route
-from mlauto.serving.sockets import short_path
+from mlauto.runtime.unix_http import Connection
 
 __all__ = ["GatewayClient"]
 
@@ -25,25 +24,6 @@ RESTARTING = 503
 
 class _RestartingError(DeliveryError):
     """The gateway takes this order in a moment, but not now."""
-
-
-class _UnixConnection(HTTPConnection):
-    """HTTP over a unix socket. Not httpx: it leaves its socket open where nobody listens any more."""
-
-    def __init__(self, path: Path, seconds: float) -> None:
-        super().__init__("gateway", timeout=seconds)
-        self.path = path
-
-    def connect(self) -> None:
-        found = socket.socket(socket.AF_UNIX)
-        try:
-            found.settimeout(self.timeout)
-            with short_path(self.path) as name:
-                found.connect(name)
-        except OSError:
-            found.close()
-            raise
-        self.sock = found
 
 
 class GatewayClient:
@@ -85,6 +65,11 @@ class GatewayClient:
     def start(self, product: str, version: str, bundle: Path) -> None:
         """Run a version, and return when it is ready; the error carries the tail of its log."""
         order = {"product": product, "version": version, "bundle": str(bundle)}
+        self._change("/start", order, seconds=START_SECONDS)
+
+    def attach(self, product: str, version: str, socket: Path, image: str) -> None:
+        """Have a version whose server listens at that socket, in a container of that image; return when it is ready."""
+        order = {"product": product, "version": version, "socket": str(socket), "image": image}
         self._change("/start", order, seconds=START_SECONDS)
 
     def switch(self, product: str, route: Route) -> None:
@@ -138,7 +123,7 @@ class GatewayClient:
     def _exchange(
         self, method: str, path: str, content: Mapping[str, object] | None, seconds: float
     ) -> tuple[int, bytes]:
-        connection = _UnixConnection(self.home / "control.sock", seconds)
+        connection = Connection(self.home / "control.sock", seconds)
         try:
             body = None if content is None else json.dumps(content, allow_nan=False).encode()
             connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})

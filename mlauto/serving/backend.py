@@ -12,7 +12,7 @@ import msgspec
 
 from mlauto.serving.batches import ANSWER_SECONDS, Batches
 from mlauto.serving.calls import Done
-from mlauto.serving.child import Child, trim
+from mlauto.serving.child import Child, Running, trim
 from mlauto.serving.gatewaystate import VersionState
 from mlauto.serving.link import Link, LinkError, LinkTimeoutError, Reply
 from mlauto.serving.protocol import Answer
@@ -44,6 +44,8 @@ class Backend:
     processes: a request that failed on one of them may be asked again of the next.
     """
 
+    longest_pause = LONGEST_PAUSE
+
     def __init__(
         self, product: str, version: str, entry: VersionState, *, socket: Path, log: Path, changed: Callable[[], None]
     ) -> None:
@@ -61,7 +63,7 @@ class Backend:
         self._changed = changed
         self._link = Link(socket)
         self._batches = Batches(self._link, version)
-        self._child: Child | None = None
+        self._child: Running | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     @property
@@ -78,6 +80,11 @@ class Backend:
     def hopeful(self) -> bool:
         """True while it is worth waiting for: it starts, or failed only once or twice in a row."""
         return self.state == "starting" or (self.state == "failed" and self.failures <= 2)
+
+    @property
+    def patience(self) -> float:
+        """Seconds within which it has to become ready."""
+        return READY_SECONDS
 
     async def start(self) -> None:
         """Start the process, return when it is ready, and keep it running. Raises `StartError`, with nothing left."""
@@ -141,12 +148,12 @@ class Backend:
             self.failures = 0 if time.monotonic() - began > STABLE_SECONDS else self.failures + 1
             self._set("failed")
             await self._end_process(0)
-            pause = min(FIRST_PAUSE * 2 ** (self.failures - 1), LONGEST_PAUSE) if self.failures else 0.0
+            pause = min(FIRST_PAUSE * 2 ** (self.failures - 1), self.longest_pause) if self.failures else 0.0
             reason = self.problem.splitlines()[0]
             print(f"{self.product} {self.version}: {reason}; again in {pause:g} s", file=sys.stderr, flush=True)
             await asyncio.sleep(pause)
 
-    async def _over(self, child: Child) -> str:
+    async def _over(self, child: Running) -> str:
         """Wait until the process has ended, or has given no sign of life for too long; what to say about it."""
         while self.silent < MOST_MISSED:
             with contextlib.suppress(TimeoutError):
@@ -157,7 +164,7 @@ class Backend:
                 self._changed()
         return f"the model server gave no sign of life for {MOST_MISSED * PROBE_SECONDS:g} s and is killed"
 
-    async def _lives(self, child: Child) -> bool:
+    async def _lives(self, child: Running) -> bool:
         """Whether its event loop answers in time; a connection that is not taken counts as no answer, then."""
         try:
             await self._link.request("GET", "/v2/health/live", seconds=PROBE_SECONDS)
@@ -178,7 +185,7 @@ class Backend:
         ended = asyncio.create_task(child.ended.wait())
         ready = asyncio.create_task(self._until_ready())
         try:
-            await asyncio.wait({ended, ready}, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({ended, ready}, timeout=self.patience, return_when=asyncio.FIRST_COMPLETED)
             if ready.done():
                 ready.result()
                 self.problem = ""
@@ -186,18 +193,18 @@ class Backend:
             elif ended.done():
                 raise StartError(f"the model server ended before it was ready: {child.how()}\n{child.tail()}")
             else:
-                raise StartError(f"the model server was not ready within {READY_SECONDS:.0f} s\n{child.tail()}")
+                raise StartError(f"the model server was not ready within {self.patience:g} s\n{child.tail()}")
         finally:
             ended.cancel()
             ready.cancel()
 
-    def _spawn(self) -> Child:
+    def _spawn(self) -> Running:
         self.socket.parent.mkdir(parents=True, exist_ok=True)
         self.socket.unlink(missing_ok=True)
         command = [sys.executable, "-m", "mlauto.serving.server", "--bundle", self.entry.bundle]
         return Child([*command, "--socket", str(self.socket), "--parent", str(os.getpid())], self._log, self._on_end)
 
-    def _on_end(self, child: Child) -> None:
+    def _on_end(self, child: Running) -> None:
         if child is self._child:
             self._link.close()
             self._batches.give_up(f"the process ended: {child.how()}")
@@ -222,6 +229,9 @@ class Backend:
         self._batches.give_up("the process was stopped")
         if child is not None:
             await child.end(seconds)
+        self._forget_socket()
+
+    def _forget_socket(self) -> None:
         self.socket.unlink(missing_ok=True)
 
     def _set(self, state: str) -> None:

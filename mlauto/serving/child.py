@@ -8,14 +8,38 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
-__all__ = ["Child", "trim"]
+__all__ = ["Child", "Running", "trim"]
 
 LOG_LIMIT = 8 << 20
 TAIL = 4000
 POLL_SECONDS = 0.02
 # Other people's code runs there: it gets what it needs to start, and no secret of whoever started the gateway.
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONWARNINGS")
+
+
+class Running(Protocol):
+    """A server from when it is looked for to its end, whoever started it."""
+
+    ended: asyncio.Event
+
+    @property
+    def pid(self) -> int | None:
+        """The process, where it is ours."""
+        ...
+
+    def how(self) -> str:
+        """How it ended."""
+        ...
+
+    def tail(self) -> str:
+        """The last that it wrote, or where to look for it."""
+        ...
+
+    async def end(self, seconds: float) -> None:
+        """Have nothing more to do with it after so many seconds."""
+        ...
 
 
 class Child:

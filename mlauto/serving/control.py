@@ -4,7 +4,8 @@
 |-----------------------------------------------------------|--------------------------------------------------------|
 | `GET /status`                                             | process, all that answer users (`workers`), address,   |
 |                                                           | products with versions and states                      |
-| `POST /start {"product", "version", "bundle"}`            | `{"state": "ready"}`, when it is                       |
+| `POST /start {"product", "version", "bundle"}`            | `{"state": "ready"}`, when it is; for a container      |
+|                                                           | "socket" and "image" instead of the bundle             |
 | `POST /switch {"product", "champion", "fallback",`        | the route that decides from now on; all but product    |
 | `"canary", "percent", "shadow"}`                          | and champion may be left out                           |
 | `POST /stop {"product", "version"}`                       | `{"state": "stopped"}`                                 |
@@ -35,7 +36,9 @@ __all__ = ["ControlApp"]
 class _Start(msgspec.Struct, forbid_unknown_fields=True):
     product: str
     version: str
-    bundle: str
+    bundle: str = ""
+    socket: str = ""
+    image: str = ""
 
 
 class _Switch(RouteState, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,7 +102,9 @@ class ControlApp:
 
     async def _start(self, order: _Start) -> dict[str, Any]:
         with self._takeover.orders.one():
-            await self._supervisor.start(order.product, order.version, order.bundle)
+            await self._supervisor.start(
+                order.product, order.version, order.bundle, socket=order.socket, image=order.image
+            )
         return {"state": "ready"}
 
     async def _switch(self, order: _Switch) -> dict[str, Any]:

@@ -12,11 +12,20 @@ from mlauto.serving.errors import StateError
 __all__ = ["GatewayState", "ProductState", "RouteState", "VersionState", "load", "save"]
 
 
-class VersionState(msgspec.Struct, frozen=True, kw_only=True):
-    """How a version is reached: a process of this gateway's own, made from a bundle directory."""
+class VersionState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a version is reached: as a process of this gateway's own, made from a bundle directory, or at a unix socket.
 
-    kind: Literal["process"] = "process"
-    bundle: str
+    `image` is what the container behind the socket is made from; the gateway only remembers it for whoever makes it.
+    """
+
+    bundle: str = ""
+    socket: str = ""
+    image: str = ""
+
+    @property
+    def kind(self) -> str:
+        """`process` or `container`."""
+        return "container" if self.socket else "process"
 
 
 class RouteState(msgspec.Struct, frozen=True, kw_only=True):

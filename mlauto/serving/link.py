@@ -63,7 +63,7 @@ class Link:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._idle: list[_Connection] = []
-        self._busy: set[_Connection] = set()  # with posts
+        self._busy: set[_Connection] = set()
 
     async def request(self, method: str, path: str, body: bytes = b"", *, seconds: float) -> Reply:
         """One exchange. Raises `LinkError` or `LinkTimeoutError`.
@@ -121,7 +121,7 @@ class Link:
         return True
 
     def sweep(self, now: float) -> None:
-        """End the posts whose time is up."""
+        """End what takes longer than it may."""
         for connection in [connection for connection in self._busy if connection.deadline <= now]:
             connection.expire()
 
@@ -129,6 +129,13 @@ class Link:
         """Close the idle connections; those in use are closed by their exchange's end."""
         while self._idle:
             self._idle.pop().close()
+
+    def abort(self) -> None:
+        """Close all connections; what is being asked on them fails."""
+        self.close()
+        for connection in list(self._busy):
+            connection.answering = True  # the server has it: no other connection would do better
+            connection.close()
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> "_Connection":
         try:
@@ -141,10 +148,13 @@ class Link:
 
     async def _exchange(self, connection: "_Connection", message: bytes, deadline: float) -> Reply:
         complete = False
+        connection.deadline = deadline
+        self._busy.add(connection)
         try:
             found = await connection.ask(message, deadline)
             complete = True
         finally:
+            self._busy.discard(connection)
             # also when this task is cancelled: a connection with half a reply in it must never be used again
             if complete:
                 self._put_back(connection)

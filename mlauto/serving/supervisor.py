@@ -12,6 +12,7 @@ from typing import Any
 
 from mlauto.serving import gatewaystate
 from mlauto.serving.backend import READY_SECONDS, Backend, StartError
+from mlauto.serving.contained import Contained
 from mlauto.serving.errors import ControlError
 from mlauto.serving.gatewaystate import GatewayState, RouteState, VersionState
 from mlauto.serving.metrics import Metrics
@@ -65,17 +66,20 @@ class Supervisor(Versions):
             if backend.state != "stopped":  # meanwhile, by an order
                 backend.resume(slots)
 
-    async def start(self, product: str, version: str, bundle: str) -> None:
+    async def start(self, product: str, version: str, bundle: str, *, socket: str = "", image: str = "") -> None:
         """Run a version, and return when it is ready. Raises `ControlError` with the tail of its log.
 
-        A version that runs from another bundle is replaced without a gap: its old process serves until the new one can.
+        It is made from the bundle, or found at the socket of a container that runs that image. A version that runs from
+        another bundle or image is replaced without a gap: the old one serves until the new one can.
         """
         for what, text in (("product", product), ("version", version)):
             if not NAME.fullmatch(text):
                 raise ControlError(f"{what}: {text[:80]!r} must be letters, digits, dots, dashes or underscores", 400)
-        if not Path(bundle).is_absolute() or not (Path(bundle) / "manifest.json").is_file():
+        if socket and (bundle or not Path(socket).is_absolute()):
+            raise ControlError(f"socket: {socket} is no absolute path, or there is a bundle beside it", 400)
+        if not socket and not (Path(bundle).is_absolute() and (Path(bundle) / "manifest.json").is_file()):
             raise ControlError(f"bundle: {bundle} is no absolute path of a bundle directory", 400)
-        entry = VersionState(bundle=bundle)
+        entry = VersionState(bundle=bundle, socket=socket, image=image)
         async with self._orders.setdefault((product, version), asyncio.Lock()):
             known = self._known(product, version)
             if known is not None and known.entry == entry and await self._settled(known):
@@ -174,6 +178,7 @@ class Supervisor(Versions):
                         "state": backend.state,
                         "kind": backend.entry.kind,
                         "bundle": backend.entry.bundle,
+                        "image": backend.entry.image,
                         "pid": backend.pid,
                         "starts": backend.generation,
                         "in_flight": backend.in_flight + elsewhere.get((name, version), 0),
@@ -197,9 +202,11 @@ class Supervisor(Versions):
         return found.versions.get(version) if found else None
 
     def _backend(self, product: str, version: str, entry: VersionState) -> Backend:
+        log = self._home / "logs" / f"{product}-{version}.log"
+        if entry.socket:
+            return Contained(product, version, entry, socket=Path(entry.socket), log=log, changed=self.changed)
         # a socket of its own for each: a replacement starts beside what it replaces, and a gateway beside another
         socket = self._home / "run" / f"{os.getpid()}-{next(self._numbers)}.sock"
-        log = self._home / "logs" / f"{product}-{version}.log"
         return Backend(product, version, entry, socket=socket, log=log, changed=self.changed)
 
     def _adopt(self, backend: Backend) -> Backend | None:

@@ -23,7 +23,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
     assert load(path) == two_versions()
     assert [entry.name for entry in path.parent.iterdir()] == ["state.json"]
-    assert json.loads(path.read_text())["products"]["bikes"]["versions"]["1"] == {"kind": "process", "bundle": "/one"}
+    assert json.loads(path.read_text())["products"]["bikes"]["versions"]["1"] == {"bundle": "/one"}
 
 
 def test_no_file_is_an_empty_state(tmp_path: Path) -> None:
@@ -53,10 +53,21 @@ def test_an_older_gateways_state_is_read(tmp_path: Path) -> None:
     """Where nothing is said of a canary and a shadow, there is none."""
     path = tmp_path / "state.json"
     path.write_text(
-        '{"format":1,"products":{"bikes":{"champion":"1","fallback":null,"versions":{"1":{"bundle":"/one"}}}}}'
+        '{"format":1,"products":{"bikes":{"champion":"1","fallback":null,'
+        '"versions":{"1":{"kind":"process","bundle":"/one"}}}}}'
     )
 
     assert load(path).product("bikes") == ProductState(champion="1", versions={"1": ONE})
+
+
+def test_a_container_is_what_is_reached_at_a_socket(tmp_path: Path) -> None:
+    """Its image is remembered for whoever makes the container again."""
+    entry = VersionState(socket="/one/model.sock", image="sha256:1")
+    path = tmp_path / "state.json"
+    save(path, GatewayState().with_version("bikes", "1", entry))
+
+    assert load(path).product("bikes").versions == {"1": entry}
+    assert (entry.kind, ONE.kind) == ("container", "process")
 
 
 def test_a_stopped_version_is_no_fallback_any_more() -> None:

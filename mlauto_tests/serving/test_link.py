@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -185,3 +186,29 @@ def test_a_reply_that_closes_is_not_kept(tmp_path: Path) -> None:
                 assert (await link.request("GET", "/", seconds=5)).body == b"hi"
 
     asyncio.run(scenario())
+
+
+def test_all_connections_are_given_up_at_once(tmp_path: Path) -> None:
+    """Whatever is being asked of a server that is silent fails now, not when its time is up."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"first" in await read_request(reader):
+            writer.write(OK)
+        await reader.read()
+
+    async def scenario() -> None:
+        async with Peer(tmp_path / "s", silent) as peer:
+            link = Link(peer.path)
+            await link.request("GET", "/first", seconds=5)
+            posted: list[Any] = []
+            assert link.post(b"/second", b"", asyncio.get_running_loop().time() + 30, posted.append)
+            asking = asyncio.create_task(link.request("GET", "/third", seconds=30))
+            while peer.connections < 2:
+                await asyncio.sleep(0.005)
+            link.abort()
+            with pytest.raises(LinkError):
+                await asking
+            await asyncio.sleep(0.05)
+            assert [(type(result), result.fresh) for result in posted] == [(LinkError, False)]
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from mlauto.serving.metrics import Metrics
 from mlauto.serving.others import Alone
 from mlauto.serving.route import Route
 from mlauto.serving.supervisor import Supervisor
+from mlauto_tests.serving.conftest import environment
 
 
 def recorded(home: Path) -> dict[str, Any]:
@@ -99,7 +102,7 @@ def test_a_stopped_version_takes_no_part_any_more(bundles: dict[str, Path], tmp_
             "canary": None,
             "percent": 0.0,
             "shadow": None,
-            "versions": {"1": {"kind": "process", "bundle": str(bundles["bikes-1"])}},
+            "versions": {"1": {"bundle": str(bundles["bikes-1"])}},
         }
         await supervisor.shut_down()
 
@@ -264,3 +267,33 @@ def test_requests_elsewhere_are_counted(bundles: dict[str, Path], tmp_path: Path
         await supervisor.shut_down()
 
     asyncio.run(scenario())
+
+
+def test_a_container_is_reached_and_remembered(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """Its server goes on through the gateway's end, and the next gateway has it as it is."""
+    socket = tmp_path / "model.sock"
+    command = [sys.executable, "-m", "mlauto.serving.server", "--bundle", str(bundles["bikes-1"])]
+
+    async def scenario() -> None:
+        first = Supervisor(tmp_path)
+        for bad in ("relative.sock", str(socket)):
+            with pytest.raises(ControlError, match=r"socket: .* is no absolute path, or there is a bundle"):
+                await first.start("bikes", "1", str(bundles["bikes-1"]) if bad == str(socket) else "", socket=bad)
+        await first.start("bikes", "1", "", socket=str(socket), image="sha256:1")
+        await first.switch("bikes", RouteState(champion="1"))
+        assert recorded(tmp_path)["bikes"]["versions"] == {"1": {"socket": str(socket), "image": "sha256:1"}}
+        assert first.status()["bikes"]["versions"]["1"]["kind"] == "container"
+        await first.shut_down()
+
+        second = Supervisor(tmp_path)
+        second.resume()
+        assert await second.ready_again([("bikes", "1")]) == ""
+        await second.start("bikes", "1", str(bundles["bikes-1"]))
+        assert second.status()["bikes"]["versions"]["1"]["kind"] == "process"
+        assert second.products["bikes"].route.champion is second.products["bikes"].versions["1"]
+        await second.shut_down()
+
+    with subprocess.Popen([*command, "--socket", str(socket)], env=environment()) as process:
+        asyncio.run(scenario())
+        assert process.poll() is None
+        process.kill()

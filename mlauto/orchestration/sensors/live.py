@@ -119,8 +119,12 @@ def _compact(tick: Tick, platform: Platform, product: ModelProduct) -> None:
 
 def _keep_alive(tick: Tick, platform: Platform, product: ModelProduct, observed: Observation) -> None:
     """Have the gateway and the live version run, and stop a fallback whose time is over."""
-    if observed.production is not None and observed.metrics.problem is not None:
-        image = platform.store.read_record(product.name, f"images/{observed.production.version}", Image)
+    if observed.production is None:
+        return
+    version = observed.production.version
+    lost = platform.runtime.running(product.name).get(version) == "failed"  # its fallback may answer meanwhile
+    if observed.metrics.problem is not None or lost:
+        image = platform.store.read_record(product.name, f"images/{version}", Image)
         if image is not None:
             platform.runtime.start(product.name, image)
         return

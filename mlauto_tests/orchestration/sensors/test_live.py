@@ -434,6 +434,17 @@ def test_what_is_seen_is_reported_even_if_nothing_can_be_done(
         released.tick("live")
 
 
+def test_a_live_version_that_is_lost_is_started_while_another_answers(
+    released: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its fallback answers users meanwhile, so that nothing else would show it."""
+    calls = len(released.runtime.calls)
+    monkeypatch.setattr(released.runtime, "running", lambda _product: {"1": "failed"})
+    released.tick("live")
+
+    assert released.runtime.calls[calls:] == [("start", "tides", "1")]
+
+
 def test_a_log_that_cannot_be_read_is_an_error(released: World) -> None:
     """No verdict on quality, an alert, and never a retraining."""
     folder = released.settings.product_home("tides") / "predictions"
