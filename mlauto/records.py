@@ -1,7 +1,6 @@
 """The frozen records that pass between the rooms. They hold data; they know no file, no client and no clock.
 
-Times are seconds since the epoch (UTC). Digests are SHA-256 in hex. `tree` of a commit is the digest of what can change
-a model: the tree's entries without documentation, so that touching a README retrains nothing.
+Times are seconds since the epoch (UTC), digests SHA-256 in hex; a commit's `tree` leaves documentation out.
 """
 
 from dataclasses import dataclass, field
