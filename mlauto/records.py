@@ -267,6 +267,7 @@ class Image:
     version: str
     key: str
     checks: tuple[CheckOutcome, ...] = ()
+    sbom: str = ""  # digest of its bill of materials (CycloneDX) in the store, where it has one
 
 
 @dataclass(frozen=True, kw_only=True)

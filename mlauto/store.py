@@ -76,6 +76,14 @@ class Store:
             atomic_write(target, source.read_bytes())
         return digest
 
+    def put_bytes(self, content: bytes) -> str:
+        """Keep `content` as a file and return its digest."""
+        digest = hashlib.sha256(content).hexdigest()
+        target = self.object_path(digest)
+        if not self._renewed(target):
+            atomic_write(target, content)
+        return digest
+
     def put_tree(self, source: Path) -> str:
         """Move the directory `source` in and return its digest; `source` is gone afterwards."""
         digest = tree_digest(source)

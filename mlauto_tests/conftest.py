@@ -4,9 +4,11 @@
 `MLAUTO_REQUIRE=streams,chromium` turns such a skip into a failure.
 """
 
+import importlib.util
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -17,6 +19,7 @@ import pytest
 from mlauto.commands.doctor import docker_version
 from mlauto.runtime.docker_engine import DockerEngine
 from mlauto.runtime.flavours import Flavours
+from mlauto.runtime.leftovers import clear
 from mlauto.serving.plan import native
 from mlauto.settings import Settings
 from mlauto.store import Store
@@ -72,6 +75,18 @@ def _groovy_lint() -> str | None:
     return _tool("npm-groovy-lint", "npm install -g npm-groovy-lint")() or java
 
 
+def _own_engine() -> str | None:
+    if os.geteuid() != 0:
+        return "only root may start a second engine on a file system of its own"
+    missing = [name for name in ("dockerd", "mkfs.ext4", "mount") if not shutil.which(name)]
+    return f"no {', '.join(missing)} on PATH: apt-get install docker.io e2fsprogs mount" if missing else None
+
+
+def _cyclonedx() -> str | None:
+    there = importlib.util.find_spec("cyclonedx")
+    return None if there else "no validator: pip install 'cyclonedx-python-lib[json-validation]'"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "streams": _streams,
     "chromium": _chromium,
@@ -82,6 +97,8 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "cfn-lint": _tool("cfn-lint", "pip install cfn-lint"),
     "npm-groovy-lint": _groovy_lint,
     "docker-registry": _tool("docker-registry", "apt-get install docker-registry"),
+    "own_engine": _own_engine,
+    "cyclonedx": _cyclonedx,
 }
 
 
@@ -145,10 +162,13 @@ def docker_base(needs: Callable[[str], None]) -> str:
 
 @pytest.fixture
 def flavours(docker_base: str) -> Iterator[Flavours]:
-    """The real flavours, built once for all tests: they belong to no test's state directory, and stay."""
+    """The real flavours, built once for all tests: they belong to none, and stay until they age."""
     settings = Settings.from_environment({**os.environ, "MLAUTO_BASE_IMAGE": docker_base})
+    shared = replace(settings, home=settings.cache / "flavours")
     with closing(DockerEngine()) as engine:
-        yield Flavours(replace(settings, home=settings.cache / "flavours"), engine)
+        found = Flavours(shared, engine)
+        yield found
+        clear(engine, str(shared.home), "", kept=(), current=found.keys(), now=time.time())
 
 
 @pytest.fixture

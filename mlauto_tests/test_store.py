@@ -245,3 +245,15 @@ def test_names_of_records(store: Store) -> None:
     (folder / "notes.txt").touch()
 
     assert set(store.record_names("bike", "batches")) == {"a", "b.2011"}
+
+
+def test_bytes_are_kept_like_a_file(store: Store, tmp_path: Path) -> None:
+    """Under the same digest, written once."""
+    source = tmp_path / "source"
+    source.write_bytes(b"content")
+    digest = store.put_bytes(b"content")
+    before = store.object_path(digest).stat().st_ino
+
+    assert store.put_file(source) == store.put_bytes(b"content") == digest
+    assert store.object_path(digest).stat().st_ino == before
+    assert store.verified_file(digest).read_bytes() == b"content"

@@ -24,6 +24,7 @@ from mlauto.records import (
     TrainingSet,
     Verdict,
 )
+from mlauto.store import Store
 
 __all__ = [
     "batch",
@@ -237,9 +238,11 @@ def _pairs(importances: object) -> list[tuple[object, ...]]:
     return [tuple(row.values()) if isinstance(row, dict) else tuple(row) for row in rows]
 
 
-def image(built: Image) -> Metadata:
+def image(built: Image, store: Store) -> Metadata:
     """Where it is and what it holds."""
+    bill: Metadata = {"sbom": dg.MetadataValue.path(store.object_path(built.sbom))} if built.sbom else {}
     return {
+        **bill,
         "kind": dg.MetadataValue.text(built.kind),
         "digest": dg.MetadataValue.text(built.digest),
         "reference": dg.MetadataValue.path(built.reference),

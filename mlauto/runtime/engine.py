@@ -26,7 +26,8 @@ __all__ = [
     "Mount",
 ]
 
-OWNER_LABEL, OWNER = "mlauto.owner", "mlauto"
+OWNER_LABEL = "mlauto.owner"
+OWNER = "mlauto"
 HOME_LABEL = "mlauto.home"  # the state directory that a container or image belongs to: engines are shared
 
 

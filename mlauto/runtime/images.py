@@ -26,7 +26,9 @@ __all__ = ["COMMIT_LABEL", "CONTENT_LABEL", "PARENT_LABEL", "PRODUCT_LABEL", "VE
 
 CONTENT_LABEL = "mlauto.content"  # digest of parent, layer and labels: equal for equal images, however they were made
 PARENT_LABEL = "mlauto.parent"
-PRODUCT_LABEL, VERSION_LABEL, COMMIT_LABEL = "mlauto.product", "mlauto.version", "mlauto.commit"
+PRODUCT_LABEL = "mlauto.product"
+VERSION_LABEL = "mlauto.version"
+COMMIT_LABEL = "mlauto.commit"
 OCI = "org.opencontainers.image."
 NO_TIME = "1980-01-01T00:00:00Z"
 COMMAND = ("--bundle", "/model", "--host", "0.0.0.0", "--port", "8080")  # noqa: S104 -- within a container
@@ -37,6 +39,7 @@ class Images:
 
     def __init__(self, settings: Settings, engine: Engine, flavours: Flavours | None = None) -> None:
         self._settings = settings
+        self._store = Store(settings.home)
         self._engine = engine
         self._flavours = flavours or Flavours(settings, engine)
         self._sboms = Sboms(settings, engine)
@@ -68,7 +71,8 @@ class Images:
         layer = Layer({"model": content}, {"usr/share/mlauto/sbom.json": sbom}, frozenset({"code"}))
         made = self._layered(parent, layer, labels, f"{repository(self._settings, product)}:{version}", COMMAND)
         reference = self._pushed(made.id, product, version) if self._settings.registry else made.id
-        return Image(kind="container", digest=made.id, reference=reference, version=version, key=key)
+        kept = self._store.put_bytes(sbom)
+        return Image(kind="container", digest=made.id, reference=reference, version=version, key=key, sbom=kept)
 
     def found(self, product: str, image: Image) -> EngineImage:
         """The engine's image of that id, which must say that it is that product, version and key.
@@ -146,7 +150,7 @@ class Images:
         self, parent: EngineImage, layer: Layer, labels: Mapping[str, str], tag: str, command: tuple[str, ...] | None
     ) -> EngineImage:
         """By the engine's builder, which unpacks the archive of the layer."""
-        context = Store(self._settings.home).scratch("context")
+        context = self._store.scratch("context")
         try:
             with (context / "layer.tar").open("wb") as stream:
                 stream.writelines(layer.blocks())

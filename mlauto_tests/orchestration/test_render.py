@@ -32,6 +32,7 @@ from mlauto.records import (
     Validation,
     Verdict,
 )
+from mlauto.store import Store
 from mlauto_tests.orchestration.conftest import World
 
 HOSTILE = [
@@ -246,9 +247,13 @@ def test_a_training_set_shows_its_newest_batches_first() -> None:
 
 
 @each_hostile
-def test_an_image_says_where_it_is(text: str) -> None:
-    """Kind, digest, reference and version."""
-    shown = render.image(Image(kind="bundle", digest="d" * 64, reference=text, version="2", key="k"))
+def test_an_image_says_where_it_is(text: str, store: Store) -> None:
+    """Kind, digest, reference and version; and where its bill of materials is, if it has one."""
+    built = Image(kind="bundle", digest="d" * 64, reference=text, version="2", key="k")
+    shown = render.image(built, store)
+    listed = render.image(replace(built, sbom="b" * 64), store)
+
+    assert listed["sbom"].value == str(store.object_path("b" * 64))
 
     assert {name: value.value for name, value in shown.items()} == {
         "kind": "bundle",

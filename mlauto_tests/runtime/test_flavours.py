@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -171,6 +175,32 @@ def test_a_dependency_that_does_not_install(
     with pytest.raises(DeliveryError, match=r"(?s)four"):
         Flavours(own, docker, checkout).get("compiled")
     assert docker.containers({HOME_LABEL: str(settings.home)}) == []
+
+
+@pytest.mark.needs("docker")
+@pytest.mark.slow
+def test_a_build_that_was_killed_is_done_again(
+    docker: DockerEngine, docker_base: str, settings: Settings, checkout: Path, tmp_path: Path
+) -> None:
+    """Whoever builds may be gone at any moment: the next one neither waits for it nor takes half an image."""
+    own = dataclasses.replace(settings, base_image=docker_base, cache=tmp_path / "cache")
+    script = (
+        "from pathlib import Path\n"
+        "from mlauto.runtime.docker_engine import DockerEngine\n"
+        "from mlauto.runtime.flavours import Flavours\n"
+        "from mlauto.settings import Settings\n"
+        f"Flavours(Settings.from_environment(), DockerEngine(), Path({str(checkout)!r})).get('compiled')\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, **own.environment()}) as killed:
+        deadline = time.monotonic() + 60
+        while not list((own.home / "tmp").glob("context-*/Dockerfile")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.5)
+        killed.kill()
+
+    found = Flavours(own, docker, checkout).get("compiled")
+    assert answer(docker, own, found, "python", "-c", "import one; print('whole')") == "whole\n"
 
 
 @pytest.mark.needs("docker")

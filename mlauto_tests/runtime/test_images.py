@@ -19,6 +19,7 @@ from mlauto.runtime.flavours import KEY_LABEL, KIND_LABEL, Flavours
 from mlauto.runtime.images import COMMIT_LABEL, PARENT_LABEL, PRODUCT_LABEL, VERSION_LABEL, Images
 from mlauto.serving.bundle import write_manifest
 from mlauto.settings import Settings
+from mlauto.store import Store
 from mlauto_tests.runtime.conftest import remove_all
 from mlauto_tests.serving.conftest import free_port
 
@@ -73,6 +74,14 @@ def test_a_model_is_one_layer_on_its_flavour(small: Images, fake: FakeEngine, co
     assert found.labels["org.opencontainers.image.revision"] == "c" * 40
     assert found.labels["org.opencontainers.image.base.digest"] == held(fake, "base:1").id
     assert content.is_dir()
+
+
+def test_the_bill_of_materials_is_kept(small: Images, contained: Settings, copied: Copied) -> None:
+    """Beside the record, for whoever looks at the asset."""
+    image = small.model("bikes", "1", KEY, copied("bikes-1"))
+    found = json.loads(Store(contained.home).verified_file(image.sbom).read_bytes())
+
+    assert found["metadata"]["component"]["name"] == "bikes"
 
 
 def test_facts_of_the_bundle_are_labels(small: Images, fake: FakeEngine, copied: Copied) -> None:
@@ -232,6 +241,22 @@ def _version_of_container(identity: str) -> str:
             return str(reply.headers["x-mlauto-version"])
     finally:
         subprocess.run(["docker", "kill", container], capture_output=True, check=True)
+
+
+@pytest.mark.needs("docker", "cyclonedx")
+@pytest.mark.slow
+def test_a_bill_of_materials_is_a_valid_one(
+    flavours: Flavours, docker: DockerEngine, settings: Settings, copied: Copied
+) -> None:
+    """To the strict schema of CycloneDX 1.6, as its own library checks it."""
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    own = _with_cache(settings, flavours)
+    image = Images(own, docker, flavours).model("bikes", "1", KEY, copied("bikes-1"))
+    bill = Store(own.home).verified_file(image.sbom).read_text()
+
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
 
 
 @pytest.mark.needs("docker")

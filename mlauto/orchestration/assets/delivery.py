@@ -41,7 +41,7 @@ def delivery_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
     def image(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
         built = steps.build_model_image(platform, product)
         yield dg.MaterializeResult(
-            metadata=render.image(built),
+            metadata=render.image(built, platform.store),
             data_version=dg.DataVersion(built.digest),
             check_results=[render.check(outcome) for outcome in built.checks],
         )
