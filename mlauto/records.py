@@ -230,9 +230,8 @@ class CheckOutcome:
 class TrainedModel:
     """A fitted estimator, its MLflow run and registered version.
 
-    `key` is the digest of what determined it (tree, training set, parameters, dependency lock); `artifact` that of the
-    store tree that training wrote (model.skops, signature.json, golden.json, ...); `reference` is its quality on rows
-    it was not fitted on; `reason` says why it was trained, `image` is the id of that in which it was ("" in none).
+    `key` is the digest of what determined it (tree, training set, parameters, dependencies), `artifact` that of what
+    training wrote, `reference` its quality on rows that it was not fitted on, `image` the id of that in which it was.
     """
 
     version: str

@@ -231,14 +231,14 @@ def test_nothing_of_this_machine_is_within_reach(
 def test_children_that_ignore_signals_do_not_outlive_their_command(check: Check) -> None:
     """Neither in the group nor out of it; the next command is alone."""
     leaving = (
-        "import os, signal, time\n"
+        "import glob, os, signal, time\n"
         "for _ in range(5):\n"
         "    if not os.fork():\n"
         "        os.setsid()\n"
         "        signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "        open(f'alive-{os.getpid()}', 'w')\n"
         "        time.sleep(600)\n"
-        "time.sleep(0.5)\n"
+        "while len(glob.glob('alive-*')) < 5: time.sleep(0.05)\n"
     )
     counting = "import glob, os\nprint([os.path.exists(f'/proc/{n[6:]}') for n in glob.glob('alive-*')])\n"
 
