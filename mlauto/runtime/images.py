@@ -141,7 +141,7 @@ class Images:
         if found is None:
             return self._built(parent, layer, ours, tag, command)
         if is_old(found, time.time()):
-            self._engine.tag(found.id, tag)  # in use again: not among what may be removed
+            self._engine.tag(found.id, tag)  # made or in use now, so not to be removed; loading alone notes no time
         return found
 
     def _same(self, content: str) -> EngineImage | None:
