@@ -223,7 +223,10 @@ def main() -> int:
         bench = Bench(Path(scratch), 3 if options.quick else 9)
         try:
             figures, fallback = models(bench)
-            figures += code_and_dependencies(bench) + sizes(bench) + mlflow(bench, fallback)
+            print(f"models done: {fallback:.2f} s with scikit-learn", file=sys.stderr)
+            figures += code_and_dependencies(bench) + sizes(bench)
+            print("code and dependencies done; MLflow's recipe takes minutes", file=sys.stderr)
+            figures += mlflow(bench, fallback)
         finally:
             bench.clean()
     holds = [value >= target if sign == ">=" else value <= target for _, value, sign, target in figures]

@@ -92,8 +92,8 @@ def _registry() -> str | None:
 def _own_engine() -> str | None:
     if os.geteuid() != 0:
         return "only root may start a second engine on a file system of its own"
-    missing = [name for name in ("dockerd", "mkfs.ext4", "mount") if not shutil.which(name)]
-    return f"no {', '.join(missing)} on PATH: apt-get install docker.io e2fsprogs mount" if missing else None
+    missing = [name for name in ("dockerd", "mkfs.ext4", "mount", "unshare") if not shutil.which(name)]
+    return f"no {', '.join(missing)} on PATH: apt-get install docker.io e2fsprogs mount util-linux" if missing else None
 
 
 def _cyclonedx() -> str | None:

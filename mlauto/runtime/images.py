@@ -131,17 +131,18 @@ class Images:
         created = ours.get(f"{OCI}created", NO_TIME)
         config = configuration(parent, digest, ours, command=command, created=created, said=said)
         identity = f"sha256:{hashlib.sha256(config).hexdigest()}"
-        found = self._engine.image(identity) or self._same(ours[CONTENT_LABEL])
-        if found is not None:
-            if is_old(found, time.time()):
-                self._engine.tag(found.id, tag)  # in use again: not among what may be removed
-            return found
-        try:
-            self._engine.load(archive(config, len(parent.layers) + 1, layer, size, tag))
-            found = self._engine.image(identity)
-        except EngineError:
-            found = None  # the builder's error is the one that counts
-        return found or self._built(parent, layer, ours, tag, command)
+        found = self._engine.image(identity)
+        if found is None:
+            try:
+                self._engine.load(archive(config, len(parent.layers) + 1, layer, size, tag))
+                found = self._engine.image(identity)
+            except EngineError:
+                found = self._same(ours[CONTENT_LABEL])  # if none, the builder's error is the one that counts
+        if found is None:
+            return self._built(parent, layer, ours, tag, command)
+        if is_old(found, time.time()):
+            self._engine.tag(found.id, tag)  # made or in use now, so not to be removed; loading alone notes no time
+        return found
 
     def _same(self, content: str) -> EngineImage | None:
         return next(iter(self._engine.images({OWNER_LABEL: OWNER, CONTENT_LABEL: content})), None)

@@ -43,7 +43,8 @@ def small_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Do
     options = ["--data-root", root, "--exec-root", tmp_path / "run", "--pidfile", tmp_path / "pid"]
     options += ["--host", f"unix://{socket}", "--bridge", "none", "--iptables=false", "--ip6tables=false"]
     log = (tmp_path / "log").open("wb")
-    process = subprocess.Popen(["dockerd", *options], stdout=log, stderr=log)
+    # in a network of its own: an engine without a bridge removes docker0, which the machine's engine needs
+    process = subprocess.Popen(["unshare", "--net", "dockerd", *options], stdout=log, stderr=log)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{socket}")
     engine = DockerEngine()
     try:
