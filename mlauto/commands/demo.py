@@ -205,7 +205,7 @@ def _first_model(demo: Demo) -> str:
         step.saw("training set", f"{demo.see(step, 'training_set', after=began).metadata['dagster/row_count']} rows")
         model = demo.see(step, "model", after=began)
         step.saw("model", f"version {model.metadata['version']}, MAE {model.metadata['mae']:.2f}")
-        step.saw("bundle", demo.see(step, "image", after=began).metadata["digest"][:12])
+        step.saw("image", demo.see(step, "image", after=began).metadata["digest"].removeprefix("sha256:")[:12])
         for name in ("contract", "parity", "latency"):
             step.saw(name, demo.see_check(step, "test_deployment", name, passed=True, after=began).description)
         version = str(demo.see(step, "production", after=began).metadata["version"])
