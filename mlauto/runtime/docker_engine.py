@@ -10,7 +10,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mlauto.runtime.docker_replies import check_socket, image_of, label_filters, problem, said, state_of
-from mlauto.runtime.engine import OWNER, OWNER_LABEL, Build, ContainerSpec, ContainerState, EngineError, EngineImage
+from mlauto.runtime.engine import (
+    MADE_LABEL,
+    OWNER,
+    OWNER_LABEL,
+    Build,
+    ContainerSpec,
+    ContainerState,
+    EngineError,
+    EngineImage,
+)
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -154,7 +163,7 @@ class DockerEngine:
                 user=spec.user,
                 environment=dict(spec.environment),
                 working_dir=spec.workdir,
-                labels={OWNER_LABEL: OWNER, **spec.labels},
+                labels={OWNER_LABEL: OWNER, MADE_LABEL: OWNER, **spec.labels},
                 healthcheck=health,
                 host_config=self._host_config(spec),
             )

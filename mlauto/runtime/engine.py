@@ -14,6 +14,7 @@ from mlauto.errors import DeliveryError
 
 __all__ = [
     "HOME_LABEL",
+    "MADE_LABEL",
     "OWNER",
     "OWNER_LABEL",
     "Build",
@@ -28,6 +29,7 @@ __all__ = [
 
 OWNER_LABEL = "mlauto.owner"
 OWNER = "mlauto"
+MADE_LABEL = "mlauto.made"  # of containers made through here: a container has its image's labels, whoever starts it
 HOME_LABEL = "mlauto.home"  # the state directory that a container or image belongs to: engines are shared
 
 

@@ -7,7 +7,16 @@ import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from mlauto.runtime.engine import OWNER, OWNER_LABEL, Build, ContainerSpec, ContainerState, EngineError, EngineImage
+from mlauto.runtime.engine import (
+    MADE_LABEL,
+    OWNER,
+    OWNER_LABEL,
+    Build,
+    ContainerSpec,
+    ContainerState,
+    EngineError,
+    EngineImage,
+)
 
 __all__ = ["FakeEngine"]
 
@@ -152,7 +161,7 @@ class FakeEngine:
             exit_code=0,
             oom_killed=False,
             restarts=0,
-            labels={OWNER_LABEL: OWNER, **spec.labels},
+            labels={OWNER_LABEL: OWNER, MADE_LABEL: OWNER, **spec.labels},
             created=self.moment,
         )
         return identity

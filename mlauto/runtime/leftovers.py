@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
-from mlauto.runtime.engine import HOME_LABEL, OWNER, OWNER_LABEL, ContainerState, Engine, EngineImage
+from mlauto.runtime.engine import HOME_LABEL, MADE_LABEL, OWNER, OWNER_LABEL, ContainerState, Engine, EngineImage
 
 __all__ = ["GRACE", "clear", "is_old"]
 
@@ -45,7 +45,7 @@ def is_old(image: EngineImage, now: float) -> bool:
 
 def _ended(containers: Iterable[ContainerState], now: float) -> Iterator[ContainerState]:
     for container in containers:
-        ours = container.labels.get(OWNER_LABEL) == OWNER
+        ours = container.labels.get(MADE_LABEL) == OWNER
         if ours and container.status in ENDED and _seconds(container.created) < now - GRACE:
             yield container
 

@@ -1,6 +1,7 @@
 """What is removed from an engine, and above all what is not."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -114,6 +115,16 @@ def test_ended_containers_go(engine: FakeEngine) -> None:
 
     assert cleared(engine) == ("container ended",)
     assert {state.name for state in engine.made.values()} == {"neighbour", "runs", "young"}
+
+
+def test_what_somebody_ran_by_hand_stays(engine: FakeEngine) -> None:
+    """Such a container has the labels of its image, and still is not ours."""
+    image = engine.put("model:1", labels("model"))
+    identity = engine.create(ContainerSpec(name="theirs", image=image.id, command=(), user="1"))
+    engine.made[identity] = replace(engine.made[identity], labels=image.labels)
+
+    assert cleared(engine) == ()
+    assert engine.container("theirs") is not None
 
 
 def test_the_builders_leavings_go(engine: FakeEngine) -> None:
