@@ -1,5 +1,6 @@
 """The fork server's own side: what comes in at its socket, and that nothing that comes in stops it."""
 
+import contextlib
 import json
 import os
 import socket
@@ -84,8 +85,9 @@ def received(connection: socket.socket) -> bytes:
 def server_of(address: Path) -> int:
     """The pid of the process that was started for this address."""
     for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal() and str(address).encode() in (folder / "cmdline").read_bytes():
-            return int(folder.name)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            if folder.name.isdecimal() and str(address).encode() in (folder / "cmdline").read_bytes():
+                return int(folder.name)
     raise AssertionError("no server")
 
 

@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,13 +36,15 @@ class OneFlavour(Flavours):
 @pytest.fixture
 def small_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DockerEngine]:
     """An engine with 64 MB of disk, ended after the test."""
-    disk, root, socket = tmp_path / "disk.img", tmp_path / "root", tmp_path / "engine.sock"
+    disk, root = tmp_path / "disk.img", tmp_path / "root"
+    run = Path(tempfile.mkdtemp(prefix="e-"))  # its sockets' paths may have 104 bytes
+    socket = run / "engine.sock"
     root.mkdir()
     with disk.open("wb") as file:
         file.truncate(64 * MB)
     subprocess.run(["mkfs.ext4", "-q", disk], check=True)
     subprocess.run(["mount", "-o", "loop", disk, root], check=True)
-    options = ["--data-root", root, "--exec-root", tmp_path / "run", "--pidfile", tmp_path / "pid"]
+    options = ["--data-root", root, "--exec-root", run, "--pidfile", tmp_path / "pid"]
     options += ["--host", f"unix://{socket}", "--bridge", "none", "--iptables=false", "--ip6tables=false"]
     log = (tmp_path / "log").open("wb")
     # in a network of its own: an engine without a bridge removes docker0, which the machine's engine needs
@@ -56,6 +60,7 @@ def small_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Do
         process.wait(30)
         log.close()
         subprocess.run(["umount", root], check=True)
+        shutil.rmtree(run, ignore_errors=True)
 
 
 def _wait(engine: DockerEngine, log: Path) -> None:
