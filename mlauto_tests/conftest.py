@@ -7,6 +7,7 @@
 import importlib.util
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -132,6 +133,8 @@ def check_need(name: str, required: str) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"needs(name): skipped where `name` ({', '.join(NEEDS)}) is missing")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background of a shell, which children inherit
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     unknown = {word.strip() for word in os.environ.get("MLAUTO_REQUIRE", "").split(",")} - {*NEEDS, ""}
     if unknown:
         raise pytest.UsageError(f"MLAUTO_REQUIRE lists {sorted(unknown)}; known are {sorted(NEEDS)}")
@@ -141,6 +144,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
         for name in mark.args:
             check_need(name, os.environ.get("MLAUTO_REQUIRE", ""))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """A run of Dagster's in this process gives SIGTERM the handler of SIGINT, for good, and children would have it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

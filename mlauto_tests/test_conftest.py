@@ -1,6 +1,7 @@
 """The shared fixtures themselves: a missing thing skips by name, and fails where CI requires it."""
 
 import importlib.util
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -82,3 +83,9 @@ def test_a_missing_tool_is_named_with_what_brings_it(conftest: ModuleType) -> No
     )
     assert conftest._tool("pytest", "make setup")() is None
     assert Path(conftest.tool("pytest")).is_file()
+
+
+def test_signals_mean_what_they_mean_elsewhere() -> None:
+    """Whatever ran in this process before, and wherever it was begun."""
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
