@@ -23,6 +23,7 @@ import math
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -36,11 +37,27 @@ from mlauto.serving.mirror import View
 from mlauto.serving.roster import PROBE_PAUSE, Follower, Roster
 from mlauto.serving.route import Versions
 
-__all__ = ["Flock"]
+__all__ = ["Flock", "moves"]
 
 SEEN_SECONDS = 3.0  # who has not followed by then is killed; one huge body may take a second to parse
-UNEVEN, MOST_MOVED = 1.25, 64  # times the mean and one more: too many connections; moved at a time
+UNEVEN, MOST_MOVED = 0.25, 64  # of the mean, and one more, may the most differ from the fewest; moved at a time
 TALLY_SECONDS = 1.0  # of who has not answered by then, the counts before are taken
+Holder = TypeVar("Holder")
+
+
+def moves(numbers: Mapping[Holder, int]) -> dict[Holder, list[Holder]]:
+    """Who gives connections, one to each of those listed, so that all have as many; nobody while they nearly have."""
+    mean, left = sum(numbers.values()) / len(numbers), dict(numbers)
+    if max(numbers.values()) - min(numbers.values()) <= mean * UNEVEN + 1:
+        return {}
+    found: dict[Holder, list[Holder]] = {}
+    for giver in [holder for holder, number in numbers.items() if number > math.ceil(mean)]:
+        found[giver] = []
+        for _ in range(min(left[giver] - math.ceil(mean), MOST_MOVED)):
+            taker = min(left, key=left.__getitem__)
+            left[taker] += 1
+            found[giver].append(taker)
+    return found
 
 
 class Flock(Roster):
@@ -153,19 +170,13 @@ class Flock(Roster):
         serving = [follower for follower in self._followers if follower.serving]
         numbers: dict[Follower | None, int] = {follower: follower.connections for follower in serving}
         numbers[None] = self._handover.number
-        mean = sum(numbers.values()) / len(numbers)
-        rich = [one for one, number in numbers.items() if number > mean * UNEVEN + 1]
         self._takers.clear()
-        for giver in rich:
-            surplus = min(numbers[giver] - math.ceil(mean), MOST_MOVED)
-            for _ in range(surplus):
-                taker = min(numbers, key=numbers.__getitem__)
-                numbers[taker] += 1
-                self._takers.append(taker)
+        for giver, takers in moves(numbers).items():
+            self._takers.extend(takers)
             if giver is None:
-                self._handover.share(surplus, self._take)
+                self._handover.share(len(takers), self._take)
             else:
-                giver.tell(Message(kind="share", number=surplus))
+                giver.tell(Message(kind="share", number=len(takers)))
 
     def _take(self, descriptor: int) -> bool:
         """Send a connection to whose turn it is; False when it is to go on here."""

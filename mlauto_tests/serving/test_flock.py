@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from mlauto.runtime.gateway_client import GatewayClient
+from mlauto.serving.flock import moves
 from mlauto_tests.serving.clients import Answer, Clients, ask, clients, request
 from mlauto_tests.serving.conftest import Gateway, eventually, gateway, prediction_lines
 from mlauto_tests.serving.test_gateway import alive
@@ -131,6 +132,31 @@ def test_all_processes_answer_and_are_counted_as_one(running: Gateway) -> None:
     assert said[0]["mlauto_gateway_pid"] == status(running)["pid"] == complete(running)[0]
     logged = [line["id"] for line in prediction_lines(running.home, "bikes", "labels")]
     assert sorted(logged) == sorted(one for one, _ in labels)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "after"),
+    [
+        ((12, 0, 0), (4, 4, 4)),
+        ((6, 6, 0), (4, 4, 4)),
+        ((6, 5, 1), (4, 4, 4)),
+        ((3, 0, 0), (1, 1, 1)),
+        ((2, 1, 0), (1, 1, 1)),
+        ((1, 0), (1, 0)),
+        ((0, 0), (0, 0)),
+        ((37, 33, 29), (37, 33, 29)),
+        ((41, 33, 29), (35, 34, 34)),
+        ((300, 0), (236, 64)),
+    ],
+)
+def test_connections_move_until_all_have_as_many(numbers: tuple[int, ...], after: tuple[int, ...]) -> None:
+    """And stay where they are while the difference is small; not too many move at a time."""
+    left = list(numbers)
+    for giver, takers in moves(dict(enumerate(numbers))).items():
+        for taker in takers:
+            left[giver] -= 1
+            left[taker] += 1
+    assert tuple(left) == after
 
 
 def test_kept_connections_are_shared_out(running: Gateway) -> None:
