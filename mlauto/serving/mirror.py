@@ -97,10 +97,12 @@ class Mirror(Versions):
         deadline = time.monotonic() + DRAIN_SECONDS
         while any(backend.in_flight for backend in leaving) and time.monotonic() < deadline:
             await asyncio.sleep(POLL_SECONDS)
-        left = [backend for backend in leaving if backend in self._leaving]
-        for backend in left:
-            self._leaving.discard(backend)
+        for backend in leaving:
             backend.leave()
+        if leaving:
+            await asyncio.sleep(POLL_SECONDS)  # who was just answered counts that in one of the loop's next turns
+        left = [backend for backend in leaving if backend in self._leaving]
+        self._leaving.difference_update(left)
         return [(one.product, one.version) for one in left if not self._has(one.product, one.version)]
 
     def in_flight(self) -> dict[tuple[str, str], int]:
