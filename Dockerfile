@@ -13,7 +13,7 @@ ARG SKLEARN=dependencies-sklearn
 ARG WORKSHOP=dependencies-workshop
 
 FROM ${BASE} AS pip
-RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/venv
+RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/venv && python3 -m venv --without-pip /opt/workshop
 
 FROM pip AS installed-serving
 ARG OWNER
@@ -56,7 +56,8 @@ ENTRYPOINT ["python", "-P", "-m", "mlauto.serving.server"]
 FROM ${SKLEARN} AS installed-workshop
 ARG OWNER
 LABEL mlauto.owner=mlauto mlauto.kind=stage mlauto.home=${OWNER}
-RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/workshop
+COPY --from=pip /opt/pip /opt/pip
+COPY --from=pip /opt/workshop /opt/workshop
 COPY ops/image/install.py requirements-workshop.lock wheel[s] /build/
 RUN /opt/pip/bin/python /build/install.py /build/requirements-workshop.lock /opt/workshop --beside /opt/venv
 

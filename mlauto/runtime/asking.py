@@ -6,22 +6,28 @@ from mlauto.errors import DeliveryError
 from mlauto.runtime.engine import HOME_LABEL, ContainerSpec, Engine, EngineImage
 from mlauto.settings import Settings
 
-__all__ = ["answer"]
+__all__ = ["answer", "told"]
+
+MOST = 2000  # characters of it in an error
 
 
 def answer(engine: Engine, settings: Settings, image: EngineImage, program: str, *arguments: str) -> str:
     """What the program writes. Raises `DeliveryError` with it when the program is not there or fails."""
-    name = f"mlauto-ask-{os.getpid()}-{image.id[7:19]}"
     spec = ContainerSpec(
-        name=name,
+        name=f"mlauto-ask-{os.getpid()}-{image.id[7:19]}",
         image=image.id,
         entrypoint=(program,),
         command=arguments,
         user="10001:10001",
         labels={HOME_LABEL: str(settings.home)},
     )
+    return told(engine, spec)
+
+
+def told(engine: Engine, spec: ContainerSpec) -> str:
+    """What a container writes until its end; it is removed. Raises `DeliveryError` with it when it fails."""
     said: list[bytes] = []
-    engine.remove(name)
+    engine.remove(spec.name)
     container = engine.create(spec)
     try:
         engine.run(container, said.append)
@@ -30,5 +36,5 @@ def answer(engine: Engine, settings: Settings, image: EngineImage, program: str,
         engine.remove(container)
     text = b"".join(said).decode(errors="replace")
     if state is None or state.exit_code != 0:
-        raise DeliveryError(f"{program} fails in image {image.id}: {text[-500:]}")
+        raise DeliveryError(f"{' '.join(spec.entrypoint)} fails in image {spec.image}: {text.strip()[-MOST:]}")
     return text

@@ -6,37 +6,38 @@
 | `sklearn`   | the same, and scikit-learn with pandas                               | the base              |
 | `workshop`  | mlauto's training and the team's tools: tests and trainings run here | what `sklearn` serves |
 
-What determines an image is its label `mlauto.key`; one that carries it is taken, whichever home made it, and nothing is
-built.
+What determines an image is its label `mlauto.key`; one that carries it is taken, whichever home made it. Else it is
+loaded as one layer, made of parts (see `parts`); an engine that refuses that, or shares no folders with this machine,
+builds it.
 """
 
-import fcntl
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlauto.errors import DeliveryError
 from mlauto.runtime.asking import answer
-from mlauto.runtime.engine import HOME_LABEL, OWNER, OWNER_LABEL, Build, Engine, EngineImage
-from mlauto.runtime.leftovers import is_old
+from mlauto.runtime.engine import Engine, EngineImage
+from mlauto.runtime.layers import Layer
+from mlauto.runtime.maker import KEY_LABEL, Maker, Recipe
+from mlauto.runtime.parts import PROGRAMS, Parts, bill
 from mlauto.runtime.recipe import Checkout, Locked, locked, needed
 from mlauto.runtime.wheels import Python, Wheels
 from mlauto.settings import PACKAGE, Settings
-from mlauto.store import Store, digest_of
+from mlauto.store import atomic_write, digest_of
 
 __all__ = ["DEPENDENCIES_LABEL", "INHERITED", "KEY_LABEL", "KIND_LABEL", "Flavours"]
 
 KIND_LABEL = "mlauto.kind"  # dependencies, flavour, code or model; of the builder's own leavings: stage
-KEY_LABEL = "mlauto.key"
 BASE_LABEL = "org.opencontainers.image.base.digest"
 BASE_NAME_LABEL = "org.opencontainers.image.base.name"
 LOCK_LABEL = "mlauto.lock"
 DEPENDENCIES_LABEL = "mlauto.dependencies"  # key of the image that holds them
 INHERITED = (BASE_LABEL, BASE_NAME_LABEL, LOCK_LABEL, DEPENDENCIES_LABEL)  # by whatever stands on it
-INSTALLER = "ops/image/install.py"
+SBOM = "usr/share/mlauto/sbom.json"
+CODE = "/opt/mlauto"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class _Flavour:
     lock: str
     argument: str
     code: tuple[str, ...]
+    environment: str = "/opt/venv"
     beside: str = ""
 
 
@@ -52,12 +54,8 @@ SERVER = ("mlauto/__init__.py", "mlauto/serving")
 FLAVOURS = {
     "compiled": _Flavour("serving", "serving", "SERVING", SERVER),
     "sklearn": _Flavour("serving-sklearn", "sklearn", "SKLEARN", SERVER),
-    "workshop": _Flavour("workshop", "workshop", "WORKSHOP", ("mlauto",), beside="sklearn"),
+    "workshop": _Flavour("workshop", "workshop", "WORKSHOP", ("mlauto",), "/opt/workshop", beside="sklearn"),
 }
-
-
-def _is_ours(image: EngineImage, key: str) -> bool:
-    return image.labels.get(OWNER_LABEL) == OWNER and image.labels.get(KEY_LABEL) == key
 
 
 class Flavours:
@@ -67,7 +65,9 @@ class Flavours:
         self._settings = settings
         self._engine = engine
         self._checkout = Checkout(root)
+        self._maker = Maker(settings, engine)
         self._wheels = Wheels(settings.cache / "wheels")
+        self._parts = Parts(settings, engine, self._checkout, self._wheels)
 
     def get(self, name: str) -> EngineImage:
         """The image of a flavour, whose code is what lies below `root` now. Raises `DeliveryError`."""
@@ -76,17 +76,32 @@ class Flavours:
         arguments = {"BASE": self._settings.base_image, flavour.argument: dependencies.id}
         text, key = self._key(name, dependencies.labels[KEY_LABEL])
         labels = {**{name: dependencies.labels[name] for name in INHERITED}, KEY_LABEL: key, KIND_LABEL: "flavour"}
-        return self._made(
-            flavour.stage, text, arguments, labels, lambda context: self._checkout.copy(flavour.code, context)
+
+        @contextmanager
+        def layer() -> Iterator[Layer]:
+            with self._parts.code(flavour.code, CODE, self._pip(self._base())) as code:
+                yield Layer({}, {}, parts=(code,))
+
+        return self._maker.get(
+            Recipe(
+                stage=flavour.stage,
+                text=text,
+                labels=labels,
+                arguments=arguments,
+                fill=lambda context: self._checkout.copy(flavour.code, context),
+                parent=dependencies,
+                layer=layer,
+            )
         )
 
     def dependencies(self, name: str) -> EngineImage:
         """What the flavour's lock names, installed on top of the base (or of what it stands beside)."""
         flavour = FLAVOURS[name]
-        base = self._base()
+        base = below = self._base()
         arguments = {"BASE": self._settings.base_image, "OWNER": str(self._settings.home)}
         if flavour.beside:
-            arguments[FLAVOURS[flavour.beside].argument] = self.dependencies(flavour.beside).id
+            below = self.dependencies(flavour.beside)
+            arguments[FLAVOURS[flavour.beside].argument] = below.id
         lock = f"requirements-{flavour.lock}.lock"
         text, key = self._dependencies_key(name, base.id)
         labels = {
@@ -99,17 +114,28 @@ class Flavours:
         }
 
         def fill(context: Path) -> None:
-            self._checkout.copy((lock, INSTALLER), context)
+            self._checkout.copy((lock, PROGRAMS[0]), context)
             (context / "wheels").mkdir()
             self._wheels.take(self._added(flavour), self._python(base), context / "wheels")
 
-        return self._made(f"dependencies-{flavour.lock}", text, arguments, labels, fill)
+        return self._maker.get(
+            Recipe(
+                stage=f"dependencies-{flavour.lock}",
+                text=text,
+                labels=labels,
+                arguments=arguments,
+                fill=fill,
+                parent=below,
+                layer=lambda: nullcontext(self._installed(flavour, base, below)),
+            )
+        )
 
     def keys(self) -> frozenset[str]:
         """What `get` takes now, of all flavours; it need not be there."""
         base = self._base().id
         below = {name: self._dependencies_key(name, base)[1] for name in FLAVOURS}
-        return frozenset([*below.values(), *(self._key(name, key)[1] for name, key in below.items())])
+        pip = digest_of(base, self._stages("pip", {}))
+        return frozenset([pip, *below.values(), *(self._key(name, key)[1] for name, key in below.items())])
 
     def dependencies_key(self, name: str) -> str:
         """Digest of what decides the flavour's dependencies: the base, the recipe, the locks. Builds nothing."""
@@ -127,7 +153,7 @@ class Flavours:
         below = self._dependencies_key(other, base)[1] if other else base
         text = self._stages(f"dependencies-{flavour.lock}", {FLAVOURS[other].argument: "-"} if other else {})
         return text, digest_of(
-            below, text, self._checkout.digest(f"requirements-{flavour.lock}.lock"), self._checkout.digest(INSTALLER)
+            below, text, *map(self._checkout.digest, (f"requirements-{flavour.lock}.lock", *PROGRAMS))
         )
 
     def _added(self, flavour: _Flavour) -> list[Locked]:
@@ -139,51 +165,31 @@ class Flavours:
         }
         return [entry for entry in entries if entry.name not in there]
 
-    def _made(
-        self,
-        stage: str,
-        text: str,
-        arguments: Mapping[str, str],
-        labels: Mapping[str, str],
-        fill: Callable[[Path], None],
-    ) -> EngineImage:
-        """The image with the key in `labels`; built, from a context that `fill` fills, where there is none."""
-        tag = f"mlauto/{stage}:{labels[KEY_LABEL][:16]}"
-        found = self._found(tag, labels[KEY_LABEL])
-        if found is not None:
-            return found
-        with self._alone(labels[KEY_LABEL]):
-            found = self._found(tag, labels[KEY_LABEL])
-            if found is not None:  # another process built it meanwhile
-                return found
-            context = Store(self._settings.home).scratch("context")
-            try:
-                fill(context)
-                (context / "Dockerfile").write_text(text)
-                ours = {HOME_LABEL: str(self._settings.home), **labels}
-                return self._engine.build(
-                    Build(
-                        context=context,
-                        dockerfile="Dockerfile",
-                        target=stage,
-                        tag=tag,
-                        arguments=arguments,
-                        labels=ours,
-                    )
-                )
-            finally:
-                shutil.rmtree(context, ignore_errors=True)
+    def _installed(self, flavour: _Flavour, base: EngineImage, below: EngineImage) -> Layer:
+        """The environment with all that is locked for it, and the list of what the image then holds."""
+        python = self._python(base)
+        environment, *wheels = self._parts.installed(
+            self._added(flavour), flavour.environment, python, base, self._pip(base)
+        )
+        site = f"lib/python{python.minor}/site-packages"
+        found = [CODE]
+        components = [*environment.components]
+        if flavour.beside:
+            found.append(f"{FLAVOURS[flavour.beside].environment}/{site}")
+            components = json.loads(answer(self._engine, self._settings, below, "cat", f"/{SBOM}"))["components"]
+        files = {
+            f"{flavour.environment[1:]}/{site}/mlauto.pth": "".join(f"{path}\n" for path in found).encode(),
+            SBOM: bill([*components, *(one for part in wheels for one in part.components)]),
+        }
+        return Layer({}, files, parts=(environment, *wheels))
 
-    def _found(self, tag: str, key: str) -> EngineImage | None:
-        """By its tag, which anybody may have moved, or else by its label."""
-        tagged = self._engine.image(tag)
-        if tagged is not None and _is_ours(tagged, key):
-            found: EngineImage | None = tagged
-        else:
-            found = next(iter(self._engine.images({OWNER_LABEL: OWNER, KEY_LABEL: key})), None)
-        if found is not None and (found is not tagged or is_old(found, time.time())):
-            self._engine.tag(found.id, tag)  # in use again: not among what may be removed
-        return found
+    def _pip(self, base: EngineImage) -> EngineImage:
+        """The base with pip, and the empty environments: what parts are made in."""
+        text = self._stages("pip", {})
+        labels = {KEY_LABEL: digest_of(base.id, text), KIND_LABEL: "dependencies", BASE_LABEL: base.id}
+        return self._maker.get(
+            Recipe(stage="pip", text=text, labels=labels, arguments={"BASE": self._settings.base_image})
+        )
 
     def _base(self) -> EngineImage:
         name = self._settings.base_image
@@ -196,17 +202,13 @@ class Flavours:
         return found
 
     def _python(self, base: EngineImage) -> Python:
-        """What the base's own Python says of itself."""
-        return Python.said(answer(self._engine, self._settings, base, "python3", "-c", Python.QUESTION))
+        """What the base's own Python says of itself; each base is asked once."""
+        path = self._settings.cache / "python" / base.id.partition(":")[2]
+        if not path.is_file():
+            said = answer(self._engine, self._settings, base, "python3", "-c", Python.QUESTION)
+            Python.said(said)
+            atomic_write(path, said.encode())
+        return Python.said(path.read_text())
 
     def _stages(self, target: str, arguments: Mapping[str, str]) -> str:
         return needed(self._checkout.read("Dockerfile"), target, arguments)
-
-    @contextmanager
-    def _alone(self, key: str) -> Iterator[None]:
-        """One process builds; others that want the same wait for it."""
-        path = self._settings.cache / "building" / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            yield

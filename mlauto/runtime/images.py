@@ -14,7 +14,7 @@ from mlauto.errors import DeliveryError
 from mlauto.records import Image
 from mlauto.runtime.engine import HOME_LABEL, OWNER, OWNER_LABEL, Build, Engine, EngineError, EngineImage
 from mlauto.runtime.flavours import INHERITED, KEY_LABEL, KIND_LABEL, Flavours
-from mlauto.runtime.layers import Layer, archive, configuration
+from mlauto.runtime.layers import NO_TIME, Layer, archive, configuration
 from mlauto.runtime.leftovers import clear, is_old
 from mlauto.runtime.names import repository, slug
 from mlauto.runtime.sbom import Sboms
@@ -30,7 +30,6 @@ PRODUCT_LABEL = "mlauto.product"
 VERSION_LABEL = "mlauto.version"
 COMMIT_LABEL = "mlauto.commit"
 OCI = "org.opencontainers.image."
-NO_TIME = "1980-01-01T00:00:00Z"
 COMMAND = ("--bundle", "/model", "--host", "0.0.0.0", "--port", "8080")  # noqa: S104 -- within a container
 
 

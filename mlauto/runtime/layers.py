@@ -11,17 +11,28 @@ import stat
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mlauto.errors import DeliveryError
 from mlauto.runtime.engine import EngineImage
 
-__all__ = ["Layer", "archive", "configuration"]
+__all__ = ["NO_TIME", "Layer", "Part", "archive", "configuration"]
 
 MOMENT = 315_532_800  # 1980-01-01: zip files know no earlier time
+NO_TIME = "1980-01-01T00:00:00Z"
 CHUNK = 1 << 20
 KEPT = ("Env", "Entrypoint", "Cmd", "User", "WorkingDir", "ExposedPorts", "StopSignal")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tar archive of files alone, without its end; the folders it needs; what a bill of materials says of it."""
+
+    archive: Path
+    folders: tuple[str, ...]
+    components: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ class Layer:
     places: Mapping[str, Path]
     files: Mapping[str, bytes]
     without: frozenset[str] = frozenset()
+    parts: tuple[Part, ...] = ()
 
     def blocks(self) -> Iterator[bytes]:
         """The archive, piece by piece. Raises `DeliveryError` for a name that means something else to an engine."""
@@ -46,6 +58,11 @@ class Layer:
             yield from _entry(place, stat.S_IFREG | 0o644, size=len(content))
             yield content
             yield _padding(len(content))
+        for part in self.parts:
+            for inner in part.folders:
+                yield from _parents(f"{inner}/x", made)
+            with part.archive.open("rb") as stream:
+                yield from iter(partial(stream.read, CHUNK), b"")
         yield bytes(2 * tarfile.BLOCKSIZE)
 
     def digest(self) -> tuple[str, int]:

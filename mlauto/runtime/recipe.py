@@ -4,20 +4,24 @@ The classic builder runs every stage above its target, needed or not; here it ge
 image is keyed by does not change with the others.
 """
 
+import json
 import re
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mlauto.errors import DeliveryError
 from mlauto.store import file_digest, tree_digest
 
-__all__ = ["Checkout", "Locked", "locked", "needed"]
+__all__ = ["Checkout", "Locked", "configured", "locked", "needed"]
 
 STAGE = re.compile(r"^FROM\s+(\S+)(?:\s+AS\s+(\S+))?\s*$", re.MULTILINE)
 DEFAULT = re.compile(r"^ARG\s+(\w+)=(\S+)\s*$", re.MULTILINE)
 COPIED = re.compile(r"^COPY\s+--from=(\S+)", re.MULTILINE)
+SAID = re.compile(r"^(ENV|USER|ENTRYPOINT|CMD)\s+(.+)$", re.MULTILINE)
 ENTRY = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(?:;\s*(.*?))?\s*(?:\\|$)")
 
 
@@ -102,3 +106,23 @@ def needed(dockerfile: str, target: str, arguments: Mapping[str, str]) -> str:
             wanted.add(name)
             rest.extend(stages[name][1])
     return "\n".join([head, *(text for name, (text, _) in stages.items() if name in wanted), ""])
+
+
+def configured(dockerfile: str, stage: str, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What an image of that stage says of itself when it stands on one that says `before`, by the builder's rules.
+
+    ENV in one line, USER, ENTRYPOINT and CMD as lists; nothing else of the stage is looked at.
+    """
+    texts = {found[2]: text for text in re.split(r"\n(?=FROM\s)", dockerfile) if (found := STAGE.match(text))}
+    says = dict(before)
+    for word, value in SAID.findall(texts[stage]):
+        if word == "ENV":
+            known = dict(one.split("=", 1) for one in [*(says.get("Env") or ()), *shlex.split(value)])
+            says["Env"] = [f"{name}={text}" for name, text in known.items()]
+        elif word == "USER":
+            says["User"] = value
+        elif word == "CMD":
+            says["Cmd"] = json.loads(value)
+        else:
+            says |= {"Entrypoint": json.loads(value), "Cmd": None}
+    return says

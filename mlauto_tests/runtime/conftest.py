@@ -2,9 +2,11 @@
 
 import dataclasses
 import hashlib
+import json
 import shutil
+import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,9 @@ import pytest
 from mlauto.runtime.docker_engine import DockerEngine
 from mlauto.runtime.engine import HOME_LABEL, Engine
 from mlauto.runtime.fake_engine import FakeEngine
+from mlauto.runtime.layers import Part
 from mlauto.runtime.local import LocalRuntime
+from mlauto.runtime.parts import PROGRAMS
 from mlauto.runtime.recipe import Locked, locked
 from mlauto.settings import PACKAGE, Settings
 from mlauto_tests.serving.conftest import bundles, copied, free_port
@@ -40,6 +44,42 @@ def contained(settings: Settings, tmp_path: Path) -> Settings:
 def fake() -> FakeEngine:
     """An engine in memory that has the base."""
     engine = FakeEngine(said=SAID)
+    engine.put("base:1")
+    return engine
+
+
+@dataclasses.dataclass
+class PartsEngine(FakeEngine):
+    """In memory, too, but its containers leave what ops/image/parts.py would: each part is an archive with one file."""
+
+    def run(self, container: str, on_chunk: Callable[[bytes], None]) -> None:
+        """What is said, and the parts that were asked for."""
+        super().run(container, on_chunk)
+        spec = self.specs[self._found(container).name]
+        mounts = {mount.target: mount.source for mount in spec.mounts}
+        if "/out" not in mounts:
+            return
+        wheels = [(hashlib.sha256(path.read_bytes()).hexdigest(), path.name) for path in mounts["/given"].glob("*.whl")]
+        made = [("code", "code")] if "code" in spec.command else [("environment", "environment"), *wheels]
+        for name, title in made:
+            part(mounts["/out"], name, title)
+
+
+def part(folder: Path, name: str, title: str) -> Part:
+    """A part with one file and one component, described beside it."""
+    entry = tarfile.TarInfo(f"opt/{title}")
+    entry.size = len(title)
+    content = entry.tobuf() + title.encode().ljust(tarfile.BLOCKSIZE, b"\0")
+    (folder / f"{name}.tar").write_bytes(content)
+    digest, component = hashlib.sha256(content).hexdigest(), {"name": title, "purl": f"pkg:pypi/{title}"}
+    (folder / f"{name}.json").write_text(json.dumps({"digest": digest, "folders": ["opt"], "components": [component]}))
+    return Part(folder / f"{name}.tar", ("opt",), (component,))
+
+
+@pytest.fixture
+def parting() -> PartsEngine:
+    """An engine in memory that has the base, and makes parts."""
+    engine = PartsEngine(said=SAID)
     engine.put("base:1")
     return engine
 
@@ -106,7 +146,7 @@ def checkout(index: Path, tmp_path: Path) -> Path:
     (root / "mlauto" / "serving" / "__init__.py").write_text("")
     (root / "mlauto" / "serving" / "server.py").write_text("print('serving')\n")
     (root / "ops" / "image").mkdir(parents=True)
-    for name in ("Dockerfile", "ops/image/install.py"):
+    for name in ("Dockerfile", *PROGRAMS):
         shutil.copy2(PACKAGE.parent / name, root / name)
     one, two, three = (entry(wheel(index, name)).text for name in ("one", "two", "three"))
     for name, lines in {"serving": [one], "sklearn": [one, two], "workshop": [one, two, three]}.items():

@@ -1,12 +1,14 @@
 """Dependencies and flavours: built once for each content, from wheels alone, with nothing of this machine in them."""
 
 import dataclasses
+import io
 import json
 import os
 import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,12 @@ import pytest
 from mlauto.errors import DeliveryError
 from mlauto.runtime.asking import answer
 from mlauto.runtime.docker_engine import DockerEngine
-from mlauto.runtime.engine import HOME_LABEL, OWNER, OWNER_LABEL, EngineImage
+from mlauto.runtime.engine import HOME_LABEL, OWNER, OWNER_LABEL, EngineError, EngineImage
 from mlauto.runtime.fake_engine import FakeEngine
-from mlauto.runtime.flavours import DEPENDENCIES_LABEL, KEY_LABEL, KIND_LABEL, Flavours
+from mlauto.runtime.flavours import DEPENDENCIES_LABEL, KIND_LABEL, Flavours
+from mlauto.runtime.maker import KEY_LABEL
 from mlauto.settings import Settings
-from mlauto_tests.runtime.conftest import entry, wheel
+from mlauto_tests.runtime.conftest import PartsEngine, entry, remove_all, wheel
 
 MB = 1_000_000
 
@@ -30,11 +33,31 @@ def small(fake: FakeEngine, contained: Settings, checkout: Path) -> Flavours:
 
 
 def builds(engine: FakeEngine) -> list[str]:
-    return [what.partition(":")[0].removeprefix("mlauto/") for name, what in engine.calls if name == "build"]
+    """What the builder made, but for what parts are made in."""
+    names = [what.partition(":")[0].removeprefix("mlauto/") for name, what in engine.calls if name == "build"]
+    return [name for name in names if name != "pip"]
+
+
+def test_layers_are_loaded(parting: PartsEngine, contained: Settings, checkout: Path) -> None:
+    """Nothing is built but what parts are made in; a new lock loads, and its new wheel alone is installed."""
+    flavours = Flavours(contained, parting, checkout)
+    first = flavours.get("compiled")
+    assert [name for name, _ in parting.calls if name in ("build", "load")] == ["build", "load", "load"]
+    assert len(first.layers) == 3
+    assert first.config["User"] == "10001:10001"
+    assert first.config["Entrypoint"] == ["python", "-P", "-m", "mlauto.serving.server"]
+    runs = sum(name == "run" for name, _ in parting.calls)
+
+    (checkout / "requirements-serving.lock").write_text((checkout / "requirements-sklearn.lock").read_text())
+    flavours.get("compiled")
+    assert builds(parting) == []
+    assert sum(name == "run" for name, _ in parting.calls) == runs + 2
+    flavours.get("workshop")
+    assert builds(parting) == []
 
 
 def test_a_flavour_is_built_once(fake: FakeEngine, small: Flavours) -> None:
-    """Dependencies, then the flavour; the second time three look-ups are all."""
+    """Where nothing can be loaded: dependencies, then the flavour; the second time three look-ups are all."""
     first = small.get("compiled")
     assert builds(fake) == ["dependencies-serving", "serving"]
     calls = len(fake.calls)
@@ -116,17 +139,19 @@ def test_a_dependency_that_cannot_be_had(small: Flavours, contained: Settings, c
     assert list((contained.home / "tmp").iterdir()) == []
 
 
-def test_the_current_keys_are_those_of_what_is_taken(small: Flavours) -> None:
-    """Without building anything; all six."""
+def test_the_current_keys_are_those_of_what_is_taken(fake: FakeEngine, small: Flavours) -> None:
+    """Without building anything; all six, and what parts are made in."""
     keys = small.keys()
-    made = {
+    assert small.get("compiled")
+    pip = next(image for image in fake.held.values() if image.tags[0].startswith("mlauto/pip:"))
+    made = {pip.labels[KEY_LABEL]} | {
         image.labels[KEY_LABEL]
         for name in ("compiled", "sklearn", "workshop")
         for image in (small.get(name), small.dependencies(name))
     }
 
     assert made == keys
-    assert len(keys) == 6
+    assert len(keys) == 7
 
 
 @pytest.mark.needs("docker")
@@ -162,6 +187,34 @@ def test_what_a_real_build_leaves(
 
 @pytest.mark.needs("docker")
 @pytest.mark.slow
+def test_what_is_loaded_is_what_would_be_built(
+    docker: DockerEngine, docker_base: str, settings: Settings, checkout: Path
+) -> None:
+    """Name for name and byte for byte, bytecode and bill of materials included; and the images say the same."""
+
+    class Refusing(DockerEngine):
+        def load(self, archive: Iterable[bytes]) -> None:
+            raise EngineError("refused")
+
+    own = dataclasses.replace(settings, base_image=docker_base, cache=settings.root / "cache")
+    flavours = Flavours(own, docker, checkout)
+    loaded, below = flavours.get("workshop"), flavours.dependencies("workshop")
+    assert (history(loaded)[0], history(below)[0]) == ("mlauto: workshop", "mlauto: dependencies-workshop")
+    before = contents(loaded)
+    remove_all(docker, own)
+    engine = Refusing()
+    try:
+        built = Flavours(own, engine, checkout).get("workshop")
+        assert not any(line.startswith("mlauto: ") for line in history(built))
+        assert contents(built) == before
+    finally:
+        engine.close()
+    for name in ("Env", "User", "Entrypoint", "Cmd", "WorkingDir"):
+        assert (built.config.get(name) or None) == (loaded.config.get(name) or None), name
+
+
+@pytest.mark.needs("docker")
+@pytest.mark.slow
 def test_a_dependency_that_does_not_install(
     docker: DockerEngine, docker_base: str, settings: Settings, checkout: Path, index: Path
 ) -> None:
@@ -193,7 +246,7 @@ def test_a_build_that_was_killed_is_done_again(
     )
     with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, **own.environment()}) as killed:
         deadline = time.monotonic() + 60
-        while not list((own.home / "tmp").glob("context-*/Dockerfile")):
+        while not list((own.home / "tmp").glob("parts-*/given/*.whl")):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(0.5)
@@ -226,10 +279,39 @@ def test_sizes_and_contents_of_the_real_flavours(
     assert answer(docker, own, image, "python", "-c", f"import {started}; print('sound')") == "sound\n"
 
 
+def history(image: EngineImage) -> list[str]:
+    """What its layers say that made them, the uppermost first."""
+    import docker
+
+    client = docker.from_env()
+    try:
+        return [str(one["CreatedBy"]) for one in client.api.history(image.id)]
+    finally:
+        client.close()
+
+
+def contents(image: EngineImage) -> dict[str, tuple[object, ...]]:
+    """Files and links below /opt and our list: rights, owner, and what is in them. Empty folders are nobody's."""
+    import docker
+
+    client = docker.from_env()
+    made = client.api.create_container(image.id, entrypoint="true")
+    try:
+        whole = io.BytesIO(b"".join(client.api.export(made["Id"])))
+    finally:
+        client.api.remove_container(made["Id"])
+        client.close()
+    with tarfile.open(fileobj=whole) as archive:
+        found = [one for one in archive if one.name.startswith(("opt/", "usr/share/mlauto/"))]
+        return {
+            one.name: (one.mode, one.uid, one.gid, one.linkname or (archive.extractfile(one) or io.BytesIO()).read())
+            for one in found
+            if one.isfile() or one.issym()
+        }
+
+
 def saved(image: EngineImage, base: EngineImage) -> bytes:
     """History and all layers above the base, as `docker save` gives them."""
-    import io
-
     import docker
 
     client = docker.from_env()

@@ -12,6 +12,7 @@ import pytest
 from mlauto.errors import DeliveryError
 from mlauto.runtime.engine import EngineImage
 from mlauto.runtime.layers import Layer, archive, configuration
+from mlauto_tests.runtime.conftest import part
 
 PARENT = EngineImage(
     id="sha256:" + "1" * 64,
@@ -94,6 +95,18 @@ def test_long_and_foreign_names_and_large_files(folder: Path) -> None:
     (folder / name).write_bytes(b"1" * (3 << 20))
 
     assert read(Layer({"model": folder}, {}))[f"model/{name}"].size == 3 << 20
+
+
+def test_parts_are_put_one_behind_another(folder: Path, tmp_path: Path) -> None:
+    """Each folder is named once, because engines refuse a name that comes twice."""
+    parts = tuple(part(tmp_path, name, name) for name in ("one", "two"))
+    layer = Layer({"opt/model": folder}, {"opt/note": b"text"}, parts=parts)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(layer.blocks()))) as whole:
+        names = whole.getnames()
+        assert (whole.extractfile("opt/two") or io.BytesIO()).read() == b"two"
+
+    assert {"opt/model/plan.json", "opt/note", "opt/one", "opt/two"} <= set(names)
+    assert len(names) == len(set(names))
 
 
 def test_names_that_remove_files_are_refused(folder: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mlauto.errors import DeliveryError
-from mlauto.runtime.recipe import Checkout, locked, needed
+from mlauto.runtime.recipe import Checkout, configured, locked, needed
 from mlauto.settings import PACKAGE
 
 DOCKERFILE = """# what it is
@@ -74,10 +74,29 @@ def test_our_own_targets_stand_alone() -> None:
     assert stages(needed(ours, "serving", {})) == ["pip", "installed-serving", "dependencies-serving", "serving"]
     assert stages(needed(ours, "serving", {"SERVING": "x"})) == ["serving"]
     assert stages(needed(ours, "dependencies-workshop", {"SKLEARN": "x"})) == [
+        "pip",
         "installed-workshop",
         "dependencies-workshop",
     ]
     assert stages(needed(ours, "orchestrator", {})) == ["tools", "installed-orchestrator", "orchestrator"]
+
+
+def test_what_a_stage_says_of_its_image() -> None:
+    """As the builder has it: variables are added or replaced, and a new entrypoint drops the command before."""
+    before = {"Env": ["PATH=/bin", "A=1"], "Cmd": ["sh"], "User": "0", "Labels": {"a": "b"}}
+    text = "ARG A=b\nFROM x AS other\nUSER 1\nFROM ${A} AS wanted\nCOPY a /a\n"
+    ours = f'{text}ENV PATH=/opt/bin:/bin B="two words"\nUSER 2:2\nENTRYPOINT ["python", "-P"]\n'
+
+    assert configured(ours, "wanted", before) == {
+        "Env": ["PATH=/opt/bin:/bin", "A=1", "B=two words"],
+        "Cmd": None,
+        "User": "2:2",
+        "Entrypoint": ["python", "-P"],
+        "Labels": {"a": "b"},
+    }
+    assert configured(f'{ours}CMD ["x"]\n', "wanted", before)["Cmd"] == ["x"]
+    assert configured(ours, "other", before) == {**before, "User": "1"}
+    assert configured(text, "wanted", {}) == {}
 
 
 def test_a_lock_is_read() -> None:

@@ -95,10 +95,11 @@ def strip(site: Path) -> None:
 
 def python_packages(site: Path, wheels: dict[str, str]) -> list[Component]:
     """One component for each distribution."""
-    return [_python_package(one, wheels) for one in importlib.metadata.distributions(path=[str(site)])]
+    return [python_package(one, wheels) for one in importlib.metadata.distributions(path=[str(site)])]
 
 
-def _python_package(one: importlib.metadata.Distribution, wheels: dict[str, str]) -> Component:
+def python_package(one: importlib.metadata.Distribution, wheels: dict[str, str]) -> Component:
+    """The component of one distribution, with its wheel's SHA-256."""
     name = normalized(one.metadata["Name"])
     component = _component("pypi", name, one.version)
     if name in wheels:
