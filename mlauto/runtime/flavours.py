@@ -7,7 +7,7 @@
 | `workshop`  | mlauto's training and the team's tools: tests and trainings run here | what `sklearn` serves |
 
 What determines an image is its label `mlauto.key`; one that carries it is taken, whichever home made it. Else it is
-loaded as one layer, made of parts (see `parts`); an engine that refuses that, or shares no folders with this machine,
+loaded as layers made of parts (see `parts`); an engine that refuses that, or shares no folders with this machine,
 builds it.
 """
 
@@ -28,7 +28,7 @@ from mlauto.runtime.wheels import Python, Wheels
 from mlauto.settings import PACKAGE, Settings
 from mlauto.store import atomic_write, digest_of
 
-__all__ = ["DEPENDENCIES_LABEL", "INHERITED", "KEY_LABEL", "KIND_LABEL", "Flavours"]
+__all__ = ["DEPENDENCIES_LABEL", "INHERITED", "KIND_LABEL", "Flavours"]
 
 KIND_LABEL = "mlauto.kind"  # dependencies, flavour, code or model; of the builder's own leavings: stage
 BASE_LABEL = "org.opencontainers.image.base.digest"
@@ -38,6 +38,7 @@ DEPENDENCIES_LABEL = "mlauto.dependencies"  # key of the image that holds them
 INHERITED = (BASE_LABEL, BASE_NAME_LABEL, LOCK_LABEL, DEPENDENCIES_LABEL)  # by whatever stands on it
 SBOM = "usr/share/mlauto/sbom.json"
 CODE = "/opt/mlauto"
+LARGE = 16 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ class Flavours:
         labels = {**{name: dependencies.labels[name] for name in INHERITED}, KEY_LABEL: key, KIND_LABEL: "flavour"}
 
         @contextmanager
-        def layer() -> Iterator[Layer]:
+        def layers() -> Iterator[list[Layer]]:
             with self._parts.code(flavour.code, CODE, self._pip(self._base())) as code:
-                yield Layer({}, {}, parts=(code,))
+                yield [Layer({}, {}, parts=(code,))]
 
         return self._maker.get(
             Recipe(
@@ -90,7 +91,7 @@ class Flavours:
                 arguments=arguments,
                 fill=lambda context: self._checkout.copy(flavour.code, context),
                 parent=dependencies,
-                layer=layer,
+                layers=layers,
             )
         )
 
@@ -126,7 +127,7 @@ class Flavours:
                 arguments=arguments,
                 fill=fill,
                 parent=below,
-                layer=lambda: nullcontext(self._installed(flavour, base, below)),
+                layers=lambda: nullcontext(self._installed(flavour, base, below)),
             )
         )
 
@@ -165,8 +166,12 @@ class Flavours:
         }
         return [entry for entry in entries if entry.name not in there]
 
-    def _installed(self, flavour: _Flavour, base: EngineImage, below: EngineImage) -> Layer:
-        """The environment with all that is locked for it, and the list of what the image then holds."""
+    def _installed(self, flavour: _Flavour, base: EngineImage, below: EngineImage) -> list[Layer]:
+        """The environment with all that is locked for it, and the list of what the image then holds.
+
+        Large wheels are layers of their own, the largest on top, because it takes longest to compile: whatever changes,
+        compiling it and loading it with what lies on it takes about as long.
+        """
         python = self._python(base)
         environment, *wheels = self._parts.installed(
             self._added(flavour), flavour.environment, python, base, self._pip(base)
@@ -181,7 +186,9 @@ class Flavours:
             f"{flavour.environment[1:]}/{site}/mlauto.pth": "".join(f"{path}\n" for path in found).encode(),
             SBOM: bill([*components, *(one for part in wheels for one in part.components)]),
         }
-        return Layer({}, files, parts=(environment, *wheels))
+        large = sorted((part for part in wheels if part.size >= LARGE), key=lambda part: (part.size, part.archive.name))
+        rest = [part for part in wheels if part not in large]
+        return [*(Layer({}, {}, parts=(part,)) for part in large), Layer({}, files, parts=(environment, *rest))]
 
     def _pip(self, base: EngineImage) -> EngineImage:
         """The base with pip, and the empty environments: what parts are made in."""

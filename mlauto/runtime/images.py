@@ -13,9 +13,10 @@ from pathlib import Path
 from mlauto.errors import DeliveryError
 from mlauto.records import Image
 from mlauto.runtime.engine import HOME_LABEL, OWNER, OWNER_LABEL, Build, Engine, EngineError, EngineImage
-from mlauto.runtime.flavours import INHERITED, KEY_LABEL, KIND_LABEL, Flavours
+from mlauto.runtime.flavours import INHERITED, KIND_LABEL, Flavours
 from mlauto.runtime.layers import NO_TIME, Layer, archive, configuration
 from mlauto.runtime.leftovers import clear, is_old
+from mlauto.runtime.maker import KEY_LABEL
 from mlauto.runtime.names import repository, slug
 from mlauto.runtime.sbom import Sboms
 from mlauto.serving.bundle import Manifest
@@ -128,12 +129,12 @@ class Images:
         ours[CONTENT_LABEL] = digest_of(parent.id, digest, ours)
         said = f"mlauto: {ours[KIND_LABEL]} of {ours[PRODUCT_LABEL]}"
         created = ours.get(f"{OCI}created", NO_TIME)
-        config = configuration(parent, digest, ours, command=command, created=created, said=said)
+        config = configuration(parent, [digest], ours, command=command, created=created, said=said)
         identity = f"sha256:{hashlib.sha256(config).hexdigest()}"
         found = self._engine.image(identity)
         if found is None:
             try:
-                self._engine.load(archive(config, len(parent.layers) + 1, layer, size, tag))
+                self._engine.load(archive(config, len(parent.layers), [(layer, size)], tag))
                 found = self._engine.image(identity)
             except EngineError:
                 found = self._same(ours[CONTENT_LABEL])  # if none, the builder's error is the one that counts

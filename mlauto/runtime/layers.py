@@ -1,4 +1,4 @@
-"""One layer on top of an image, handed to the engine as it is: no builder runs, and equal files give an equal image.
+"""Layers on top of an image, handed to the engine as it is: no builder runs, and equal files give an equal image.
 
 A layer is a tar archive in which nothing depends on when or by whom it was made: sorted names, one time, user 0, rights
 by what the files are. It is made twice, first for its digest and then for the engine, so that no copy of it is needed.
@@ -9,7 +9,7 @@ import json
 import os
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,11 @@ class Part:
     archive: Path
     folders: tuple[str, ...]
     components: tuple[Mapping[str, Any], ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.archive.stat().st_size
 
 
 @dataclass(frozen=True)
@@ -129,37 +134,40 @@ def _padding(size: int) -> bytes:
 
 def configuration(
     parent: EngineImage,
-    layer: str,
+    layers: Sequence[str],
     labels: Mapping[str, str],
     *,
     command: Iterable[str] | None,
     created: str,
     said: str,
 ) -> bytes:
-    """The new image's configuration, whose SHA-256 is its id: the parent's with one more layer and other labels."""
+    """The new image's configuration, whose SHA-256 is its id: the parent's with more layers and other labels."""
     config: dict[str, Any] = {name: parent.config[name] for name in KEPT if parent.config.get(name)}
     config["Labels"] = dict(labels)
     if command is not None:
         config["Cmd"] = list(command)
     past = [{"created": created, "created_by": f"layers of {parent.id}"} for _ in parent.layers]
+    ours = [{"created": created, "created_by": said} for _ in layers]
     whole = {
         "architecture": parent.architecture,
         "os": "linux",
         "created": created,
         "config": config,
-        "rootfs": {"type": "layers", "diff_ids": [*parent.layers, layer]},
-        "history": [*past, {"created": created, "created_by": said}],
+        "rootfs": {"type": "layers", "diff_ids": [*parent.layers, *layers]},
+        "history": [*past, *ours],
     }
     return json.dumps(whole, sort_keys=True).encode()
 
 
-def archive(config: bytes, layers: int, layer: Layer, size: int, tag: str) -> Iterator[bytes]:
-    """What `load` takes: the configuration, and only the last of so many layers."""
-    names = [f"{number}/layer.tar" for number in range(layers)]
+def archive(config: bytes, below: int, layers: Sequence[tuple[Layer, int]], tag: str) -> Iterator[bytes]:
+    """What `load` takes: the configuration, and the layers (each with its size) on top of so many that are there."""
+    names = [f"{number}/layer.tar" for number in range(below + len(layers))]
     manifest = json.dumps([{"Config": "config.json", "RepoTags": [tag], "Layers": names}]).encode()
     for name, content in (("config.json", config), ("manifest.json", manifest)):
         yield from _entry(name, stat.S_IFREG | 0o644, size=len(content))
         yield content + _padding(len(content))
-    yield from _entry(names[-1], stat.S_IFREG | 0o644, size=size)
-    yield from layer.blocks()
-    yield _padding(size) + bytes(2 * tarfile.BLOCKSIZE)
+    for name, (layer, size) in zip(names[below:], layers, strict=True):
+        yield from _entry(name, stat.S_IFREG | 0o644, size=size)
+        yield from layer.blocks()
+        yield _padding(size)
+    yield bytes(2 * tarfile.BLOCKSIZE)

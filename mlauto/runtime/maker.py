@@ -1,11 +1,12 @@
-"""Get or create an image by its key: found by a label, loaded as one layer, or else built from a Dockerfile."""
+"""Get or create an image by its key: found by a label, loaded as layers, or else built from a Dockerfile."""
 
 import fcntl
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 from mlauto.runtime.engine import HOME_LABEL, OWNER, OWNER_LABEL, Build, Engine, EngineError, EngineImage
@@ -24,8 +25,8 @@ KEY_LABEL = "mlauto.key"
 class Recipe:
     """How an image comes about, whose key is in its `labels`.
 
-    The stage `stage` of the Dockerfile `text`, built with `arguments` from a context that `fill` fills. A `layer` on
-    top of `parent` is the same.
+    The stage `stage` of the Dockerfile `text`, built with `arguments` from a context that `fill` fills. The `layers` on
+    top of `parent`, lowest first, are the same.
     """
 
     stage: str
@@ -34,7 +35,7 @@ class Recipe:
     arguments: Mapping[str, str]
     fill: Callable[[Path], None] = lambda _context: None
     parent: EngineImage | None = None
-    layer: Callable[[], AbstractContextManager[Layer]] | None = None
+    layers: Callable[[], AbstractContextManager[Sequence[Layer]]] | None = None
 
     @property
     def key(self) -> str:
@@ -63,26 +64,30 @@ class Maker:
             found = self._found(recipe)
             if found is not None:  # another process made it meanwhile
                 return found
-            if recipe.layer is not None and recipe.parent is not None:
-                with (
-                    suppress(EngineError),
-                    recipe.layer() as layer,
-                ):  # if the builder fails, too, its error counts
-                    return self._loaded(recipe, recipe.parent, layer)
+            if recipe.layers is not None and recipe.parent is not None:
+                with suppress(EngineError), recipe.layers() as layers:  # if the builder fails, too, its error counts
+                    return self._loaded(recipe, recipe.parent, layers)
             return self._built(recipe)
 
-    def _loaded(self, recipe: Recipe, parent: EngineImage, layer: Layer) -> EngineImage:
-        """One layer on top, handed over as it is."""
-        digest, size = layer.digest()
+    def _loaded(self, recipe: Recipe, parent: EngineImage, layers: Sequence[Layer]) -> EngineImage:
+        """Layers on top, handed over as they are; those that the engine has in another image stay here."""
+        digests, sizes = zip(*(layer.digest() for layer in layers), strict=True)
         says = replace(parent, config=configured(recipe.text, recipe.stage, parent.config))
         labels = {OWNER_LABEL: OWNER, HOME_LABEL: str(self.settings.home), **recipe.labels}
-        config = configuration(says, digest, labels, command=None, created=NO_TIME, said=f"mlauto: {recipe.stage}")
-        self.engine.load(archive(config, len(parent.layers) + 1, layer, size, recipe.tag))
+        config = configuration(says, digests, labels, command=None, created=NO_TIME, said=f"mlauto: {recipe.stage}")
+        there = max(len(parent.layers), self._there((*parent.layers, *digests)))
+        new = list(zip(layers, sizes, strict=True))[there - len(parent.layers) :]
+        self.engine.load(archive(config, there, new, recipe.tag))
         self.engine.tag(recipe.tag, recipe.tag)  # made now, so not to be removed; loading alone notes no time
         found = self.engine.image(recipe.tag)
         if found is None or not _is_ours(found, recipe.key):
             raise EngineError(f"the engine did not take {recipe.tag}")
         return found
+
+    def _there(self, layers: Sequence[str]) -> int:
+        """How many of them, from the lowest, an image of ours has as its lowest."""
+        known = (image.layers for image in self.engine.images({OWNER_LABEL: OWNER}))
+        return max([_same(layers, other) for other in known], default=0)
 
     def _built(self, recipe: Recipe) -> EngineImage:
         context = Store(self.settings.home).scratch("context")
@@ -125,3 +130,8 @@ class Maker:
 
 def _is_ours(image: EngineImage, key: str) -> bool:
     return image.labels.get(OWNER_LABEL) == OWNER and image.labels.get(KEY_LABEL) == key
+
+
+def _same(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many they have in common at the beginning."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

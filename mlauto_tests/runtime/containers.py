@@ -17,8 +17,9 @@ from mlauto.records import Image
 from mlauto.runtime.docker import DockerRuntime
 from mlauto.runtime.docker_engine import DockerEngine
 from mlauto.runtime.engine import HOME_LABEL, Build
-from mlauto.runtime.flavours import KEY_LABEL, KIND_LABEL
+from mlauto.runtime.flavours import KIND_LABEL
 from mlauto.runtime.images import PRODUCT_LABEL, VERSION_LABEL
+from mlauto.runtime.maker import KEY_LABEL
 from mlauto.serving.bundle import write_manifest
 from mlauto.serving.plan import format as formats
 from mlauto.serving.plan.format import Linear, Numbers, Plan

@@ -15,8 +15,9 @@ from mlauto.runtime.asking import answer
 from mlauto.runtime.docker_engine import DockerEngine
 from mlauto.runtime.engine import OWNER, OWNER_LABEL, EngineError, EngineImage
 from mlauto.runtime.fake_engine import FakeEngine
-from mlauto.runtime.flavours import KEY_LABEL, KIND_LABEL, Flavours
+from mlauto.runtime.flavours import KIND_LABEL, Flavours
 from mlauto.runtime.images import COMMIT_LABEL, PARENT_LABEL, PRODUCT_LABEL, VERSION_LABEL, Images
+from mlauto.runtime.maker import KEY_LABEL
 from mlauto.serving.bundle import write_manifest
 from mlauto.settings import Settings
 from mlauto.store import Store

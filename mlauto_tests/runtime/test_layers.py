@@ -126,10 +126,10 @@ def test_neither_a_file_nor_a_link(folder: Path) -> None:
 def test_the_configuration_is_the_parents_and_more() -> None:
     """Labels and command are the image's own, the machine's names are nobody's, and the bytes are always the same."""
     arguments = {"command": ["b"], "created": "2026-02-02T00:00:00Z", "said": "a model"}
-    made = configuration(PARENT, "sha256:4", {"new": "label"}, **arguments)  # type: ignore[arg-type]
+    made = configuration(PARENT, ["sha256:4"], {"new": "label"}, **arguments)  # type: ignore[arg-type]
     found = json.loads(made)
 
-    assert made == configuration(PARENT, "sha256:4", {"new": "label"}, **arguments)  # type: ignore[arg-type]
+    assert made == configuration(PARENT, ["sha256:4"], {"new": "label"}, **arguments)  # type: ignore[arg-type]
     assert found["config"] == {
         "Env": ["PATH=/bin"],
         "User": "10001:10001",
@@ -143,7 +143,7 @@ def test_the_configuration_is_the_parents_and_more() -> None:
 
 def test_without_a_command_the_parents_stays() -> None:
     """A commit's image runs what the workshop runs."""
-    made = configuration(PARENT, "sha256:4", {}, command=None, created="2026-02-02T00:00:00Z", said="code")
+    made = configuration(PARENT, ["sha256:4"], {}, command=None, created="2026-02-02T00:00:00Z", said="code")
 
     assert json.loads(made)["config"]["Cmd"] == ["a"]
 
@@ -152,7 +152,7 @@ def test_the_archive_holds_the_configuration_and_the_last_layer(folder: Path) ->
     """The manifest names all layers; the engine has the others."""
     layer = Layer({"model": folder}, {})
     size = layer.digest()[1]
-    with tarfile.open(fileobj=io.BytesIO(b"".join(archive(b"{}", 3, layer, size, "a:b")))) as whole:
+    with tarfile.open(fileobj=io.BytesIO(b"".join(archive(b"{}", 2, [(layer, size)], "a:b")))) as whole:
         names = whole.getnames()
         manifest = json.load(whole.extractfile("manifest.json") or io.BytesIO())
         content = (whole.extractfile("2/layer.tar") or io.BytesIO()).read()

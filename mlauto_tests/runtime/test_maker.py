@@ -1,8 +1,11 @@
 """Get or create: found, loaded or built."""
 
 import dataclasses
-from collections.abc import Iterator
+import io
+import tarfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 import pytest
 
@@ -18,8 +21,8 @@ TEXT = "FROM base AS wanted\nENV A=1\nUSER 7:7\n"
 
 
 @contextmanager
-def layer() -> Iterator[Layer]:
-    yield Layer({}, {"opt/file": b"content"})
+def layers() -> Iterator[list[Layer]]:
+    yield [Layer({}, {"opt/lower": b"content"}), Layer({}, {"opt/upper": b"content"})]
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def recipe(fake: FakeEngine) -> Recipe:
     """A layer on top of the base, or a stage of two lines."""
     parent = fake.image("base:1")
     return Recipe(
-        stage="wanted", text=TEXT, labels={KEY_LABEL: KEY, "more": "said"}, arguments={}, parent=parent, layer=layer
+        stage="wanted", text=TEXT, labels={KEY_LABEL: KEY, "more": "said"}, arguments={}, parent=parent, layers=layers
     )
 
 
@@ -35,18 +38,43 @@ def asked(engine: FakeEngine) -> list[str]:
     return [name for name, _ in engine.calls if name in ("load", "build")]
 
 
-def test_a_layer_is_loaded(fake: FakeEngine, contained: Settings, recipe: Recipe) -> None:
+def test_layers_are_loaded(fake: FakeEngine, contained: Settings, recipe: Recipe) -> None:
     """On top of its parent, with what the stage says and the labels; the second time it is found."""
     found = Maker(contained, fake).get(recipe)
     base = fake.image("base:1")
     assert base is not None
 
-    assert (found.layers[:-1], len(found.layers)) == (base.layers, 2)
+    assert (found.layers[:-2], len(found.layers)) == (base.layers, 3)
     assert (found.config["Env"], found.config["User"]) == (["A=1"], "7:7")
     ours = {OWNER_LABEL: OWNER, HOME_LABEL: str(contained.home), KEY_LABEL: KEY, "more": "said"}
     assert (found.labels, found.tags) == (ours, (recipe.tag,))
     assert Maker(contained, fake).get(recipe) == found
     assert asked(fake) == ["load"]
+
+
+def test_layers_that_are_there_are_not_sent(fake: FakeEngine, contained: Settings, recipe: Recipe) -> None:
+    """Of two, the engine has the lower one in another image of ours: the upper one alone is in the archive."""
+
+    class Measuring(FakeEngine):
+        sent: ClassVar[list[set[str]]] = []
+
+        def load(self, archive: Iterable[bytes]) -> None:
+            content = b"".join(archive)
+            with tarfile.open(fileobj=io.BytesIO(content)) as whole:
+                self.sent.append({name for name in whole.getnames() if name.endswith("layer.tar")})
+            super().load([content])
+
+    engine = Measuring(held=fake.held)
+
+    @contextmanager
+    def others() -> Iterator[list[Layer]]:
+        yield [Layer({}, {"opt/lower": b"content"}), Layer({}, {"opt/upper": b"changed"})]
+
+    first = Maker(contained, engine).get(recipe)
+    second = Maker(contained, engine).get(dataclasses.replace(recipe, labels={KEY_LABEL: "o" * 64}, layers=others))
+    assert engine.sent == [{"1/layer.tar", "2/layer.tar"}, {"2/layer.tar"}]
+    assert (first.layers[:2], len(second.layers)) == (second.layers[:2], 3)
+    assert first.layers[2] != second.layers[2]
 
 
 def test_an_engine_that_refuses_builds(fake: FakeEngine, contained: Settings, recipe: Recipe) -> None:
@@ -56,11 +84,11 @@ def test_an_engine_that_refuses_builds(fake: FakeEngine, contained: Settings, re
     assert asked(fake) == ["load", "build"]
 
     @contextmanager
-    def nothing() -> Iterator[Layer]:
+    def nothing() -> Iterator[list[Layer]]:
         raise EngineError("nothing arrived")
-        yield Layer({}, {})
+        yield []
 
-    other = dataclasses.replace(recipe, labels={KEY_LABEL: "o" * 64}, layer=nothing)
+    other = dataclasses.replace(recipe, labels={KEY_LABEL: "o" * 64}, layers=nothing)
     assert Maker(contained, fake).get(other).labels[KEY_LABEL] == "o" * 64
     assert asked(fake) == ["load", "build", "build"]
 
@@ -69,12 +97,12 @@ def test_what_cannot_be_installed_is_not_tried_twice(fake: FakeEngine, contained
     """The builder would only take longer to say the same."""
 
     @contextmanager
-    def broken() -> Iterator[Layer]:
+    def broken() -> Iterator[list[Layer]]:
         raise DeliveryError("pip says no")
-        yield Layer({}, {})
+        yield []
 
     with pytest.raises(DeliveryError, match="pip says no"):
-        Maker(contained, fake).get(dataclasses.replace(recipe, layer=broken))
+        Maker(contained, fake).get(dataclasses.replace(recipe, layers=broken))
     assert asked(fake) == []
 
 
