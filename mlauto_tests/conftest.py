@@ -21,7 +21,7 @@ from mlauto.commands.doctor import docker_version
 from mlauto.runtime.docker_engine import DockerEngine
 from mlauto.runtime.flavours import Flavours
 from mlauto.runtime.leftovers import clear
-from mlauto.serving.plan import native
+from mlauto.serving.plan import walker_file
 from mlauto.settings import Settings
 from mlauto.store import Store
 
@@ -59,7 +59,7 @@ def _base_image() -> str | None:
 
 
 def _compiler() -> str | None:
-    return None if native.compiler() else "no C compiler on PATH: apt-get install gcc"
+    return None if walker_file.compiler() else "no C compiler on PATH: apt-get install gcc"
 
 
 def tool(name: str) -> str | None:
@@ -174,7 +174,7 @@ def streams(needs: Callable[[str], None]) -> Path:
 def walker(needs: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The C walker of trees; the test is skipped (in CI: fails) without a compiler."""
     needs("compiler")
-    library = native.compiled(tmp_path_factory.mktemp("native"))
+    library = walker_file.compiled(tmp_path_factory.mktemp("native"))
     assert isinstance(library, Path), library
     return library
 
