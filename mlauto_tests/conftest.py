@@ -97,9 +97,20 @@ def _own_engine() -> str | None:
     return f"no {', '.join(missing)} on PATH: apt-get install docker.io e2fsprogs mount util-linux" if missing else None
 
 
+def python_with(package: str) -> str | None:
+    """The Python that runs the tests when it has that package, else that of an environment with programs on PATH."""
+    if importlib.util.find_spec(package):
+        return sys.executable
+    folders = map(Path, os.get_exec_path())
+    found = (folder for folder in folders if any(folder.parent.glob(f"lib/python3*/site-packages/{package}")))
+    return next((str(folder / "python") for folder in found), None)
+
+
 def _cyclonedx() -> str | None:
-    there = importlib.util.find_spec("cyclonedx")
-    return None if there else "no validator: pip install 'cyclonedx-python-lib[json-validation]'"
+    there = python_with("cyclonedx")
+    return (
+        None if there else "no validator: pip install 'cyclonedx-python-lib[json-validation]' in an environment on PATH"
+    )
 
 
 NEEDS: dict[str, Callable[[], str | None]] = {
