@@ -78,6 +78,16 @@ FROM ${BASE} AS tools
 RUN command -v git >/dev/null \
     || { apt-get update && apt-get install -y --no-install-recommends git && apt-get clean && rm -rf /var/lib/apt/lists/*; }
 
+# The C walker of trees, made in the very base that loads it: where it is brought along, no compiler is needed.
+FROM ${BASE} AS walker
+# hadolint ignore=DL3008
+RUN command -v cc >/dev/null \
+    || { apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && apt-get clean && rm -rf /var/lib/apt/lists/*; }
+ARG OWNER
+LABEL mlauto.owner=mlauto mlauto.kind=stage mlauto.home=${OWNER}
+COPY mlauto/serving/plan/walker_file.py mlauto/serving/plan/walker.c /build/
+RUN python3 /build/walker_file.py /opt/walker
+
 FROM tools AS installed-orchestrator
 ARG OWNER
 LABEL mlauto.owner=mlauto mlauto.kind=stage mlauto.home=${OWNER}
@@ -90,6 +100,7 @@ RUN /opt/pip/bin/python /build/install.py /build/requirements.lock /opt/venv
 FROM tools AS orchestrator
 COPY --from=installed-orchestrator /usr/share/mlauto /usr/share/mlauto
 COPY --from=installed-orchestrator /opt/venv /opt/venv
+COPY --from=walker /opt/walker /opt/venv/share/mlauto
 WORKDIR /opt/mlauto
 COPY pyproject.toml workspace.yaml dagster.yaml Dockerfile requirements*.lock ./
 COPY ops/image ./ops/image

@@ -21,7 +21,7 @@ from mlauto.commands.doctor import docker_version
 from mlauto.runtime.docker_engine import DockerEngine
 from mlauto.runtime.flavours import Flavours
 from mlauto.runtime.leftovers import clear
-from mlauto.serving.plan import native
+from mlauto.serving.plan import walker_file
 from mlauto.settings import Settings
 from mlauto.store import Store
 
@@ -59,7 +59,7 @@ def _base_image() -> str | None:
 
 
 def _compiler() -> str | None:
-    return None if native.compiler() else "no C compiler on PATH: apt-get install gcc"
+    return None if walker_file.compiler() else "no C compiler on PATH: apt-get install gcc"
 
 
 def tool(name: str) -> str | None:
@@ -97,9 +97,20 @@ def _own_engine() -> str | None:
     return f"no {', '.join(missing)} on PATH: apt-get install docker.io e2fsprogs mount util-linux" if missing else None
 
 
+def python_with(package: str) -> str | None:
+    """The Python that runs the tests when it has that package, else that of an environment with programs on PATH."""
+    if importlib.util.find_spec(package):
+        return sys.executable
+    folders = map(Path, os.get_exec_path())
+    found = (folder for folder in folders if any(folder.parent.glob(f"lib/python3*/site-packages/{package}")))
+    return next((str(folder / "python") for folder in found), None)
+
+
 def _cyclonedx() -> str | None:
-    there = importlib.util.find_spec("cyclonedx")
-    return None if there else "no validator: pip install 'cyclonedx-python-lib[json-validation]'"
+    there = python_with("cyclonedx")
+    return (
+        None if there else "no validator: pip install 'cyclonedx-python-lib[json-validation]' in an environment on PATH"
+    )
 
 
 NEEDS: dict[str, Callable[[], str | None]] = {
@@ -174,7 +185,7 @@ def streams(needs: Callable[[str], None]) -> Path:
 def walker(needs: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The C walker of trees; the test is skipped (in CI: fails) without a compiler."""
     needs("compiler")
-    library = native.compiled(tmp_path_factory.mktemp("native"))
+    library = walker_file.compiled(tmp_path_factory.mktemp("native"))
     assert isinstance(library, Path), library
     return library
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -47,6 +48,20 @@ def test_a_thing_that_is_there_runs(conftest: ModuleType) -> None:
 
     assert conftest.check_need("streams", "streams") is None
     assert conftest.check_need("streams", "") is None
+
+
+def test_a_package_may_be_in_another_environment(
+    conftest: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Our own comes first; else the first on PATH whose Python has it."""
+    for name in ("one", "two"):
+        (tmp_path / name / "bin").mkdir(parents=True)
+    (tmp_path / "two" / "lib" / "python3.11" / "site-packages" / "judge").mkdir(parents=True)
+    monkeypatch.setenv("PATH", f"{tmp_path}/one/bin:{tmp_path}/two/bin")
+
+    assert conftest.python_with("judge") == f"{tmp_path}/two/bin/python"
+    assert conftest.python_with("pytest") == sys.executable
+    assert conftest.python_with("nowhere") is None
 
 
 def test_streams_are_where_the_variable_says(

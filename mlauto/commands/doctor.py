@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from mlauto.serving.plan import native
+from mlauto.serving.plan import walker_file
 from mlauto.settings import PACKAGE, Settings
 
 __all__ = ["Finding", "docker_version", "examine", "healthy", "missing_bytecode", "render", "version_differences"]
@@ -245,9 +245,9 @@ def _listens(path: str) -> bool:
 
 
 def _compiler() -> Finding:
-    found = native.compiler()
+    found = walker_file.brought() or walker_file.compiler()
     if found:
-        return Finding(name="C compiler", status="ok", observed=found)
+        return Finding(name="C compiler", status="ok", observed=str(found))
     advice = "trees are walked by numpy, several times slower; for the fast walker: apt-get install gcc"
     return Finding(name="C compiler", status="optional", observed="not on PATH", advice=advice)
 

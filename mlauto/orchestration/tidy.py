@@ -64,6 +64,7 @@ def _tidy(platform: Platform, product: ModelProduct, log: LogLine, now: float) -
             removed = _tidy_runtime(platform, product, pruned.startable, now)
             _clear_logs(platform, product, set(pruned.startable), now)
         swept = sweep(platform.store, referenced(platform.settings.home), now=now)
+        removed += platform.workshop.tidy()
     except BusyError:  # who changes production tidies up afterwards
         return
     except OSError as error:

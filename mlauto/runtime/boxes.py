@@ -1,6 +1,7 @@
 """The directory through which a job's container is spoken to: a socket, and a lock that says that its maker lives.
 
-A container whose lock nobody holds was left behind by a process that was killed; the next job to start removes it.
+A container whose lock nobody holds was left behind by a process that was killed; it is removed by the next job to
+start, or by tidying up.
 """
 
 import fcntl
@@ -53,16 +54,16 @@ def listening(folder: Path) -> Iterator[socket.socket]:
         yield listener
 
 
-def remove_leftovers(engine: Engine, home: Path) -> int:
-    """Remove the containers of this state directory whose makers are gone; how many there were."""
-    count = 0
+def remove_leftovers(engine: Engine, home: Path) -> tuple[str, ...]:
+    """Remove the containers of this state directory whose makers are gone; their names."""
+    removed = []
     for state in engine.containers({HOME_LABEL: str(home), BOX_LABEL: ""}):
         folder = Path(state.labels[BOX_LABEL])
         if not _held(folder):
             engine.remove(state.id)
             shutil.rmtree(folder, ignore_errors=True)
-            count += 1
-    return count
+            removed.append(state.name)
+    return tuple(removed)
 
 
 def _held(folder: Path) -> bool:

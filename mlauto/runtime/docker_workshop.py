@@ -99,6 +99,10 @@ class DockerWorkshop:
 
         return run_python
 
+    def tidy(self) -> tuple[str, ...]:
+        """Containers whose makers are gone."""
+        return tuple(f"container {name}" for name in remove_leftovers(self.engine, self.home))
+
     @contextmanager
     def started(self, image: str, what: str, space: str, reads: Sequence[Path]) -> Iterator[ContainerJob]:
         """A container that may write to `space` and sees `reads`; what killed processes left is removed first."""

@@ -91,6 +91,10 @@ class Workshop(Protocol):
         """A copy of the tree to run checks in, gone at the end of the block with all that runs there."""
         ...
 
+    def tidy(self) -> tuple[str, ...]:
+        """Remove what killed processes left of their jobs here, in this state directory's name; what that was."""
+        ...
+
 
 @functools.cache
 def environment_digest() -> str:
@@ -134,6 +138,10 @@ class LocalWorkshop:
             shutil.copytree(tree, copy, symlinks=True)
             Path(scratch, "home").mkdir()
             yield _LocalBench(self.image(), str(copy), scratch, bench_environment(tree, str(copy), scratch))
+
+    def tidy(self) -> tuple[str, ...]:
+        """Nothing: a job's processes end with their maker, and temporary files are the system's."""
+        return ()
 
 
 @dataclass

@@ -12,7 +12,7 @@ from mlauto.records import Signature
 from mlauto.serving.errors import ServingError
 from mlauto.serving.model import frame_of
 from mlauto.serving.plan import format as formats
-from mlauto.serving.plan import native
+from mlauto.serving.plan import walker_file
 from mlauto.serving.plan.model import PlanModel
 from mlauto.serving.signature import Signature as ServedSignature
 from mlauto.training.compile.builder import UnsupportedError
@@ -46,9 +46,9 @@ def add_plan(model: Any, signature: Signature, rows: Sequence[dict[str, Any]], f
     except UnsupportedError as error:
         return str(error)
     formats.write(folder, plan, arrays)
-    library = native.compiled(cache)
+    library = walker_file.compiled(cache)
     if isinstance(library, Path):
-        shutil.copyfile(library, folder / native.LIBRARY)
+        shutil.copyfile(library, folder / walker_file.LIBRARY)
     try:
         problem = prove(PlanModel(folder), pipeline, rows[-PROVEN_ROWS:], signature.columns)
     except ServingError as error:

@@ -19,7 +19,7 @@ from mlauto.product import ModelProduct
 from mlauto.records import CheckOutcome, Commit, Signature, TrainedModel, TrainingSet
 from mlauto.runtime.process import scrubbed_environment
 from mlauto.runtime.workshop import RunPython
-from mlauto.serving.plan import native
+from mlauto.serving.plan import walker_file
 from mlauto.store import Store
 from mlauto.training.card import model_card
 from mlauto.training.challenge import ChampionPredict, Split, challenge, split
@@ -151,7 +151,7 @@ def _run(
         MPLCONFIGDIR=str(store.home / "cache" / "matplotlib"),
     )
     limit = task.product.training.timeout
-    native.compiled(Path(request.cache))  # here: where the child runs there may be no compiler
+    walker_file.compiled(Path(request.cache))  # here: where the child runs there may be no compiler
     ended = run_python(
         "mlauto.training.fit",
         scratch / "request.json",

@@ -4,6 +4,7 @@ import dataclasses
 import http.server
 import importlib.util
 import py_compile
+import shutil
 import socket
 import socketserver
 import sys
@@ -204,3 +205,17 @@ def test_without_a_compiler_it_says_what_that_costs(
 
     assert (found.status, found.observed) == ("optional", "not on PATH")
     assert "apt-get install gcc" in found.advice
+
+
+def test_a_walker_that_was_brought_along_is_as_good_as_a_compiler(
+    quiet: Settings, walker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The images of our own services have one, and no compiler."""
+    (tmp_path / "share" / "mlauto").mkdir(parents=True)
+    shutil.copy(walker, tmp_path / "share" / "mlauto")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+
+    found = next(finding for finding in examine(quiet) if finding.name == "C compiler")
+
+    assert (found.status, found.observed) == ("ok", str(tmp_path / "share" / "mlauto" / walker.name))

@@ -5,6 +5,7 @@ A data file lands; the first run's container is killed in the middle; the sensor
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -40,6 +41,11 @@ SOCKET = Path("/var/run/docker.sock")
 KEY, SCRAPE_KEY = "key-of-the-clients", "key-of-prometheus"
 DONE = ["batch", "image", "model", "production", "test_deployment", "training_set"]
 STREAM = DemandStream(seed=7)
+WALKER = """
+from pathlib import Path
+from mlauto.serving.plan.walker_file import brought, compiled, compiler
+print(compiler(), brought(), compiled(Path("/tmp/native")))
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +178,17 @@ def tag(server: Postgres, run: str, name: str) -> str | None:
     return str(found[0][0]) if found else None
 
 
+def test_the_image_brings_the_walker_of_trees_along(orchestrator: str) -> None:
+    """It has no compiler: the library that its build made, of these very sources, is what a training takes."""
+    compiler, brought, taken = docker(
+        "run", "--rm", "--network", "none", orchestrator, "python", "-P", "-c", WALKER
+    ).split()
+
+    assert compiler == "None"
+    assert re.fullmatch(r"/opt/venv/share/mlauto/walker-\w+-[0-9a-f]{16}\.so", brought)
+    assert taken == f"/tmp/native/{Path(brought).name}"
+
+
 def test_a_run_whose_container_was_killed_is_marked_failed(
     seen: Seen, server_and_stack: tuple[Postgres, Stack]
 ) -> None:
@@ -192,6 +209,16 @@ def test_the_sensor_asks_again_and_the_model_goes_live(seen: Seen, server_and_st
     assert made == DONE
     assert tag(server, seen.killed, "mlauto/attempt") == "1"
     assert tag(server, seen.second, "mlauto/attempt") == "2"
+
+
+def test_the_model_that_went_live_has_the_walker(seen: Seen, settings: Settings) -> None:
+    """Trained in a container without a compiler, and served with the library that the image brought along."""
+    (kept,) = (settings.home / "native").iterdir()
+    bundled = [path.read_bytes() for path in (settings.home / "store").rglob("walker.so")]
+
+    assert seen.second
+    assert bundled
+    assert set(bundled) == {kept.read_bytes()}
 
 
 def test_the_gateway_answers_who_shows_a_key(seen: Seen, settings: Settings) -> None:

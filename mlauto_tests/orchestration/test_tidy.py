@@ -4,6 +4,7 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -15,6 +16,10 @@ from mlauto.orchestration.steps import roll_back_release
 from mlauto.orchestration.tidy import referenced, tidy_up
 from mlauto.records import Action, Deployment, Image, Problem
 from mlauto.runtime.base import Route
+from mlauto.runtime.boxes import BOX_LABEL, box
+from mlauto.runtime.docker_workshop import DockerWorkshop
+from mlauto.runtime.engine import HOME_LABEL, ContainerSpec
+from mlauto.runtime.fake_engine import FakeEngine
 from mlauto.store import Store
 from mlauto.sweep import GRACE, LEFT_BEHIND
 from mlauto.training.landing import PlannedBatch
@@ -246,6 +251,28 @@ def test_what_the_file_system_refuses_is_a_problem_too(released: World) -> None:
     assert "cannot be tidied up" in tidied(released)[0]
     (released.settings.home / "tmp").unlink()
     assert len(tidied(released)) == 1
+
+
+def test_containers_of_killed_jobs_go(released: World) -> None:
+    """By whatever workshop the platform has; one whose maker lives stays, and an engine that is down is a problem."""
+    engine, home = FakeEngine(), released.settings.home
+    image = engine.put("workshop:1")
+    workshop = DockerWorkshop(engine, SimpleNamespace(get=engine.image, dependencies_key=str), home)
+    released.platform = replace(released.platform, workshop=workshop)
+    with box(home) as living:
+        for name, folder in (("checks", home / "tmp" / "job-gone"), ("training", living)):
+            labels = {HOME_LABEL: str(home), BOX_LABEL: str(folder)}
+            engine.create(ContainerSpec(name=name, image=image.id, command=["x"], user="1:1", labels=labels))
+
+        assert tidied(released) == ["removed: container checks"]
+        assert tidied(released) == []
+        assert [state.name for state in engine.containers({})] == ["training"]
+
+    engine.down = "no engine answers"
+    assert tidied(released) == ["not everything was tidied up: no engine answers"]
+    problem = released.store.read_record("tides", "problems/retention", Problem)
+    assert problem is not None
+    assert problem.text == "no engine answers"
 
 
 def test_a_delivery_tidies_up_after_itself(released: World) -> None:

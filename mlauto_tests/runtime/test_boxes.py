@@ -29,7 +29,7 @@ def test_only_what_nobody_holds_is_removed(tmp_path: Path) -> None:
         orphan = made(engine, home, left, "orphan")
         unboxed = made(engine, home, home / "tmp" / "job-gone", "unboxed")
 
-        assert remove_leftovers(engine, home) == 2
+        assert remove_leftovers(engine, home) == ("orphan", "unboxed")
 
         assert [engine.container(one) is None for one in (living, elsewhere, orphan, unboxed)] == [
             False,
@@ -39,7 +39,7 @@ def test_only_what_nobody_holds_is_removed(tmp_path: Path) -> None:
         ]
         assert mine.exists()
         assert not left.exists()
-    assert remove_leftovers(engine, home) == 1
+    assert remove_leftovers(engine, home) == ("living",)
 
 
 def test_a_box_is_for_the_containers_user_only(tmp_path: Path) -> None:

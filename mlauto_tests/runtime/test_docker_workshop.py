@@ -14,7 +14,7 @@ import pytest
 from mlauto.integration.checks import run_checks
 from mlauto.records import CheckResult, CiReport, Commit
 from mlauto.runtime import container_job
-from mlauto.runtime.boxes import BOX_LABEL, container_user, remove_leftovers
+from mlauto.runtime.boxes import BOX_LABEL, container_user
 from mlauto.runtime.docker_engine import DockerEngine
 from mlauto.runtime.docker_workshop import DockerWorkshop, Limits
 from mlauto.runtime.engine import HOME_LABEL, EngineError, EngineImage
@@ -349,19 +349,25 @@ with DockerWorkshop(DockerEngine(), images, Path(sys.argv[1])).bench(Path(sys.ar
 """
 
 
-def test_a_container_whose_maker_was_killed_ends_and_is_removed(workshop: DockerWorkshop, tree: Path) -> None:
-    """It ends by itself, and the next job removes it; one whose maker lives is left alone."""
+@pytest.mark.parametrize("remover", ["the next job", "tidying up"])
+def test_a_container_whose_maker_was_killed_ends_and_is_removed(
+    workshop: DockerWorkshop, tree: Path, remover: str
+) -> None:
+    """It ends by itself, and the next job or tidying up removes it; one whose maker lives is left alone."""
     command = [sys.executable, "-c", WAITS, str(workshop.home), str(tree), workshop.image()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as maker:
         assert maker.stdout is not None
         assert maker.stdout.readline() == "up\n"
         (state,) = workshop.engine.containers({BOX_LABEL: "", HOME_LABEL: str(workshop.home)})
-        assert remove_leftovers(workshop.engine, workshop.home) == 0
+        assert workshop.tidy() == ()
         maker.kill()
 
     assert workshop.engine.wait(state.id, 20)
-    with workshop.bench(tree) as bench:
-        assert bench.run(["true"], timeout=20, on_line=None, limit=1000).exit_code == 0
+    if remover == "tidying up":
+        assert workshop.tidy() == (f"container {state.name}",)
+    else:
+        with workshop.bench(tree) as bench:
+            assert bench.run(["true"], timeout=20, on_line=None, limit=1000).exit_code == 0
     assert workshop.engine.container(state.id) is None
     assert not Path(state.labels[BOX_LABEL]).exists()
 

@@ -78,7 +78,7 @@ def test_our_own_targets_stand_alone() -> None:
         "installed-workshop",
         "dependencies-workshop",
     ]
-    assert stages(needed(ours, "orchestrator", {})) == ["tools", "installed-orchestrator", "orchestrator"]
+    assert stages(needed(ours, "orchestrator", {})) == ["tools", "walker", "installed-orchestrator", "orchestrator"]
 
 
 def test_what_a_stage_says_of_its_image() -> None:

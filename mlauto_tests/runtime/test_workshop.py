@@ -95,6 +95,13 @@ def test_asking_for_the_environment_loads_no_library() -> None:
     assert ended.stdout.strip() == "[]"
 
 
+def test_nothing_is_left_to_tidy_up(workshop: Workshop, tree: Path) -> None:
+    """On this machine a job is gone at its end."""
+    with workshop.bench(tree):
+        assert workshop.tidy() == ()
+    assert workshop.tidy() == ()
+
+
 def test_the_environment_digest_is_stable(workshop: Workshop) -> None:
     """Two calls agree: it holds versions, no times."""
     assert environment_digest() == environment_digest() == workshop.environment()

@@ -8,9 +8,9 @@ from typing import Any
 from mlauto.serving.errors import ModelError
 from mlauto.serving.plan import format as formats
 from mlauto.serving.plan.estimators import executor
-from mlauto.serving.plan.native import LIBRARY
 from mlauto.serving.plan.prepare import preparation
 from mlauto.serving.plan.single import single
+from mlauto.serving.plan.walker_file import LIBRARY
 from mlauto.serving.protocol import Answer
 
 __all__ = ["PlanModel"]

@@ -1,12 +1,6 @@
-"""The C walker: compiled once per machine where there is a compiler, and then carried along with every bundle."""
+"""The C walker as a function: `walker_file` makes the library, ctypes calls it."""
 
 import ctypes
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,13 +10,8 @@ from numpy.typing import NDArray
 
 from mlauto.serving.plan.packed import CATEGORY_CODE
 
-__all__ = ["LIBRARY", "SOURCE", "OutdatedError", "Walk", "compiled", "compiler", "walker"]
+__all__ = ["OutdatedError", "Walk", "walker"]
 
-SOURCE = Path(__file__).with_name("walker.c")
-LIBRARY = "walker.so"
-# No -march: a bundle may run on another machine. No contraction into fused operations: sums are those of scikit-learn.
-FLAGS = ("-std=c99", "-O3", "-ffp-contract=off", "-shared", "-fPIC")
-SECONDS = 60
 # takes X, whatever its strides, and the sums, to which it adds; False when a number is too large for float32
 Walk = Callable[[NDArray[np.float64], NDArray[np.float64]], bool]
 ARRAYS = ("columns", "thresholds", "trees", "questions", "exits", "nodes", "values", "sets")
@@ -39,45 +28,6 @@ class _Forest(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ARRAYS),
         *((name, ctypes.c_int64) for name in COUNTS),
     )
-
-
-def compiler() -> str | None:
-    """The C compiler's path; None when there is none."""
-    return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-
-
-def compiled(cache: Path) -> Path | str:
-    """The library, compiled into `cache` unless it is there already; or why there is none, as a sentence."""
-    found = compiler()
-    source = SOURCE.read_bytes()
-    key = hashlib.sha256(b"\0".join([source, *(flag.encode() for flag in FLAGS)])).hexdigest()[:16]
-    target = cache / f"walker-{platform.machine()}-{key}.so"
-    if target.is_file():
-        return _loadable(target)
-    if found is None:
-        return "there is no C compiler (apt-get install gcc): trees are walked by numpy, several times slower"
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as folder:
-        made = Path(folder) / LIBRARY
-        command = [found, *FLAGS, "-o", str(made), str(SOURCE)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return f"{found} does not work ({error}): trees are walked by numpy, several times slower"
-        if done.returncode != 0:
-            reason = (done.stderr.strip().splitlines() or ["no message"])[0]
-            return f"{found} failed ({reason}): trees are walked by numpy, several times slower"
-        os.replace(made, target)
-    return _loadable(target)
-
-
-def _loadable(library: Path) -> Path | str:
-    """The library; or why not, for it may have been compiled for another C library or kind of machine."""
-    try:
-        ctypes.CDLL(str(library))
-    except OSError as error:
-        return f"{error} (delete the file to have it compiled anew): trees are walked by numpy, several times slower"
-    return library
 
 
 def walker(library: Path, arrays: Mapping[str, NDArray[Any]], width: int, *, single: bool) -> Walk:

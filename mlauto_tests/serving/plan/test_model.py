@@ -9,7 +9,7 @@ import pytest
 
 from mlauto.serving.errors import ModelError
 from mlauto.serving.plan import format as formats
-from mlauto.serving.plan import native
+from mlauto.serving.plan import walker_file
 from mlauto.serving.plan.format import Linear, Numbers, Plan, PlanError
 from mlauto.serving.plan.model import PlanModel
 from mlauto_tests.serving.plan.conftest import Arrays
@@ -54,7 +54,7 @@ def test_the_library_beside_the_plan_is_used(tmp_path: Path) -> None:
     }
     formats.write(tmp_path, plan, one_leaf)
     assert PlanModel(tmp_path).answer([{"x": 1}]).predictions == [5.0]
-    (tmp_path / native.LIBRARY).write_bytes(b"damaged")
+    (tmp_path / walker_file.LIBRARY).write_bytes(b"damaged")
 
     with pytest.raises(PlanError, match=r"walker\.so cannot be used here"):
         PlanModel(tmp_path)

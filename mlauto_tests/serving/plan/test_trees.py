@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mlauto.serving.errors import RequestError
-from mlauto.serving.plan import native
+from mlauto.serving.plan import walker_file
 from mlauto.serving.plan.format import PlanError, Trees
 from mlauto.serving.plan.layout import WORDS
 from mlauto.serving.plan.trees import sums
@@ -140,7 +140,7 @@ def test_a_library_of_an_earlier_version_is_done_without(
     """Its bundle answers as before, slower, and the log says why."""
     source, library = tmp_path / "old.c", tmp_path / "walker.so"
     source.write_text("void mlauto_walk(void) {}")
-    subprocess.run([str(native.compiler()), "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    subprocess.run([str(walker_file.compiler()), "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
 
     assert sums(PLAN, stumps, library)(np.array([[1.0, 3.0]])).item() == 110.5
     assert "is of an earlier version: trees are walked by numpy" in capsys.readouterr().err
