@@ -25,7 +25,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from serving_model import NAME, bundle, fitted
+from serving_model import NAME, bundle, data, fitted
 
 from mlauto.runtime.docker_engine import DockerEngine
 from mlauto.runtime.engine import HOME_LABEL, Build, EngineImage
@@ -87,7 +87,7 @@ class Bench:
         return statistics.median(seconds)
 
     def model(self, content: Path) -> EngineImage:
-        version = str(self.version)
+        version = json.loads((content / "manifest.json").read_text())["version"]
         return self.images.found(NAME, self.images.model(NAME, version, version, content))
 
     def changed(self, content: Path, size: int) -> None:
@@ -126,6 +126,38 @@ def models(bench: Bench) -> tuple[Figures, float]:
         ("nothing changed, s", same, "<=", 0.1),
     ]
     return figures, sklearn
+
+
+def starts(bench: Bench) -> Figures:
+    """From the order to run a container to its first answer, which must be the pipeline's own."""
+    import numpy as np
+
+    from mlauto.runtime.servers import Servers
+    from mlauto.runtime.unix_http import Connection
+    from mlauto.training.artifact import rows_of
+
+    servers, frame = Servers(bench.settings, bench.engine), data(3, seed=2)[0]
+    rows, expected = json.dumps(rows_of(frame)), fitted("boosted").predict(frame)
+    figures: Figures = []
+    for name, folder, most in (("compiled", "compiled", 1.0), ("scikit-learn", "fallback", 2.5)):
+        image = bench.model(bench.home / folder)
+        version = image.labels["mlauto.version"]
+        server = servers.place(NAME, version, image.id)
+
+        def answered(image: EngineImage = image, version: str = version) -> None:
+            server = servers.run(NAME, version, image)
+            servers.wait(server)
+            connection = Connection(server.socket, 10.0)
+            connection.request("POST", "/rows", rows, {"content-type": "application/json"})
+            predictions = json.loads(connection.getresponse().read())["predictions"]
+            connection.close()
+            if not np.array_equal(predictions, expected):
+                raise SystemExit(f"version {version}: {predictions} instead of {expected}")
+
+        seconds = bench.median(answered, lambda server=server: servers.remove(server))  # type: ignore[misc]
+        servers.remove(server)
+        figures.append((f"container to first correct answer, {name}, s", seconds, "<=", most))
+    return figures
 
 
 def code_and_dependencies(bench: Bench) -> Figures:
@@ -256,6 +288,7 @@ def main() -> int:
         try:
             figures, fallback = models(bench)
             print(f"models done: {fallback:.2f} s with scikit-learn", file=sys.stderr)
+            figures += starts(bench)
             figures += code_and_dependencies(bench) + sizes(bench)
             print("code and dependencies done; MLflow's recipe takes minutes", file=sys.stderr)
             figures += mlflow(bench, fallback)
