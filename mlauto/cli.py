@@ -234,7 +234,8 @@ def approve(settings: Settings, product: str, version: str | None) -> None:
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
     """Say what is missing on this machine, and what to do. Exit code 1 if something needed is."""
-    from mlauto.commands.doctor import examine, healthy, render
+    from mlauto.commands.doctor import examine
+    from mlauto.commands.finding import healthy, render
 
     findings = examine(context.obj)
     if as_json:

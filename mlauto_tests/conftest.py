@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from mlauto.commands.doctor import docker_version
+from mlauto.commands.doctor_engine import docker_version
 from mlauto.runtime.docker_engine import DockerEngine
 from mlauto.runtime.flavours import Flavours
 from mlauto.runtime.leftovers import clear

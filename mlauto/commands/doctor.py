@@ -8,31 +8,22 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import httpx
 
+from mlauto.commands.doctor_engine import base_image, engine
+from mlauto.commands.finding import Finding
 from mlauto.serving.plan import walker_file
 from mlauto.settings import PACKAGE, Settings
 
-__all__ = ["Finding", "docker_version", "examine", "healthy", "missing_bytecode", "render", "version_differences"]
+__all__ = ["examine", "missing_bytecode", "version_differences"]
 
 HEAVY = ("great_expectations", "sklearn", "mlflow", "dagster", "pandas", "scipy")
 SAMPLE = 40  # files looked at per package
 UI_PORT = 3000
 SOCKET_PATH_LIMIT = 100  # Linux allows 107 bytes for the path of a unix socket
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing looked at: `status` is `ok`, `missing` (nothing works well without) or `optional` (absent, fine)."""
-
-    name: str
-    status: str
-    observed: str
-    advice: str = ""
 
 
 def examine(settings: Settings, environment: Mapping[str, str] | None = None) -> list[Finding]:
@@ -50,26 +41,11 @@ def examine(settings: Settings, environment: Mapping[str, str] | None = None) ->
         lambda: _gateway_port(settings),
         _ui_port,
         _compiler,
-        lambda: _docker(env),
+        lambda: engine(settings, env),
+        *((lambda: base_image(settings),) if settings.runtime == "docker" else ()),
         _chromium,
     )
     return [look() for look in looks]
-
-
-def healthy(findings: list[Finding]) -> bool:
-    """True when nothing that is needed is missing."""
-    return all(finding.status != "missing" for finding in findings)
-
-
-def render(findings: list[Finding]) -> str:
-    """The findings as text, one line each and the advice below."""
-    marks = {"ok": "ok      ", "missing": "MISSING ", "optional": "optional"}
-    lines = []
-    for finding in findings:
-        lines.append(f"{marks[finding.status]}  {finding.name:<16} {finding.observed}")
-        if finding.advice:
-            lines.append(f"{'':28}-> {finding.advice}")
-    return "\n".join(lines)
 
 
 def missing_bytecode(package: str) -> tuple[int, int]:
@@ -221,43 +197,12 @@ def _ui_port() -> Finding:
     return Finding(name=f"port {UI_PORT}", status="optional", observed="something listens there", advice=advice)
 
 
-def docker_version(environment: Mapping[str, str]) -> str | None:
-    """The version of the Docker engine that answers at DOCKER_HOST (or its usual socket), or None."""
-    host = environment.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    local = host.startswith("unix://")
-    path = host.removeprefix("unix://")
-    if local and not _listens(path):
-        return None
-    transport = httpx.HTTPTransport(uds=path) if local else None
-    base = "http://docker" if local else host.replace("tcp://", "http://", 1)
-    try:
-        with httpx.Client(base_url=base, transport=transport, timeout=3, trust_env=False) as client:
-            return str(client.get("/version").raise_for_status().json()["Version"])
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError):
-        return None
-
-
-def _listens(path: str) -> bool:
-    """Asked first, because a failing connection of httpx to a unix socket leaves a descriptor open."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(3)
-        return probe.connect_ex(path) == 0
-
-
 def _compiler() -> Finding:
     found = walker_file.brought() or walker_file.compiler()
     if found:
         return Finding(name="C compiler", status="ok", observed=str(found))
     advice = "trees are walked by numpy, several times slower; for the fast walker: apt-get install gcc"
     return Finding(name="C compiler", status="optional", observed="not on PATH", advice=advice)
-
-
-def _docker(env: Mapping[str, str]) -> Finding:
-    version = docker_version(env)
-    if version is not None:
-        return Finding(name="Docker engine", status="ok", observed=version)
-    advice = "not needed: the local runtime does without; for images: apt-get install docker.io"
-    return Finding(name="Docker engine", status="optional", observed="none answers", advice=advice)
 
 
 def _chromium() -> Finding:

@@ -6,7 +6,6 @@ import importlib.util
 import py_compile
 import shutil
 import socket
-import socketserver
 import sys
 import threading
 from importlib import metadata
@@ -14,15 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from mlauto.commands.doctor import (
-    Finding,
-    docker_version,
-    examine,
-    healthy,
-    missing_bytecode,
-    render,
-    version_differences,
-)
+from mlauto.commands.doctor import examine, missing_bytecode, version_differences
+from mlauto.commands.finding import Finding, healthy, render
 from mlauto.settings import Settings
 
 
@@ -48,18 +40,6 @@ def test_this_machine_can_run_it(quiet: Settings) -> None:
     assert {finding.status for finding in findings} <= {"ok", "optional"}
     assert all(finding.advice for finding in findings if finding.status == "optional")
     assert not quiet.home.exists()
-
-
-def test_a_missing_thing_comes_with_advice() -> None:
-    """One missing thing makes the machine unhealthy; the text names it and the next step."""
-    findings = [
-        Finding(name="git", status="missing", observed="not on PATH", advice="apt-get install git"),
-        Finding(name="Chromium", status="optional", observed="not on PATH"),
-    ]
-
-    assert not healthy(findings)
-    assert "MISSING   git" in render(findings)
-    assert "-> apt-get install git" in render(findings)
 
 
 def test_a_package_without_bytecode_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,36 +143,6 @@ def test_a_state_directory_too_deep_for_a_socket(quiet: Settings) -> None:
 
     assert finding.status == "missing"
     assert "shorter path" in finding.advice
-
-
-def test_an_engine_on_a_unix_socket_is_recognised(tmp_path: Path) -> None:
-    """DOCKER_HOST decides where the engine is asked; an unused address, or no JSON, is no engine."""
-
-    class Engine(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = b'{"Version": "20.10.24"}' if self.path == "/version" else b"<html>"
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def address_string(self) -> str:
-            return "unix"
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    path = tmp_path / "docker.sock"
-    with socketserver.UnixStreamServer(str(path), Engine) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        answered = docker_version({"DOCKER_HOST": f"unix://{path}"})
-        server.shutdown()
-        thread.join()
-
-    assert answered == "20.10.24"
-    assert docker_version({"DOCKER_HOST": f"unix://{tmp_path}/nowhere.sock"}) is None
-    assert docker_version({"DOCKER_HOST": "tcp://127.0.0.1:1"}) is None
 
 
 def test_without_a_compiler_it_says_what_that_costs(
