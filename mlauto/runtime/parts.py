@@ -17,6 +17,7 @@ from typing import Any
 from mlauto.runtime.asking import told
 from mlauto.runtime.boxes import container_user
 from mlauto.runtime.engine import HOME_LABEL, ContainerSpec, Engine, EngineError, EngineImage, Mount
+from mlauto.runtime.keeping import forget_unused, use
 from mlauto.runtime.layers import Part
 from mlauto.runtime.recipe import Checkout, Locked
 from mlauto.runtime.wheels import Python, Wheels
@@ -55,6 +56,7 @@ class Parts:
                 self._wheels.take(missing, python, scratch.given)
                 self._run(pip, scratch, "wheels", environment)
                 scratch.keep(folder)
+            forget_unused(folder.parent)
         return [self._there(folder, names) for names in (["environment"], *(entry.hashes for entry in wanted))]
 
     @contextmanager
@@ -69,6 +71,7 @@ class Parts:
         found = self._kept(folder, names)
         if found is None:
             raise EngineError(NOTHING)
+        use(found.archive, found.archive.with_suffix(".json"))
         return found
 
     def _kept(self, folder: Path, names: Iterable[str]) -> Part | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlauto.errors import DeliveryError
+from mlauto.runtime.keeping import forget_unused, use
 from mlauto.runtime.recipe import Locked
 
 __all__ = ["Python", "Wheels"]
@@ -95,6 +96,7 @@ class Wheels:
         missing = [entry for entry in wanted if self._kept(entry, python) is None]
         if missing:
             self._fetch(missing, python)
+            forget_unused(self._folder)
         return [self._put(entry, python, target) for entry in wanted]
 
     def _kept(self, entry: Locked, python: Python) -> Path | None:
@@ -109,6 +111,7 @@ class Wheels:
         kept = self._kept(entry, python)
         if kept is None:
             raise DeliveryError(f"{entry.name} {entry.version} went away from {self._folder}: build again")
+        use(kept)
         placed = target / kept.name
         try:
             os.link(kept, placed)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -90,6 +91,20 @@ def test_a_damaged_one_is_made_anew(
     assert again.archive.read_bytes() == good
     assert runs(parting) == 2
     assert list((contained.home / "tmp").iterdir()) == []
+
+
+def test_one_that_nobody_uses_is_forgotten(
+    parts: Parts, base: EngineImage, contained: Settings, checkout: Path
+) -> None:
+    """When others are made; one that is used stays, however long ago it was made."""
+    entries = locked((checkout / "requirements-sklearn.lock").read_text())
+    environment, one, two = parts.installed(entries, PLACE, PYTHON, base, base)
+    for part in (environment, one, two):
+        os.utime(part.archive, (1, 1))
+    parts.installed(entries[:1], PLACE, PYTHON, base, base)
+    parts.installed(entries[:1], "/opt/workshop", PYTHON, base, base)
+
+    assert [part.archive.exists() for part in (environment, one, two)] == [True, True, False]
 
 
 def test_code_is_there_for_a_moment(parts: Parts, base: EngineImage, checkout: Path) -> None:
