@@ -1,17 +1,17 @@
-"""A data file as the history that a replay and a backtest go through: read, cut into batches, and the product it makes."""
+"""A data file as the history that a replay and a backtest go through: its batches, and the product it makes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlauto.errors import MlautoError
+from mlauto.commands.proposal import Proposal, propose
+from mlauto.errors import MlautoError, ProductError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Plan", "attributes_of", "cut", "edges_of"]
+__all__ = ["Plan", "attributes_of", "cut", "edges_of", "roles_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,29 @@ def edges_of(rows: int, batches: int) -> tuple[int, ...]:
 def cut(frame: "pd.DataFrame", batches: int) -> "list[pd.DataFrame]":
     """The rows in that many parts of nearly the same size, in order. Raises as `edges_of` does."""
     return [frame.iloc[a:b] for a, b in pairwise(edges_of(len(frame), batches))]
+
+
+def roles_of(frame: "pd.DataFrame", plan: Plan) -> Proposal:
+    """The columns' roles. Raises `MlautoError`, which says why, when models cannot be tried on this history."""
+    plan.check()
+    proposal = propose(frame, target=plan.target, task=plan.task, timestamp=plan.timestamp, exclude=plan.exclude)
+    end = edges_of(len(frame), plan.batches)[plan.initial]
+    first = frame[plan.target].iloc[:end]
+    if plan.task == "classification" and first.nunique() < 2:
+        raise ProductError(
+            f"--target {plan.target!r} is {first.iloc[0]!r} in all {end} rows of the first {plan.initial} batches:"
+            " there is nothing to tell apart yet, use a larger --initial"
+        )
+    if plan.timestamp is not None:
+        times = frame[plan.timestamp]
+        back = (times < times.shift()).to_numpy()
+        if back.any():
+            row = int(back.argmax())
+            raise ProductError(
+                f"--timestamp {plan.timestamp!r} goes backwards: {times.iloc[row]} in row {row + 1} follows"
+                f" {times.iloc[row - 1]}; sort the file by it, or leave --timestamp away if the rows are in order"
+            )
+    return proposal
 
 
 def attributes_of(name: str, plan: Plan, exclude: Sequence[str], rows: int) -> dict[str, Any]:

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mlauto.commands.client import GatewayClient, Outcome, rows_of
 from mlauto.commands.history import Plan, attributes_of, cut
 from mlauto.commands.loop import Loop
 from mlauto.commands.observe import Observer
-from mlauto.commands.replay_report import BatchResult, ReplayResult, print_result, write_report
+from mlauto.commands.replay_report import BatchResult, ReplayResult, print_result, progress, write_report
 from mlauto.records import Action, Deployment
 from mlauto.settings import Settings
 from mlauto.store import Store, atomic_write
@@ -102,7 +101,7 @@ class _Replay:
     def run(self, console: Console) -> ReplayResult:
         """The whole protocol."""
         began = time.monotonic()
-        with _progress(console) as bar:
+        with progress(console) as bar:
             initial = bar.add_task("initial training set", total=self.plan.initial + 1)
             for number in self._prepare():
                 bar.update(initial, completed=number)
@@ -259,8 +258,3 @@ def _loss(task: str, truth: Sequence[Any], outcomes: Sequence[Outcome]) -> float
         losses += [abs(y - p) if task == "regression" else float(y != p) for y, p in pairs if _known(y)]
         at += outcome.rows
     return sum(losses) / len(losses) if losses else math.nan
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console)
