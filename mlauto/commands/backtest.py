@@ -17,7 +17,7 @@ from rich.console import Console
 
 from mlauto.commands.backtest_bench import Bench, Job
 from mlauto.commands.backtest_policy import read_policy
-from mlauto.commands.backtest_report import Report, Row, draw_pareto, print_report, write_report
+from mlauto.commands.backtest_report import Report, Row, draw_pareto, print_report, wide_console, write_report
 from mlauto.commands.history import Plan
 from mlauto.commands.replay_report import progress
 from mlauto.errors import MlautoError, TrainingError
@@ -57,7 +57,7 @@ def run_backtest(
     `cache` keeps the fits; `root` is where a model of one's own is imported from (default: this directory). Raises
     `MlautoError` when the file is no usable history, a policy or the model is none, or a worker process dies.
     """
-    console = console or Console(highlight=False)
+    console = console or wide_console()
     named = {text: read_policy(text) for text in dict.fromkeys((*(policies or POLICIES), *ALWAYS))}
     job = Job(data=data, plan=plan, model=model, root=root or Path.cwd(), cache=cache)
     bench = Bench(job)
@@ -127,8 +127,9 @@ _BENCH: list[tuple[Bench, Any]] = []  # this worker's own, and the counter that 
 def _begin(job: Job, done: Any) -> None:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # ships no types
 
+    os.environ["OMP_NUM_THREADS"] = "1"  # the processes are what is parallel
     bench = Bench(job)
-    threadpool_limits(1)  # the processes are what is parallel
+    threadpool_limits(1)  # for libraries that had read another value when they were loaded
     _BENCH[:] = [(bench, done)]
 
 

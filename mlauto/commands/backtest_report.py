@@ -13,8 +13,9 @@ from rich.table import Table
 from mlauto.store import atomic_write
 from mlauto.training.backtest import Outcome
 
-__all__ = ["Report", "Row", "draw_pareto", "front", "print_report", "write_report"]
+__all__ = ["Report", "Row", "draw_pareto", "front", "print_report", "wide_console", "write_report"]
 
+WIDTH = 120  # a pipe has none, and is taken for 80
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C6D31")
 
 
@@ -53,28 +54,34 @@ class Report:
         return next(row for row in self.histories if row.name == self.best)
 
 
+def wide_console() -> Console:
+    """The terminal as it is; where there is none, a width at which the table is not wrapped."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=max(console.width, WIDTH))
+
+
 def print_report(console: Console, report: Report) -> None:
     """Print a row for each policy, best first, and one for the best history."""
     title = f"{report.file}, {report.model}: batches {report.initial + 1} to {report.batches}, labels"
     title += " at once" if report.delay == 0 else f" {report.delay} batches late"
+    rate = report.metric == "error_rate"
+    heads = ("error rate" if rate else report.metric, "gap, pp" if rate else "gap, %", "trainings", "CPU s")
     table = Table(title=title, title_justify="left", box=None)
-    table.add_column("policy")
-    heads = (report.metric.replace("_", " "), "gap", "trainings", "CPU s", "degraded", "regretted", "rolled back")
-    for head in (*heads, "blocked"):
+    table.add_column("policy", no_wrap=True)
+    for head in (*heads, "degraded", "regretted", "rolled back", "blocked"):
         table.add_column(head, justify="right")
     for row in sorted(report.policies, key=lambda row: row.outcome.loss):
         found = row.outcome
         counts = (found.degraded, f"{found.regretted} of {found.promotions}", found.rollbacks, found.blocked)
-        table.add_row(row.name, *_figures(report, row), *map(str, counts))
-    table.add_row(f"best in hindsight: {report.best}", *_figures(report, report.hindsight), style="dim")
+        table.add_row(row.name, *_figures(row, rate), *map(str, counts))
+    table.add_row(f"hindsight: {report.best}", *_figures(report.hindsight, rate), style="dim")
     console.print(table)
 
 
-def _figures(report: Report, row: Row) -> tuple[str, ...]:
-    found, rate = row.outcome, report.metric == "error_rate"
+def _figures(row: Row, rate: bool) -> tuple[str, ...]:
+    found = row.outcome
     loss = f"{found.loss:.2%}" if rate else f"{found.loss:.4g}"
-    gap = f"{100 * row.gap:+.2f} pp" if rate else f"{row.gap:+.1%}"
-    return loss, gap, str(found.trainings), f"{found.seconds:.1f}"
+    return loss, f"{100 * row.gap:+.2f}", str(found.trainings), f"{found.seconds:.1f}"
 
 
 def write_report(path: Path, report: Report) -> None:

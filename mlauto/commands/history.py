@@ -62,7 +62,7 @@ def roles_of(frame: "pd.DataFrame", plan: Plan) -> Proposal:
     first = frame[plan.target].iloc[:end]
     if plan.task == "classification" and first.nunique() < 2:
         raise ProductError(
-            f"--target {plan.target!r} is {first.iloc[0]!r} in all {end} rows of the first {plan.initial} batches:"
+            f"--target {plan.target!r} is {first.tolist()[0]!r} in all {end} rows of the first {plan.initial} batches:"
             " there is nothing to tell apart yet, use a larger --initial"
         )
     if plan.timestamp is not None:

@@ -9,6 +9,7 @@ import io
 import math
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,9 +120,10 @@ class Fits:
         weights = np.repeat([one.weight for one in chosen.batches], [one.rows for one in chosen.batches])
         used = slice(end - len(weights), end - holdout)
         labels = self.labels[used]
-        if self.metric == "error_rate" and len(set(labels.tolist())) < 2:
+        classes = set(labels.tolist())
+        if self.metric == "error_rate" and len(classes) < 2:
             raise TrainingError(
-                f"all {len(labels)} rows to fit on are of the class {labels[0]!r}: nothing to tell apart"
+                f"all {len(labels)} rows to fit on are of the class {classes.pop()!r}: nothing to tell apart"
             )
         began = time.process_time()
         fit, _ = fitted(self.estimator, self.features.iloc[used], labels, weights[: len(labels)])
@@ -144,9 +146,9 @@ class Fits:
 def _read(path: Path) -> tuple[Losses, float] | None:
     """What was kept; None when nothing was, or what is there is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
             return kept["losses"].astype(np.float64), float(kept["seconds"])
-    except (FileNotFoundError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+    except (FileNotFoundError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
         return None
 
 
