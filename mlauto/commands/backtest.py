@@ -6,6 +6,7 @@ run that was interrupted, or one with another policy or another delay, goes on f
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -38,6 +39,7 @@ GRID = (
 )
 ALWAYS = ("never", "every_batch")
 POLL = 0.2
+STOPPED = -(1 << 30)  # a counter below zero ends a policy that is under way, after its batch
 
 
 def run_backtest(
@@ -107,6 +109,7 @@ def _play_all(job: Job, policies: dict[str, Policy], console: Console) -> dict[s
         except BrokenProcessPool as error:
             raise MlautoError("a worker process died, perhaps for want of memory: run it again, it goes on") from error
         finally:
+            done.value = STOPPED
             pool.shutdown(wait=True, cancel_futures=True)
         return {name: future.result() for name, future in outcomes.items()}
 
@@ -127,6 +130,7 @@ _BENCH: list[tuple[Bench, Any]] = []  # this worker's own, and the counter that 
 def _begin(job: Job, done: Any) -> None:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # ships no types
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all, and the command ends its workers itself
     os.environ["OMP_NUM_THREADS"] = "1"  # the processes are what is parallel
     bench = Bench(job)
     threadpool_limits(1)  # for libraries that had read another value when they were loaded
@@ -147,4 +151,6 @@ def _fit(model: Model) -> None:
 
 def _count(done: Any) -> None:
     with done.get_lock():
+        if done.value < 0:
+            raise MlautoError("the backtest was stopped")
         done.value += 1

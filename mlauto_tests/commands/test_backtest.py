@@ -2,6 +2,10 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,22 @@ from mlauto.commands.history import Plan
 from mlauto.errors import MlautoError, TrainingError
 
 PLAN = Plan(target="y", task="regression", batches=8, initial=2)
+CHECKOUT = Path(__file__).resolve().parents[2]
+SLOW = """
+import time
+
+from sklearn.linear_model import Ridge
+
+
+class Slow(Ridge):
+    def fit(self, X, y, sample_weight=None):
+        time.sleep(0.3)
+        return super().fit(X, y, sample_weight)
+
+
+def build():
+    return Slow()
+"""
 DYING = """
 import os
 
@@ -88,3 +108,28 @@ def test_a_process_that_dies_is_said(data: Path, tmp_path: Path) -> None:
         run_backtest(
             data, PLAN, cache=tmp_path / "kept", model="dying:build", root=tmp_path, console=Console(quiet=True)
         )
+
+
+def test_ctrl_c_ends_it_soon_and_keeps_what_is_done(data: Path, tmp_path: Path) -> None:
+    """Exit code 130, one sentence, no traceback of a worker; the fits so far are there."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    words = ["backtest", "--data", str(data), "--target", "y", "--task", "regression", "--model", "slow:build"]
+    words += ["--batches", "40", "--cache", str(tmp_path / "kept")]
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; from mlauto.cli import main; sys.exit(main())", *words],
+        cwd=tmp_path,
+        env={**os.environ, "MLAUTO_ROOT": str(tmp_path), "PYTHONPATH": str(CHECKOUT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not any((tmp_path / "kept").rglob("*.npz")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert err.strip() == "mlauto: interrupted"
+    assert any((tmp_path / "kept").rglob("*.npz"))

@@ -99,3 +99,15 @@ def test_a_model_that_is_none_is_named(job: Job, model: str, said: str) -> None:
     """Before anything is fitted."""
     with pytest.raises(TrainingError, match=said):
         Bench(replace(job, model=model))
+
+
+def test_batches_of_one_row_are_no_trouble(job: Job, tmp_path: Path) -> None:
+    """Quality is judged over twenty of them; every row is predicted."""
+    lines = job.data.read_text().splitlines()[:61]
+    (tmp_path / "short.csv").write_text("\n".join(lines))
+    short = replace(job, data=tmp_path / "short.csv", plan=replace(job.plan, batches=60, initial=30))
+
+    found = Bench(short).play(POLICIES["quality"])
+
+    assert [step.rows for step in found.steps] == [1] * 30
+    assert found.trainings == 10
