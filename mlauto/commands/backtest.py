@@ -17,12 +17,12 @@ from typing import Any
 from rich.console import Console
 
 from mlauto.commands.backtest_bench import Bench, Job
-from mlauto.commands.backtest_policy import read_policy
+from mlauto.commands.backtest_policy import NAMED, read_policy
 from mlauto.commands.backtest_report import Report, Row, draw_pareto, print_report, wide_console, write_report
 from mlauto.commands.history import Plan
 from mlauto.commands.replay_report import progress
 from mlauto.errors import MlautoError, TrainingError
-from mlauto.product import POLICIES, Policy
+from mlauto.product import Policy
 from mlauto.training.backtest import Model, Outcome
 from mlauto.training.deciding import History
 
@@ -60,7 +60,7 @@ def run_backtest(
     `MlautoError` when the file is no usable history, a policy or the model is none, or a worker process dies.
     """
     console = console or wide_console()
-    named = {text: read_policy(text) for text in dict.fromkeys((*(policies or POLICIES), *ALWAYS))}
+    named = {text: read_policy(text) for text in dict.fromkeys((*(policies or NAMED), *ALWAYS))}
     job = Job(data=data, plan=plan, model=model, root=root or Path.cwd(), cache=cache)
     bench = Bench(job)
     played = _play_all(job, named, console)

@@ -13,25 +13,28 @@ from mlauto.monitoring.incidents import Incident, advance
 from mlauto.monitoring.judge import Limits, is_full, judge, proven
 from mlauto.monitoring.scores import better, mean_score
 from mlauto.monitoring.triage import Context, triage
-from mlauto.product import POLICIES, ModelProduct, Policy
+from mlauto.product import ModelProduct, Policy, Training
 from mlauto.records import Action, LiveMetrics, Score, Status, Verdict
 from mlauto.training.deciding import Choice, History, Losses, Situation
 from mlauto.training.policy import on_new_data
 
-__all__ = ["LiveCheck", "LivePolicy", "read_policy"]
+__all__ = ["NAMED", "LiveCheck", "LivePolicy", "read_policy"]
+
+NAMED = ("never", "economy", "quality", "every_batch")
 
 
 def read_policy(text: str) -> Policy:
     """A policy by its name, or by its knobs as a YAML mapping. Raises `ProductError` saying what there is."""
-    if text in POLICIES:
-        return POLICIES[text]
+    if text in NAMED:
+        return Training.model_validate({"retrain": text}).policy
     try:
         knobs = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ProductError(f"--policy {text!r} is no YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(knobs, dict):
-        names = ", ".join(POLICIES)
-        raise ProductError(f"--policy {text!r} is unknown: use {names}, or knobs like '{{every_batches: 4}}'")
+        raise ProductError(
+            f"--policy {text!r} is unknown: use {', '.join(NAMED)}, or knobs like '{{every_batches: 4}}'"
+        )
     try:
         return Policy.model_validate(knobs)
     except ValidationError as error:

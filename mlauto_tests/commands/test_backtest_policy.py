@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from mlauto.commands.backtest_policy import LiveCheck, LivePolicy, read_policy
+from mlauto.commands.backtest_policy import NAMED, LiveCheck, LivePolicy, read_policy
 from mlauto.commands.history import Plan, attributes_of
 from mlauto.errors import ProductError
 from mlauto.product import POLICIES, ModelProduct, Policy
@@ -149,7 +149,7 @@ def test_decisions_need_a_check() -> None:
 
 def test_policies_have_names_or_knobs() -> None:
     """Both ways of the product's YAML; the half-life is the product's."""
-    assert read_policy("quality") == POLICIES["quality"]
+    assert {name: read_policy(name) for name in NAMED} == POLICIES
     assert read_policy("{on_degraded: true, every_batches: 4}") == Policy(on_degraded=True, every_batches=4)
     assert LivePolicy(product("never")).history == History(half_life=5.0)
 
