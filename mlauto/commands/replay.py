@@ -183,8 +183,8 @@ class _Replay:
         self.answered[number] = outcomes
         due = number - self.plan.delay
         if due in self.answered:
+            self._land(due)  # first: what its labels may lead to is to be trained on this batch too
             self._label(client, due)
-            self._land(due)
             self._settle()
         return BatchResult(
             number=number + 1,
