@@ -35,7 +35,6 @@ GRID = (
     History(half_life=5.0),
     History(half_life=20.0),
     History(window=5),
-    History(window=10),
 )
 ALWAYS = ("never", "every_batch")
 POLL = 0.2
