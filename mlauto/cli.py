@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from mlauto.backtest_cli import backtest
 from mlauto.ci_cli import ci
 from mlauto.errors import MlautoError
 from mlauto.settings import Settings
@@ -50,6 +51,7 @@ def cli(context: click.Context, debug: bool) -> None:
     context.obj = Settings.from_environment()
 
 
+cli.add_command(backtest)
 cli.add_command(ci)
 
 

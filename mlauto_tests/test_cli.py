@@ -15,6 +15,7 @@ from mlauto.settings import Settings
 
 COMMANDS = {
     "approve",
+    "backtest",
     "ci",
     "demo",
     "dev",

@@ -9,21 +9,19 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mlauto.commands.client import GatewayClient, Outcome, rows_of
+from mlauto.commands.history import Plan, attributes_of, cut
 from mlauto.commands.loop import Loop
 from mlauto.commands.observe import Observer
-from mlauto.commands.replay_report import BatchResult, ReplayResult, print_result, write_report
-from mlauto.errors import MlautoError
+from mlauto.commands.replay_report import BatchResult, ReplayResult, print_result, progress, write_report
 from mlauto.records import Action, Deployment
 from mlauto.settings import Settings
 from mlauto.store import Store, atomic_write
@@ -37,16 +35,6 @@ PRODUCT = "replayed"
 ROWS_PER_REQUEST = 50
 PATIENCE = 120.0
 BUSY = frozenset({Action.RETRAIN, Action.ROLL_BACK, Action.COOL_DOWN})
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    target: str
-    task: str
-    timestamp: str | None
-    exclude: tuple[str, ...]
-    initial: int
-    delay: int
 
 
 def run_replay(
@@ -72,12 +60,17 @@ def run_replay(
     from mlauto.commands.proposal import read_source
 
     console = console or Console(highlight=False)
-    if initial >= batches:
-        raise MlautoError(f"--initial {initial} leaves nothing to predict of --batches {batches}: use fewer")
-    frame = read_source(csv, timestamp)
-    edges = [round(i * len(frame) / batches) for i in range(batches + 1)]
-    parts = [frame.iloc[a:b] for a, b in pairwise(edges)]
-    plan = _Plan(target=target, task=task, timestamp=timestamp, exclude=tuple(exclude), initial=initial, delay=delay)
+    plan = Plan(
+        target=target,
+        task=task,
+        timestamp=timestamp,
+        exclude=tuple(exclude),
+        batches=batches,
+        initial=initial,
+        delay=delay,
+    )
+    plan.check()
+    parts = cut(read_source(csv, timestamp), batches)
     loop = Loop.scratch(settings.root / ".mlauto-replay")
     try:
         result = _Replay(loop, plan, parts[: initial + most] if most else parts, csv.name).run(console)
@@ -94,7 +87,7 @@ def run_replay(
 class _Replay:
     """One replay: what was sent, what came back, and waiting until the loop is done with each batch."""
 
-    def __init__(self, loop: Loop, plan: _Plan, parts: Sequence["pd.DataFrame"], name: str) -> None:
+    def __init__(self, loop: Loop, plan: Plan, parts: Sequence["pd.DataFrame"], name: str) -> None:
         self.loop = loop
         self.plan = plan
         self.parts = parts
@@ -108,7 +101,7 @@ class _Replay:
     def run(self, console: Console) -> ReplayResult:
         """The whole protocol."""
         began = time.monotonic()
-        with _progress(console) as bar:
+        with progress(console) as bar:
             initial = bar.add_task("initial training set", total=self.plan.initial + 1)
             for number in self._prepare():
                 bar.update(initial, completed=number)
@@ -122,7 +115,7 @@ class _Replay:
                     bar.update(live, advance=1, description=f"live batches, prequential loss {loss:.4g}")
         return ReplayResult(
             file=self.name,
-            metric="mae" if self.plan.task == "regression" else "error_rate",
+            metric=self.plan.metric,
             prequential=_prequential(results),
             trainings=sum(1 for _ in self.store.record_names(PRODUCT, "models")),
             rollouts=sum(1 for _ in self.store.record_names(PRODUCT, "deployments")),
@@ -190,8 +183,8 @@ class _Replay:
         self.answered[number] = outcomes
         due = number - self.plan.delay
         if due in self.answered:
+            self._land(due)  # first: what its labels may lead to is to be trained on this batch too
             self._label(client, due)
-            self._land(due)
             self._settle()
         return BatchResult(
             number=number + 1,
@@ -232,7 +225,7 @@ class _Replay:
         return len(list(base.iterdir())) if base.is_dir() else 0
 
 
-def _define(settings: Settings, plan: _Plan, exclude: Sequence[str], first: "pd.DataFrame", rows: int) -> None:
+def _define(settings: Settings, plan: Plan, exclude: Sequence[str], first: "pd.DataFrame", rows: int) -> None:
     """Write the product's YAML and the suite that its first batches propose; judged on windows of one batch."""
     from mlauto.training.quality import propose_suite
 
@@ -240,26 +233,7 @@ def _define(settings: Settings, plan: _Plan, exclude: Sequence[str], first: "pd.
     folder.mkdir(parents=True)
     suite = propose_suite(first, target=plan.target, timestamp=plan.timestamp)
     (folder / "expectations.json").write_text(json.dumps(suite, indent=2))
-    attributes = {
-        "name": PRODUCT,
-        "code": {"repository": f"models/{PRODUCT}", "estimator": f"{PRODUCT}.model:build"},
-        "data": {
-            "landing": f"landing/{PRODUCT}",
-            "target": plan.target,
-            "task": plan.task,
-            "timestamp": plan.timestamp,
-            "exclude": list(exclude),
-        },
-        "training": {"retrain": "economy"},
-        "delivery": {"shadow": "0s", "canary": [], "bake": "5s", "latency_ms": 1000},  # a batch waits for nobody
-        "monitoring": {
-            "every": "1s",
-            "window": max(20, rows),
-            "min_labels": max(10, rows // 2),
-            "cooldown": "1s",
-            "slo": {"p99_ms": 5000},
-        },
-    }
+    attributes = attributes_of(PRODUCT, plan, exclude, rows)
     document = {"type": "mlauto.ModelProduct", "attributes": attributes}
     (folder / "defs.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
 
@@ -284,8 +258,3 @@ def _loss(task: str, truth: Sequence[Any], outcomes: Sequence[Outcome]) -> float
         losses += [abs(y - p) if task == "regression" else float(y != p) for y, p in pairs if _known(y)]
         at += outcome.rows
     return sum(losses) / len(losses) if losses else math.nan
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console)

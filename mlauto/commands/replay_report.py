@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from mlauto.store import atomic_write
 
-__all__ = ["BatchResult", "ReplayResult", "print_result", "write_report"]
+__all__ = ["BatchResult", "ReplayResult", "print_result", "progress", "write_report"]
 
 STYLE = "body{font:15px/1.5 sans-serif;max-width:60rem;margin:2rem auto}td,th{padding:.2rem .8rem;text-align:right}"
 
@@ -41,6 +42,12 @@ class ReplayResult:
     quarantined: int
     seconds: float
     batches: tuple[BatchResult, ...]
+
+
+def progress(console: Console) -> Progress:
+    """A bar that says what is done, how much of it, and for how long."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console)
 
 
 def print_result(console: Console, result: ReplayResult, report: Path) -> None:

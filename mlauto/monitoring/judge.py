@@ -8,10 +8,11 @@ from mlauto.monitoring.scores import better
 from mlauto.product import ModelProduct
 from mlauto.records import Action, CheckOutcome, LiveMetrics, Score, Status, Verdict
 
-__all__ = ["Limits", "failed_checks", "judge"]
+__all__ = ["Limits", "failed_checks", "is_full", "judge", "proven"]
 
 ABSOLUTE = frozenset({"error_rate", "r2"})  # their scale is known, so a tolerance needs no unit
 DRIFT_WARNS = 0.5
+FULL_WINDOW = 0.9  # of the window's rows: some labels never come
 FEWEST_REQUESTS = 50  # a few cold requests after a rollout are no verdict on latency
 
 
@@ -63,6 +64,21 @@ def judge(metrics: LiveMetrics, reference: Score | None, limits: Limits, now: fl
 def failed_checks(verdict: Verdict) -> frozenset[str]:
     """Names of the checks that failed."""
     return frozenset(check.name for check in verdict.checks if not check.passed)
+
+
+def is_full(labelled: int, window: int) -> bool:
+    """Whether that many labelled rows are a whole window: the first such one is a version's own start."""
+    return labelled >= FULL_WINDOW * window
+
+
+def proven(trained: Score, start: Score | None) -> Score:
+    """What a version has shown it can do: on training's holdout, or in its first full live window, if that is better.
+
+    A model fitted in the middle of a change has a poor holdout; measured by that alone it could never be found wanting.
+    """
+    if start is None or start.metric != trained.metric:
+        return trained
+    return start if better(start.metric, start.value, trained.value) else trained
 
 
 def _performance(metrics: LiveMetrics, reference: Score | None, limits: Limits) -> tuple[CheckOutcome, bool]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mlauto.errors import MeasurementError
 from mlauto.records import Score
 
-__all__ = ["REGRESSION", "better", "losses", "mean_interval", "same_label", "score", "usable"]
+__all__ = ["REGRESSION", "better", "losses", "mean_interval", "mean_score", "same_label", "score", "usable"]
 
 Floats = NDArray[np.float64]
 Z = 1.959964  # the normal distribution's 97.5 % quantile
@@ -62,7 +62,11 @@ def score(
     if metric in REGRESSION:
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name below
             return _regression(metric, np.asarray(truth, dtype=float), np.asarray(predicted, dtype=float))
-    each = losses(metric, truth, predicted, probabilities, classes)
+    return mean_score(metric, losses(metric, truth, predicted, probabilities, classes))
+
+
+def mean_score(metric: str, each: Floats) -> Score:
+    """A metric that is the mean of the rows' losses (mae, error_rate, log_loss) over at least two rows."""
     if metric == "error_rate":
         return _error_rate(each)
     value, half = mean_interval(each)
@@ -94,8 +98,7 @@ def losses(
 def _regression(metric: str, truth: Floats, predicted: Floats) -> Score | None:
     errors = predicted - truth
     if metric == "mae":
-        value, half = mean_interval(np.abs(errors))
-        return _score(metric, value, (value - half, value + half), len(truth), floor=0.0)
+        return mean_score(metric, np.abs(errors))
     squares = errors**2
     if metric == "rmse":
         value, half = mean_interval(squares)

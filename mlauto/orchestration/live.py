@@ -9,7 +9,7 @@ from mlauto.errors import DeliveryError, MeasurementError
 from mlauto.monitoring.compaction import Compaction, compact
 from mlauto.monitoring.drift import Profile
 from mlauto.monitoring.incidents import open_incident
-from mlauto.monitoring.judge import Limits, judge
+from mlauto.monitoring.judge import Limits, is_full, judge, proven
 from mlauto.monitoring.metrics import measure, unmeasured
 from mlauto.monitoring.scores import better
 from mlauto.monitoring.triage import Context, triage
@@ -23,7 +23,6 @@ from mlauto.records import Deployment, LiveMetrics, Score, TrainedModel, Trainin
 __all__ = ["Observation", "Retrainings", "compact_log", "incident_id", "observe", "retrainings", "with_action"]
 
 RUNS_READ = 50
-FULL_WINDOW = 0.9  # of the window's rows: some labels never come
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,20 +60,15 @@ def observe(platform: Platform, product: ModelProduct) -> Observation:
 
 
 def _reference(platform: Platform, product: ModelProduct, model: TrainedModel, metrics: LiveMetrics) -> Score:
-    """What the version has shown it can do: on training's holdout, or in its first full live window, if that is better.
-
-    A model fitted in the middle of a change has a poor holdout; measured by that alone it could never be found wanting.
-    """
+    """What the version has shown it can do; its first full live window is written down when it is there."""
     name = f"references/{model.version}"
     start = platform.store.read_record(product.name, name, Score)
     live = metrics.quality
-    full = metrics.labelled >= FULL_WINDOW * product.monitoring.window
+    full = is_full(metrics.labelled, product.monitoring.window)
     if start is None and live is not None and full and metrics.version == model.version:
         platform.store.write_record(product.name, name, live)
         start = live
-    if start is None or start.metric != model.reference.metric:
-        return model.reference
-    return start if better(start.metric, start.value, model.reference.value) else model.reference
+    return proven(model.reference, start)
 
 
 def _unreachable(platform: Platform, product: ModelProduct) -> str | None:

@@ -24,6 +24,7 @@ __all__ = [
     "not_worse_than_champion",
     "row_losses",
     "score",
+    "score_of",
     "valid",
 ]
 
@@ -91,7 +92,11 @@ def score(metric: str, labels: Sequence[Any], answers: Answers) -> Score:
     Wilson's interval (Wilson 1927), which is honest at 0 and 1; r2: percentile bootstrap (200 resamples, fixed seed).
     Raises `ValueError` when there are no rows.
     """
-    losses = row_losses(metric, labels, answers)
+    return score_of(metric, row_losses(metric, labels, answers), labels)
+
+
+def score_of(metric: str, losses: Losses, labels: Sequence[Any] = ()) -> Score:
+    """The same from each row's loss; only r2 looks at the labels too."""
     if not len(losses):
         raise ValueError("no rows to score")
     value, low, high = INTERVALS.get(metric, _normal)(losses, labels)

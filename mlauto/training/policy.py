@@ -6,11 +6,11 @@ A model's key is the digest of everything that determines it, so "is there anyth
 from dataclasses import dataclass
 from typing import Literal
 
-from mlauto.product import ModelProduct
+from mlauto.product import ModelProduct, Policy
 from mlauto.records import TrainedModel, TrainingSet
 from mlauto.store import digest_of
 
-__all__ = ["Decision", "Trigger", "model_key", "new_batches", "why_train"]
+__all__ = ["Decision", "Trigger", "model_key", "new_batches", "on_new_data", "why_train"]
 
 Trigger = Literal["commit", "batch", "incident", "manual"]
 
@@ -74,12 +74,12 @@ def why_train(
         return Decision(train=True, reason="new parameters or dependencies", key=key)
     if {batch.digest for batch in current.training_set.batches} == {batch.digest for batch in training_set.batches}:
         return Decision(train=True, reason="new sample weights", key=key)
-    train, reason = _on_new_data(product, trigger, new_batches(current, training_set))
+    train, reason = on_new_data(product.training.policy, trigger, new_batches(current, training_set))
     return Decision(train=train, reason=reason, key=key)
 
 
-def _on_new_data(product: ModelProduct, trigger: Trigger, fresh: int) -> tuple[bool, str]:
-    policy = product.training.policy
+def on_new_data(policy: Policy, trigger: Trigger, fresh: int) -> tuple[bool, str]:
+    """Whether `fresh` batches that the newest model was not fitted on are reason to train, and why (not)."""
     batches = "1 new batch" if fresh == 1 else f"{fresh} new batches"
     if trigger == "manual":
         return True, f"asked for, {batches}"

@@ -4,7 +4,7 @@
 """
 
 import fcntl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-__all__ = ["AcceptedBatch", "AcceptedBatches", "accept", "accepted_batches", "assemble", "load_frame"]
+__all__ = ["AcceptedBatch", "AcceptedBatches", "accept", "accepted_batches", "assemble", "decayed", "load_frame"]
 
 LEAST_WEIGHT = 0.01
 MAX_BATCHES = 1000
@@ -75,15 +75,23 @@ def assemble(store: Store, product: str, half_life: float) -> TrainingSet:
     index = accepted_batches(store, product)
     if not index.batches:
         raise DataError(f"{product} has no accepted batch yet: put a data file into its landing folder")
+    training_set = decayed(index.batches, half_life, total=index.total)
+    store.write_record(product, "training_set", training_set)
+    return training_set
+
+
+def decayed(batches: Sequence[AcceptedBatch], half_life: float, *, total: int) -> TrainingSet:
+    """The set of those of `batches` (oldest first) that still weigh at least 0.01; `total` counts all there ever were.
+
+    A `half_life` of `math.inf` weights all of them alike.
+    """
     weighted = [
         BatchWeight(key=batch.key, digest=batch.digest, rows=batch.rows, weight=round(0.5 ** (age / half_life), 6))
-        for age, batch in enumerate(reversed(index.batches))
+        for age, batch in enumerate(reversed(batches))
     ]
     kept = tuple(reversed([batch for batch in weighted if batch.weight >= LEAST_WEIGHT]))
     digest = digest_of([(batch.digest, batch.weight) for batch in kept])
-    training_set = TrainingSet(batches=kept, digest=digest, dropped=index.total - len(kept))
-    store.write_record(product, "training_set", training_set)
-    return training_set
+    return TrainingSet(batches=kept, digest=digest, dropped=total - len(kept))
 
 
 def load_frame(

@@ -8,6 +8,7 @@ import pytest
 
 from mlauto.commands import replay
 from mlauto.commands.client import Outcome
+from mlauto.commands.history import Plan
 from mlauto.commands.loop import Loop
 from mlauto.commands.products import find_product
 from mlauto.commands.replay_report import BatchResult
@@ -33,7 +34,7 @@ def test_the_loss_is_over_the_rows_that_were_answered() -> None:
 def test_the_replayed_product_is_a_valid_one(settings: Settings) -> None:
     """It is judged on windows of one batch and keeps what was excluded."""
     frame = pd.DataFrame({"x": range(40), "leak": range(40), "y": [float(n) for n in range(40)]})
-    plan = replay._Plan(target="y", task="regression", timestamp=None, exclude=("leak",), initial=1, delay=0)
+    plan = Plan(target="y", task="regression", timestamp=None, exclude=("leak",), initial=1, delay=0)
 
     replay._define(settings, plan, ("leak",), frame, rows=40)
 
@@ -70,7 +71,7 @@ def test_the_prequential_loss_is_over_what_was_answered() -> None:
 def test_a_batch_is_asked_without_what_is_no_feature(tmp_path: Path, gateway: FakeGateway) -> None:
     """Neither target nor time, and none of the columns that the proposal refused: a server takes no surplus column."""
     loop = Loop.scratch(tmp_path / "loop")
-    plan = replay._Plan(target="y", task="regression", timestamp="when", exclude=("leak",), initial=0, delay=1)
+    plan = Plan(target="y", task="regression", timestamp="when", exclude=("leak",), initial=0, delay=1)
     part = pd.DataFrame({"x": range(60), "y": 1.0, "when": "2025", "leak": 2, "empty": math.nan})
     part.loc[55:, "y"] = math.nan
     driven = replay._Replay(loop, plan, [part], "any.csv")

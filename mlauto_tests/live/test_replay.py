@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from mlauto.commands.replay import run_replay
+from mlauto.commands.backtest_bench import Bench, Job
+from mlauto.commands.history import Plan
+from mlauto.commands.replay import PRODUCT, run_replay
+from mlauto.product import POLICIES
 from mlauto.settings import Settings
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -13,7 +16,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 @pytest.mark.needs("streams")
 @pytest.mark.timeout(400)
 def test_ten_batches_of_bike_sharing_drive_the_loop(tmp_path: Path, streams: Path, settings: Settings) -> None:
-    """Ten live batches are predicted without a failed request, and the loss that grows with the season retrains."""
+    """Ten live batches without a failed request; the growing loss retrains, when and as a backtest foretells."""
     result = run_replay(
         settings,
         streams / "bike_hourly.csv",
@@ -35,3 +38,10 @@ def test_ten_batches_of_bike_sharing_drive_the_loop(tmp_path: Path, streams: Pat
     assert result.rollouts > 1
     assert 15 < result.prequential < 80
     assert "data:image/png;base64" in (tmp_path / "report.html").read_text()
+    team = settings.root / ".mlauto-replay" / "models" / PRODUCT
+    plan = Plan(target="target", task="regression", timestamp="timestamp", exclude=("casual", "registered"))
+    data = streams / "bike_hourly.csv"
+    job = Job(data=data, plan=plan, model=f"{PRODUCT}.model:build", root=team, cache=tmp_path / "kept")
+    foretold = Bench(job).play(POLICIES["economy"]).steps[:10]
+    assert [batch.loss for batch in result.batches] == pytest.approx([step.loss for step in foretold])
+    assert [int(batch.version) - 1 for batch in result.batches] == [step.model for step in foretold]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlauto.monitoring.judge import Limits, failed_checks, judge
+from mlauto.monitoring.judge import Limits, failed_checks, is_full, judge, proven
 from mlauto.monitoring.metrics import unmeasured
 from mlauto.monitoring.scores import score
 from mlauto.product import ModelProduct
@@ -209,3 +209,19 @@ def test_limits_come_from_the_product() -> None:
     )
 
     assert Limits.of(product) == Limits(tolerance=0.02, min_labels=20, p99_ms=7.0, error_rate=0.001, stale_after=300.0)
+
+
+def test_a_version_is_held_to_the_better_of_holdout_and_start() -> None:
+    """A start by another metric says nothing."""
+    holdout, better, worse = (Score(metric="mae", value=value, low=0, high=9, rows=9) for value in (2.0, 1.0, 3.0))
+
+    assert proven(holdout, None) == holdout
+    assert proven(holdout, better) == better
+    assert proven(holdout, worse) == holdout
+    assert proven(holdout, replace(better, metric="rmse")) == holdout
+
+
+def test_a_window_is_full_before_its_last_labels() -> None:
+    """Some never come."""
+    assert is_full(90, 100)
+    assert not is_full(89, 100)

@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as reference
 
 from mlauto.errors import MeasurementError
-from mlauto.monitoring.scores import better, same_label, score, usable
+from mlauto.monitoring.scores import better, losses, mean_score, same_label, score, usable
 from mlauto.records import Score
 
 DICE = np.random.default_rng(1)
@@ -159,3 +159,11 @@ def test_better_knows_the_direction() -> None:
     assert better("mae", 1, 2)
     assert not better("mae", 2, 2)
     assert better("r2", 0.9, 0.8)
+
+
+def test_losses_give_the_score_of_their_answers() -> None:
+    """A backtest keeps losses only."""
+    truth, predicted = [0, 1, 1, 0] * 10, [0, 0, 1, 1] * 10
+
+    assert mean_score("error_rate", losses("error_rate", truth, predicted)) == score("error_rate", truth, predicted)
+    assert mean_score("mae", losses("mae", truth, predicted)) == score("mae", truth, predicted)

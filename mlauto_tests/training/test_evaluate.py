@@ -11,6 +11,7 @@ from mlauto.training.evaluate import (
     not_worse_than_champion,
     row_losses,
     score,
+    score_of,
     valid,
 )
 
@@ -195,3 +196,13 @@ def test_without_evidence_the_candidate_passes_and_the_reason_is_said() -> None:
     assert alone.summary == "not compared: there is no champion yet"
     assert few.passed
     assert "only 29 rows" in few.summary
+
+
+@pytest.mark.parametrize("metric", ["mae", "error_rate"])
+def test_losses_alone_give_the_same_score(metric: str) -> None:
+    """A backtest keeps nothing else; without rows there is none."""
+    labels, answers = [0, 1, 1, 0], said(0, 0, 1, 1)
+
+    assert score_of(metric, row_losses(metric, labels, answers)) == score(metric, labels, answers)
+    with pytest.raises(ValueError, match="no rows"):
+        score_of(metric, np.empty(0))

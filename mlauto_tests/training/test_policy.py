@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from mlauto.product import ModelProduct
+from mlauto.product import ModelProduct, Policy
 from mlauto.records import BatchWeight, Commit, Score, Signature, TrainedModel, TrainingSet
-from mlauto.training.policy import Decision, Trigger, model_key, new_batches, why_train
+from mlauto.training.policy import Decision, Trigger, model_key, new_batches, on_new_data, why_train
 
 TRIGGERS: tuple[Trigger, ...] = ("commit", "batch", "incident", "manual")
 Make = Callable[..., ModelProduct]
@@ -177,3 +177,16 @@ def test_key_depends_on_what_determines_a_model_and_on_nothing_else(product: Mak
 
     assert base == same
     assert len(others | {base}) == 8
+
+
+@pytest.mark.parametrize(
+    ("policy", "fresh", "said"),
+    [
+        (Policy(), 2, (False, "2 new batches: the policy waits for live quality to suffer")),
+        (Policy(every_batches=2), 1, (False, "1 new batch: the policy retrains after 2")),
+        (Policy(every_batches=2), 2, (True, "2 new batches")),
+    ],
+)
+def test_new_data_alone_is_judged_without_a_model(policy: Policy, fresh: int, said: tuple[bool, str]) -> None:
+    """A backtest asks by the count of batches, in the live loop's words."""
+    assert on_new_data(policy, "batch", fresh) == said

@@ -1,5 +1,6 @@
 """Weights by age, bounded by their own decay."""
 
+import math
 import threading
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mlauto.records import Batch, TrainingSet, Validation
 from mlauto.store import Store
 from mlauto.training import training_set as module
 from mlauto.training.frames import kinds_of, typed
-from mlauto.training.training_set import accept, accepted_batches, assemble, load_frame
+from mlauto.training.training_set import AcceptedBatch, accept, accepted_batches, assemble, decayed, load_frame
 
 
 def give(store: Store, number: int, **columns: object) -> Batch:
@@ -163,3 +164,19 @@ def test_a_batch_that_was_changed_in_the_store_is_not_used(store: Store) -> None
 
     with pytest.raises(StoreError, match="was changed on disk"):
         load_frame(store, made)
+
+
+def test_any_batches_can_be_weighted() -> None:
+    """Without end all count alike; otherwise the oldest are left out, and counted."""
+    batches = [AcceptedBatch(key=name, digest=name, rows=10) for name in "abcde"]
+
+    alike, fading = (decayed(batches, half_life, total=7) for half_life in (math.inf, 0.5))
+
+    assert [batch.weight for batch in alike.batches] == [1.0] * 5
+    assert [(batch.key, batch.weight) for batch in fading.batches] == [
+        ("b", 0.015625),
+        ("c", 0.0625),
+        ("d", 0.25),
+        ("e", 1.0),
+    ]
+    assert (alike.dropped, fading.dropped) == (2, 3)

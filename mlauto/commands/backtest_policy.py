@@ -1,0 +1,138 @@
+"""The live loop's own decisions, for a backtest: its judge, its triage and its policy, fed with replayed batches.
+
+What depends on the wall clock is left out: cooldown, service levels, the watch over a rollout while it bakes.
+"""
+
+from collections.abc import Mapping
+
+import yaml
+from pydantic import ValidationError
+
+from mlauto.errors import ProductError
+from mlauto.monitoring.incidents import Incident, advance
+from mlauto.monitoring.judge import Limits, is_full, judge, proven
+from mlauto.monitoring.scores import better, mean_score
+from mlauto.monitoring.triage import Context, triage
+from mlauto.product import ModelProduct, Policy, Training
+from mlauto.records import Action, LiveMetrics, Score, Status, Verdict
+from mlauto.training.deciding import Choice, History, Losses, Situation
+from mlauto.training.policy import on_new_data
+
+__all__ = ["NAMED", "LiveCheck", "LivePolicy", "read_policy"]
+
+NAMED = ("never", "economy", "quality", "every_batch")
+
+
+def read_policy(text: str) -> Policy:
+    """A policy by its name, or by its knobs as a YAML mapping. Raises `ProductError` saying what there is."""
+    if text in NAMED:
+        return Training.model_validate({"retrain": text}).policy
+    try:
+        knobs = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ProductError(f"--policy {text!r} is no YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(knobs, dict):
+        raise ProductError(
+            f"--policy {text!r} is unknown: use {', '.join(NAMED)}, or knobs like '{{every_batches: 4}}'"
+        )
+    try:
+        return Policy.model_validate(knobs)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ProductError(f"--policy {text!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+class LiveCheck:
+    """The live check's verdict on a model's newest labelled rows. It remembers each model's first full window."""
+
+    def __init__(self, product: ModelProduct) -> None:
+        self.product = product
+        self.limits = Limits.of(product)
+        self.starts: dict[int, Score] = {}
+
+    def __call__(self, model: int, losses: Losses, trained: Score) -> Verdict:
+        """The verdict, without an action yet; `losses` are all that the model's answers have shown, oldest first."""
+        window = self.product.monitoring.window
+        newest = losses[-window:]
+        live = mean_score(self.product.metric, newest) if len(newest) > 1 else None
+        if live is not None and is_full(len(newest), window):
+            self.starts.setdefault(model, live)
+        metrics = LiveMetrics(
+            version=str(model),
+            measured=0.0,
+            requests=0,
+            errors=0,
+            p50_ms=None,
+            p99_ms=None,
+            labelled=len(newest),
+            quality=live,
+            newest=0.0,
+        )
+        return judge(metrics, proven(trained, self.starts.get(model)), self.limits, 0.0)
+
+
+class LivePolicy:
+    """What the live loop would do after each batch; one for each run, since it knows of the incident that is open."""
+
+    def __init__(self, product: ModelProduct) -> None:
+        self.product = product
+        self.policy = product.training.policy
+        self.history = History(half_life=product.training.half_life)
+        self.incident: Incident | None = None
+        self.attempts = 0
+
+    def __call__(self, situation: Situation, /) -> Choice:
+        """New batches first, as the policy counts them; then what triage says of a bad verdict."""
+        train, reason = on_new_data(self.policy, "batch", situation.fresh)
+        verdict = self._triaged(situation, delivering=train)
+        self._record(situation, verdict)
+        if train:
+            return Choice(train=True, reason=reason, history=self.history)
+        if verdict.action is Action.RETRAIN:
+            self.attempts += 1
+            return Choice(train=True, reason=verdict.cause, history=self.history)
+        if verdict.action is Action.ROLL_BACK and self.incident is not None:
+            return Choice(train=False, reason=verdict.cause, back_to=int(self.incident.version or 0))
+        bad = verdict.status is Status.DEGRADED
+        return Choice(train=False, reason=f"{verdict.action}: {verdict.cause}" if bad else reason)
+
+    def _triaged(self, situation: Situation, *, delivering: bool) -> Verdict:
+        if situation.verdict is None:
+            raise ValueError("the live loop decides by its check's verdicts: simulate with a check")
+        context = Context(
+            now=float(situation.newest),
+            new_data=situation.fresh > 0,
+            new_code=False,
+            attempts=self.attempts,
+            max_attempts=self.product.monitoring.max_attempts,
+            cooldown=0.0,
+            delivering=delivering,
+            on_degraded=self.policy.on_degraded,
+            better=self._better(situation),
+        )
+        return triage(situation.verdict, context)
+
+    def _record(self, situation: Situation, verdict: Verdict) -> None:
+        """Open, update or close the incident, as the live loop does."""
+        if self.incident is None and verdict.status is not Status.DEGRADED:
+            return
+        after = advance(
+            self.incident,
+            verdict,
+            version=str(situation.live),
+            attempts=self.attempts,
+            now=float(situation.newest),
+        )
+        self.incident = after if after.closed is None else None
+        self.attempts = self.attempts if self.incident else 0
+
+    def _better(self, situation: Situation) -> str | None:
+        """The model that was live when the incident began, if its last labelled batch was better than this one's."""
+        before = self.incident.version if self.incident and self.attempts else None
+        if before is None or before == str(situation.live):
+            return None
+        last: Mapping[int, float] = {batch.model: batch.loss for batch in situation.scored}
+        old, new = last.get(int(before)), last.get(situation.live)
+        if old is None or new is None:
+            return None
+        return before if better(self.product.metric, old, new) else None

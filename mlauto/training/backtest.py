@@ -1,0 +1,221 @@
+"""What a way of deciding would have done with a history, batch by batch: test-then-train, with labels that may be late.
+
+Pure: what models lose comes from `Models`, what is decided from `Decide`, what the live check would say from `Check`.
+Batch `t` is predicted by the model that is live; then the labels of batch `t - delay` arrive, and with them that batch
+may be trained on. A new model answers from the next batch on.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from mlauto.errors import TrainingError
+from mlauto.records import Score, Status
+from mlauto.training.deciding import Check, Choice, Decide, History, Labelled, Losses, Situation
+from mlauto.training.evaluate import compare
+
+__all__ = ["Fit", "Model", "Models", "Outcome", "Step", "Trial", "simulate"]
+
+REGRET_BATCHES = 5
+REGRET_SIGMAS = 2.0
+REGRET_LEAST = {"error_rate": 0.005, "mae": 0.02}  # absolute for the rate, relative to the replaced model for mae
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model by what determines it: fitted when the first `batches` batches had labels, on that part of them."""
+
+    batches: int
+    history: History
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A fitted model: each row's loss in the batches from the model's own `batches` on, and the CPU seconds it took."""
+
+    later: Sequence[Losses]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A candidate's score on its holdout, whether it may follow the champion, why (not), and its CPU seconds."""
+
+    reference: Score
+    passed: bool
+    summary: str
+    seconds: float
+
+
+class Models(Protocol):
+    """Where fits come from. Both raise `TrainingError` when a model cannot be fitted: the champion then stays."""
+
+    def fit(self, model: Model) -> Fit:
+        """The fitted model."""
+
+    def trial(self, model: Model, champion: Model | None) -> Trial:
+        """What training says of the candidate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One predicted batch: its mean loss, the model that answered, and what was decided after it ('' when nothing)."""
+
+    number: int
+    rows: int
+    loss: float
+    model: int
+    status: str = ""
+    trained: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What it came to. Figures are over all predicted batches; `trainings` and `seconds` leave out the first model.
+
+    `loss` is the prequential one, over rows; `blocked` trainings failed or were not let to follow the champion;
+    `degraded` counts batches after which the live check found the quality bad; `regretted` counts promotions after
+    which the new model was worse than the replaced one over the next five batches.
+    """
+
+    loss: float
+    trainings: int
+    seconds: float
+    blocked: int = 0
+    rollbacks: int = 0
+    degraded: int = 0
+    promotions: int = 0
+    regretted: int = 0
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass
+class _Run:
+    models: Models
+    metric: str
+    check: Check | None
+    fits: list[tuple[Model, Fit, Trial | None]] = field(default_factory=list)
+    live: int = 0
+    newest: int = 0  # batches that the newest model was to be fitted on, whether or not that worked
+    seconds: float = 0.0
+    trainings: int = 0
+    blocked: int = 0
+    rollbacks: int = 0
+    promotions: list[tuple[int, int, int]] = field(default_factory=list)
+    answered: list[tuple[int, Losses]] = field(default_factory=list)
+
+    def train(self, model: Model, first: int) -> str:
+        """Fit, and let it answer from batch `first` on unless its trial says no; then why not."""
+        champion = self.fits[self.live][0] if self.fits else None
+        self.newest = model.batches
+        try:
+            fit = self.models.fit(model)
+            trial = None if self.check is None else self.models.trial(model, champion)
+        except TrainingError as error:
+            if champion is None:
+                raise
+            return str(error)
+        self.seconds += fit.seconds + (trial.seconds if trial else 0.0)
+        if champion is not None and trial is not None and not trial.passed:
+            return trial.summary
+        self.fits.append((model, fit, trial))
+        if champion is not None:
+            self.promotions.append((self.live, len(self.fits) - 1, first))
+        self.live = len(self.fits) - 1
+        return ""
+
+    def losses(self, index: int, batch: int) -> Losses:
+        model, fit, _ = self.fits[index]
+        return fit.later[batch - model.batches]
+
+    def situation(self, due: int, initial: int, scored: Sequence[Labelled]) -> Situation:
+        trial, verdict = self.fits[self.live][2], None
+        if self.check is not None and trial is not None:
+            known = self.answered[: due - initial + 1]
+            ours = [losses for index, losses in known if index == self.live]
+            verdict = self.check(self.live, np.concatenate([*ours, np.empty(0)]), trial.reference)
+        return Situation(newest=due, scored=tuple(scored), live=self.live, fresh=due + 1 - self.newest, verdict=verdict)
+
+    def act(self, choice: Choice, due: int, number: int) -> str:
+        """Do what was chosen; the reason, with what became of it."""
+        if choice.back_to is not None:
+            self.live = choice.back_to
+            self.rollbacks += 1
+            return choice.reason
+        if not choice.train:
+            return choice.reason
+        self.trainings += 1
+        problem = self.train(Model(batches=due + 1, history=choice.history), number + 1)
+        self.blocked += bool(problem)
+        return f"{choice.reason}; the champion stays: {problem}" if problem else choice.reason
+
+    def regretted(self, batches: int) -> int:
+        return sum(self._is_regretted(*promotion, batches) for promotion in self.promotions)
+
+    def _is_regretted(self, old: int, new: int, first: int, batches: int) -> bool:
+        following = range(first, min(first + REGRET_BATCHES, batches))
+        if not following:
+            return False  # promoted after the last batch
+        before, after = (np.concatenate([self.losses(one, batch) for batch in following]) for one in (old, new))
+        found = compare(after, before, REGRET_SIGMAS)
+        least = REGRET_LEAST[self.metric] * (1.0 if self.metric == "error_rate" else float(before.mean()))
+        return found.worse and found.difference > least
+
+
+def simulate(
+    models: Models,
+    decide: Decide,
+    *,
+    metric: str,
+    batches: int,
+    initial: int,
+    delay: int,
+    history: History,
+    check: Check | None = None,
+    on_batch: Callable[[], None] | None = None,
+) -> Outcome:
+    """Go through `batches` batches of which the first `initial` make the first model, on `history`.
+
+    Without a `check` there are no verdicts and no trials: every model that could be fitted goes live. Raises
+    `TrainingError` when the first model cannot be fitted.
+    """
+    run, steps, scored = _Run(models, metric, check), [], list[Labelled]()
+    run.train(Model(batches=initial, history=history), initial)
+    run.seconds = 0.0
+    for number in range(initial, batches):
+        live = run.live
+        losses = run.losses(live, number)
+        run.answered.append((live, losses))
+        due, status, reason, trained = number - delay, "", "", False
+        if due >= initial:
+            scored.append(_labelled(due, *run.answered[due - initial]))
+            situation = run.situation(due, initial, scored)
+            choice = decide(situation)
+            reason, trained = run.act(choice, due, number), choice.train
+            status = str(situation.verdict.status) if situation.verdict else ""
+        mean = float(losses.mean())
+        steps.append(
+            Step(number=number, rows=len(losses), loss=mean, model=live, status=status, trained=trained, reason=reason)
+        )
+        if on_batch is not None:
+            on_batch()
+    return Outcome(
+        loss=float(np.concatenate([losses for _, losses in run.answered]).mean()),
+        trainings=run.trainings,
+        seconds=run.seconds,
+        blocked=run.blocked,
+        rollbacks=run.rollbacks,
+        degraded=sum(step.status == Status.DEGRADED for step in steps),
+        promotions=len(run.promotions),
+        regretted=run.regretted(batches),
+        steps=tuple(steps),
+    )
+
+
+def _labelled(number: int, model: int, losses: Losses) -> Labelled:
+    rows = len(losses)
+    error = float(losses.std(ddof=1)) / rows**0.5 if rows > 1 else float("nan")
+    return Labelled(number=number, rows=rows, loss=float(losses.mean()), error=error, model=model)

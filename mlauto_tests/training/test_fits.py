@@ -1,0 +1,166 @@
+"""Fits on parts of a history: weights, losses, holdouts as in training, and that each is done once."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.dummy import DummyClassifier, DummyRegressor
+
+from mlauto.errors import TrainingError
+from mlauto.training.backtest import Model
+from mlauto.training.deciding import History
+from mlauto.training.fits import Fits
+
+EDGES = tuple(range(0, 501, 100))
+
+
+class Wordy(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
+    """A classifier that answers twice for each row."""
+
+    def fit(self, features: pd.DataFrame, labels: Any) -> "Wordy":
+        self.classes_ = np.unique(labels)
+        return self
+
+    def predict(self, features: pd.DataFrame) -> Any:
+        return np.zeros(2 * len(features))
+
+
+class Endless(DummyRegressor):  # type: ignore[misc]
+    """A regressor without measure."""
+
+    def predict(self, features: pd.DataFrame) -> Any:
+        return np.full(len(features), np.inf)
+
+
+def made(cache: Path, labels: Any, estimator: Any, metric: str = "mae", **given: Any) -> Fits:
+    frame = pd.DataFrame({"x": np.arange(500.0)})
+    return Fits(frame, np.asarray(labels), edges=EDGES, metric=metric, estimator=estimator, cache=cache, **given)
+
+
+def steps() -> Any:
+    """Batch n has the target n in all its rows."""
+    return np.repeat(np.arange(5.0), 100)
+
+
+@pytest.fixture
+def mean(tmp_path: Path) -> Fits:
+    """A model that says the weighted mean of what it was fitted on."""
+    return made(tmp_path, steps(), DummyRegressor(), inputs="one")
+
+
+@pytest.mark.parametrize(
+    ("history", "said"),
+    [(History(), 1.0), (History(window=1), 2.0), (History(window=2), 1.5), (History(half_life=1.0), 2.5 / 1.75)],
+)
+def test_a_model_knows_its_part_of_the_history(mean: Fits, history: History, said: float) -> None:
+    """Fitted on batches 0 to 2; each later batch's loss is its distance, and there are as many as are left."""
+    fit = mean.fit(Model(batches=3, history=history))
+
+    assert [part.tolist() for part in fit.later] == [
+        pytest.approx([3 - said] * 100, abs=1e-5),
+        pytest.approx([4 - said] * 100, abs=1e-5),
+    ]
+    assert fit.seconds > 0
+
+
+def test_the_weights_are_those_of_the_live_loop(mean: Fits) -> None:
+    """Batches that hardly count are left out there and here."""
+    chosen = mean.training_set(Model(batches=5, history=History(half_life=0.5)))
+
+    assert [batch.weight for batch in chosen.batches] == [0.015625, 0.0625, 0.25, 1.0]
+    assert chosen.dropped == 1
+
+
+def test_after_the_last_batch_there_is_nothing_to_lose(mean: Fits) -> None:
+    """The fit is made for its cost only."""
+    assert mean.fit(Model(batches=5, history=History())).later == ()
+
+
+def test_each_fit_is_done_once(mean: Fits, tmp_path: Path) -> None:
+    """Another object with the same inputs takes what is kept, with its seconds; other inputs do not."""
+    model = Model(batches=3, history=History())
+    first = mean.fit(model)
+    again = made(tmp_path, steps(), None, inputs="one").fit(model)  # without an estimator nothing can be fitted
+
+    assert again.seconds == first.seconds
+    assert all(np.array_equal(a, b) for a, b in zip(again.later, first.later, strict=True))
+    with pytest.raises(TrainingError, match="fitting NoneType"):
+        made(tmp_path, steps(), None, inputs="two").fit(model)
+
+
+def test_a_damaged_file_is_made_again(mean: Fits, tmp_path: Path) -> None:
+    """Cut short, or not what it should be at all."""
+    model = Model(batches=3, history=History())
+    first = mean.fit(model)
+    [path] = tmp_path.rglob("*.npz")
+    whole = path.read_bytes()
+
+    for damaged in (b"", b"nonsense", whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        assert np.array_equal(mean.fit(model).later[0], first.later[0])
+        assert os.path.getsize(path) > len(whole) // 2  # noqa: PTH202 - the file that was there is replaced
+
+
+def test_a_trial_scores_the_newest_rows_without_having_seen_them(mean: Fits) -> None:
+    """The first candidate's newest fifth; a later one's 30 of the rows that the champion has not seen."""
+    first = mean.trial(Model(batches=2, history=History(window=1)), None)
+    later = mean.trial(Model(batches=3, history=History()), Model(batches=2, history=History()))
+
+    assert (first.reference.rows, first.reference.value, first.passed) == (20, 0.0, True)
+    assert "there is no champion yet" in first.summary
+    assert later.reference.rows == 30
+    assert later.reference.value == pytest.approx(2 - (0 * 100 + 1 * 100 + 2 * 70) / 270)
+    assert later.passed
+    assert later.seconds > 0
+
+
+def test_a_candidate_that_is_worse_may_not_follow(tmp_path: Path) -> None:
+    """Batch 2 jumps and ends where it began: what learns from the jump is worse at the end than the champion."""
+    labels = np.zeros(500)
+    labels[200:270] = np.linspace(8.0, 9.0, 70)
+    labels[270:300] = np.linspace(0.0, 0.1, 30)
+    fits = made(tmp_path, labels, DummyRegressor(), inputs="jump")
+
+    trial = fits.trial(Model(batches=3, history=History(window=1)), Model(batches=2, history=History()))
+
+    assert not trial.passed
+    assert "above the champion's on the same 30 rows" in trial.summary
+
+
+def test_errors_of_a_classifier_are_zero_or_one(tmp_path: Path) -> None:
+    """A class that was never seen counts as missed."""
+    labels = ["a", "b"] * 50 + ["a"] * 200 + ["a", "c"] * 50 + ["c"] * 100
+    fits = made(tmp_path, labels, DummyClassifier(strategy="most_frequent"), metric="error_rate", inputs="classes")
+
+    fit = fits.fit(Model(batches=2, history=History()))
+
+    assert [part.mean() for part in fit.later] == [0.0, 0.5, 1.0]
+    assert fits.fit(Model(batches=2, history=History())).later[1].tolist() == [0.0, 1.0] * 50
+
+
+def test_one_class_alone_cannot_be_learnt(tmp_path: Path) -> None:
+    """The window holds only one: the sentence says which, and nothing is kept."""
+    fits = made(tmp_path, ["a", "b"] * 50 + ["a"] * 400, DummyClassifier(), metric="error_rate", inputs="one class")
+
+    with pytest.raises(TrainingError, match="all 200 rows to fit on are of the class 'a'"):
+        fits.fit(Model(batches=3, history=History(window=2)))
+    assert list(tmp_path.rglob("*.npz")) == []
+
+
+@pytest.mark.parametrize(
+    ("estimator", "metric", "said"),
+    [
+        (Wordy(), "error_rate", "800 values for 400 rows"),
+        (Endless(), "mae", "not finite"),
+    ],
+)
+def test_answers_that_are_none_are_refused(tmp_path: Path, estimator: Any, metric: str, said: str) -> None:
+    """Other people's estimators are named for what they did."""
+    fits = made(tmp_path, [0, 1] * 250, estimator, metric=metric, inputs="bad")
+
+    with pytest.raises(TrainingError, match=said):
+        fits.fit(Model(batches=1, history=History()))
