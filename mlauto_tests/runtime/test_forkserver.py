@@ -103,8 +103,13 @@ def test_a_child_inherits_nothing_of_the_servers(address: Path, tmp_path: Path) 
         "    try:\n        print(name, os.readlink(f'/proc/self/fd/{name}'))\n"
         "    except FileNotFoundError:\n        pass\n"
     )
-    with (tmp_path / "out").open("wb") as output, connected(address) as waiting, connected(address) as connection:
-        send(waiting, asked(tmp_path, "this"), output.fileno())
+    with (
+        (tmp_path / "out").open("wb") as output,
+        (tmp_path / "other").open("wb") as other,
+        connected(address) as waiting,
+        connected(address) as connection,
+    ):
+        send(waiting, asked(tmp_path, "this"), other.fileno())
         request = asked(tmp_path, "telling")
         send(connection, request, output.fileno())
         assert lines(connection)[-1] == {"exit": 0}
