@@ -9,17 +9,10 @@ import re
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictInt,
-    StrictStr,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, StrictInt, StrictStr, WithJsonSchema, field_validator, model_validator
+
+from mlauto.product_section import Duration, Section
+from mlauto.product_training import Policy, Training
 
 __all__ = ["Code", "Data", "Delivery", "ModelProduct", "Monitoring", "Policy", "Section", "ServiceLevel", "Training"]
 
@@ -27,27 +20,6 @@ Limit = tuple[float | None, float | None]
 Category = StrictStr | StrictInt
 Task = Literal["regression", "classification"]
 Metric = Literal["mae", "rmse", "r2", "error_rate", "log_loss"]
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def _seconds(value: object) -> object:
-    """`60s`, `5m`, `1.5h` or a plain number of seconds, as a float; anything else is left for pydantic to refuse."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value)
-        if not match:
-            raise ValueError(f"{value!r} is no duration: write for example 30s, 5m or 1h")
-        return float(match[1]) * UNITS[match[2]]
-    return value
-
-
-WRITTEN = {  # what editors and `dg check yaml` accept, which is more than the float it becomes
-    "anyOf": [
-        {"type": "number", "minimum": 0},
-        {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)\s*$"},
-    ],
-    "examples": ["30s", "5m"],
-}
-Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0), WithJsonSchema(WRITTEN, mode="validation")]
 
 
 def _commands(value: object) -> object:
@@ -59,12 +31,6 @@ def _commands(value: object) -> object:
 
 COMMANDS = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"const": "external"}]}
 Commands = Annotated[tuple[str, ...], BeforeValidator(_commands), WithJsonSchema(COMMANDS, mode="validation")]
-
-
-class Section(BaseModel):
-    """Shared behaviour: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Code(Section):
@@ -129,36 +95,6 @@ class Data(Section):
         if self.target in self.exclude or self.target == self.timestamp:
             raise ValueError(f"target {self.target!r} is also listed in exclude or timestamp")
         return self
-
-
-class Policy(Section):
-    """A retraining policy's own knobs."""
-
-    on_degraded: bool = Field(True, description="retrain when the live quality check fails and triage agrees")
-    every_batches: int | None = Field(None, ge=1, description="also retrain after that many new batches")
-
-
-POLICIES = {
-    "never": Policy(on_degraded=False),
-    "economy": Policy(),
-    "quality": Policy(every_batches=3),
-    "every_batch": Policy(every_batches=1),
-}
-
-
-class Training(Section):
-    """When and how the model is fitted."""
-
-    retrain: Literal["never", "economy", "quality", "every_batch"] | Policy = "economy"
-    half_life: float = Field(5.0, gt=0, description="batches after which a row's sample weight has halved")
-    seed: int = Field(0, ge=0, description="random_state given to the estimator where it takes one")
-    timeout: Duration = Field(1800.0, description="time limit of one training")
-    not_worse_sigmas: float = Field(3.0, gt=0, description="block when worse than the champion by more standard errors")
-
-    @property
-    def policy(self) -> Policy:
-        """The policy's knobs, whichever way it was written."""
-        return self.retrain if isinstance(self.retrain, Policy) else POLICIES[self.retrain]
 
 
 Share = Annotated[float, Field(gt=0, le=100)]

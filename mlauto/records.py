@@ -227,11 +227,21 @@ class CheckOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Averaged:
+    """What a model averages: histories by name, their shares, and each one's mean loss in the batches that decided."""
+
+    histories: tuple[str, ...]
+    shares: tuple[float, ...]
+    losses: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainedModel:
     """A fitted estimator, its MLflow run and registered version.
 
     `key` is the digest of what determined it (tree, training set, parameters, dependencies), `artifact` that of what
     training wrote, `reference` its quality on rows that it was not fitted on, `image` the id of that in which it was.
+    `trainings` counts those that new data caused before it; `averaged` is there when it averages several histories.
     """
 
     version: str
@@ -248,6 +258,8 @@ class TrainedModel:
     reason: str
     trained: float
     image: str = ""
+    trainings: int = 0
+    averaged: Averaged | None = None
 
     @property
     def passed(self) -> bool:

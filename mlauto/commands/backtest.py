@@ -24,16 +24,18 @@ from mlauto.commands.replay_report import progress
 from mlauto.errors import MlautoError, TrainingError
 from mlauto.product import Policy
 from mlauto.training.backtest import Model, Outcome
-from mlauto.training.deciding import History
+from mlauto.training.weighting import History, Member
 
 __all__ = ["GRID", "run_backtest"]
 
 # retrained every batch: the histories that the best fixed one is looked for among
 GRID = (
     History(),
-    History(half_life=2.0),
+    History(half_life=1.0),
+    History(half_life=2.5),
     History(half_life=5.0),
-    History(half_life=20.0),
+    History(half_life=10.0),
+    History(window=1),
     History(window=5),
 )
 ALWAYS = ("never", "every_batch")
@@ -91,7 +93,11 @@ def _play_all(job: Job, policies: dict[str, Policy], console: Console) -> dict[s
     """All policies' outcomes; when it returns, the fits of the grid are in the cache too."""
     plan = job.plan
     last = max(plan.initial, plan.batches - plan.delay)
-    models = [Model(batches=n, history=history) for n in range(last, plan.initial - 1, -1) for history in GRID]
+    models = [
+        Model(batches=n, members=(Member(history=history),))
+        for n in range(last, plan.initial - 1, -1)
+        for history in GRID
+    ]
     total = len(models) + len(policies) * (plan.batches - plan.initial)
     context = multiprocessing.get_context("spawn")  # a fork of a process that has run OpenMP hangs
     done = context.Value("i", 0)

@@ -14,9 +14,10 @@ from mlauto.product import ModelProduct, Policy
 from mlauto.store import digest_of, file_digest
 from mlauto.training.backtest import Outcome, simulate
 from mlauto.training.baselines import baseline
-from mlauto.training.deciding import Check, Choice, Decide, History
+from mlauto.training.deciding import Check, Choice, Decide
 from mlauto.training.estimator import build, import_root, seed
 from mlauto.training.fits import Fits
+from mlauto.training.weighting import History, Member
 
 __all__ = ["Bench", "Job"]
 
@@ -68,14 +69,15 @@ class Bench:
             update={"training": self.product.training.model_copy(update={"retrain": policy})}
         )
         decide = LivePolicy(product)
-        return self._simulate(decide, decide.history, LiveCheck(product), on_batch)
+        return self._simulate(decide, decide.members, LiveCheck(product), on_batch)
 
     def fixed(self, history: History) -> Outcome:
         """One history, trained on after every batch, whatever it shows."""
-        return self._simulate(lambda _: Choice(train=True, reason="every batch", history=history), history, None, None)
+        members = (Member(history=history),)
+        return self._simulate(lambda _: Choice(train=True, reason="every batch", members=members), members, None, None)
 
     def _simulate(
-        self, decide: Decide, history: History, check: Check | None, on_batch: Callable[[], None] | None
+        self, decide: Decide, members: tuple[Member, ...], check: Check | None, on_batch: Callable[[], None] | None
     ) -> Outcome:
         plan = self.plan
         return simulate(
@@ -85,7 +87,7 @@ class Bench:
             batches=plan.batches,
             initial=plan.initial,
             delay=plan.delay,
-            history=history,
+            members=members,
             check=check,
             on_batch=on_batch,
         )

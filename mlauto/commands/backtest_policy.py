@@ -15,8 +15,10 @@ from mlauto.monitoring.scores import better, mean_score
 from mlauto.monitoring.triage import Context, triage
 from mlauto.product import ModelProduct, Policy, Training
 from mlauto.records import Action, LiveMetrics, Score, Status, Verdict
-from mlauto.training.deciding import Choice, History, Losses, Situation
+from mlauto.training.deciding import Choice, Losses, Situation
 from mlauto.training.policy import on_new_data
+from mlauto.training.retraining import Evidence
+from mlauto.training.weighting import members_of
 
 __all__ = ["NAMED", "LiveCheck", "LivePolicy", "read_policy"]
 
@@ -77,20 +79,27 @@ class LivePolicy:
     def __init__(self, product: ModelProduct) -> None:
         self.product = product
         self.policy = product.training.policy
-        self.history = History(half_life=product.training.half_life)
+        self.members = members_of(product.training)
         self.incident: Incident | None = None
         self.attempts = 0
 
     def __call__(self, situation: Situation, /) -> Choice:
         """New batches first, as the policy counts them; then what triage says of a bad verdict."""
-        train, reason = on_new_data(self.policy, "batch", situation.fresh)
+        evidence = Evidence(
+            scores=situation.scored,
+            live=situation.live,
+            history=situation.newest + 1,
+            fresh=situation.fresh,
+            trainings=situation.trainings,
+        )
+        train, reason = on_new_data(self.policy, "batch", evidence)
         verdict = self._triaged(situation, delivering=train)
         self._record(situation, verdict)
         if train:
-            return Choice(train=True, reason=reason, history=self.history)
+            return Choice(train=True, reason=reason, members=self.members)
         if verdict.action is Action.RETRAIN:
             self.attempts += 1
-            return Choice(train=True, reason=verdict.cause, history=self.history)
+            return Choice(train=True, reason=verdict.cause, members=self.members)
         if verdict.action is Action.ROLL_BACK and self.incident is not None:
             return Choice(train=False, reason=verdict.cause, back_to=int(self.incident.version or 0))
         bad = verdict.status is Status.DEGRADED
@@ -131,7 +140,7 @@ class LivePolicy:
         before = self.incident.version if self.incident and self.attempts else None
         if before is None or before == str(situation.live):
             return None
-        last: Mapping[int, float] = {batch.model: batch.loss for batch in situation.scored}
+        last: Mapping[int | str, float] = {batch.model: batch.loss for batch in situation.scored}
         old, new = last.get(int(before)), last.get(situation.live)
         if old is None or new is None:
             return None

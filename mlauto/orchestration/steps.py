@@ -72,8 +72,9 @@ def take_batch(platform: Platform, product: ModelProduct, key: str) -> Batch:
 def assemble_training_set(platform: Platform, product: ModelProduct) -> TrainingSet:
     """The manifest of all accepted batches and their weights."""
     from mlauto.training.training_set import assemble
+    from mlauto.training.weighting import members_of
 
-    return assemble(platform.store, product.name, product.training.half_life)
+    return assemble(platform.store, product.name, members_of(product.training))
 
 
 def _verified(platform: Platform, product: ModelProduct) -> VerifiedCommit:

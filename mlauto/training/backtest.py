@@ -13,8 +13,9 @@ import numpy as np
 
 from mlauto.errors import TrainingError
 from mlauto.records import Score, Status
-from mlauto.training.deciding import Check, Choice, Decide, History, Labelled, Losses, Situation
+from mlauto.training.deciding import Check, Choice, Decide, Labelled, Losses, Situation, labelled, sampled
 from mlauto.training.evaluate import compare
+from mlauto.training.weighting import RECALLED, Member, shared
 
 __all__ = ["Fit", "Model", "Models", "Outcome", "Step", "Trial", "simulate"]
 
@@ -25,18 +26,22 @@ REGRET_LEAST = {"error_rate": 0.005, "mae": 0.02}  # absolute for the rate, rela
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A model by what determines it: fitted when the first `batches` batches had labels, on that part of them."""
+    """A model by what determines it: fitted when the first `batches` batches had labels, on its members' histories."""
 
     batches: int
-    history: History
+    members: tuple[Member, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A fitted model: each row's loss in the batches from the model's own `batches` on, and the CPU seconds it took."""
+    """A fitted model: each row's loss in the batches from the model's own `batches` on, and the CPU seconds it took.
+
+    `parts` has each member's mean loss in those batches, where there are several.
+    """
 
     later: Sequence[Losses]
     seconds: float
+    parts: Sequence[Sequence[float]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +97,22 @@ class Outcome:
     steps: tuple[Step, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """A model, with its members' losses in the labelled batches that its shares were learned from."""
+
+    model: Model
+    fit: Fit
+    trial: Trial | None
+    learned: tuple[tuple[float, ...], ...]
+
+
 @dataclass
 class _Run:
     models: Models
     metric: str
     check: Check | None
-    fits: list[tuple[Model, Fit, Trial | None]] = field(default_factory=list)
+    fits: list[_Fitted] = field(default_factory=list)
     live: int = 0
     newest: int = 0  # batches that the newest model was to be fitted on, whether or not that worked
     seconds: float = 0.0
@@ -107,13 +122,15 @@ class _Run:
     promotions: list[tuple[int, int, int]] = field(default_factory=list)
     answered: list[tuple[int, Losses]] = field(default_factory=list)
 
-    def train(self, model: Model, first: int) -> str:
+    def train(self, batches: int, members: tuple[Member, ...], first: int) -> str:
         """Fit, and let it answer from batch `first` on unless its trial says no; then why not."""
-        champion = self.fits[self.live][0] if self.fits else None
-        self.newest = model.batches
+        champion = self.fits[self.live] if self.fits else None
+        self.newest = batches
+        learned = _learned(champion, batches, members)
+        model = Model(batches=batches, members=shared(members, learned))
         try:
             fit = self.models.fit(model)
-            trial = None if self.check is None else self.models.trial(model, champion)
+            trial = None if self.check is None else self.models.trial(model, champion.model if champion else None)
         except TrainingError as error:
             if champion is None:
                 raise
@@ -121,23 +138,30 @@ class _Run:
         self.seconds += fit.seconds + (trial.seconds if trial else 0.0)
         if champion is not None and trial is not None and not trial.passed:
             return trial.summary
-        self.fits.append((model, fit, trial))
+        self.fits.append(_Fitted(model, fit, trial, learned))
         if champion is not None:
             self.promotions.append((self.live, len(self.fits) - 1, first))
         self.live = len(self.fits) - 1
         return ""
 
     def losses(self, index: int, batch: int) -> Losses:
-        model, fit, _ = self.fits[index]
-        return fit.later[batch - model.batches]
+        one = self.fits[index]
+        return one.fit.later[batch - one.model.batches]
 
     def situation(self, due: int, initial: int, scored: Sequence[Labelled]) -> Situation:
-        trial, verdict = self.fits[self.live][2], None
+        trial, verdict = self.fits[self.live].trial, None
         if self.check is not None and trial is not None:
             known = self.answered[: due - initial + 1]
             ours = [losses for index, losses in known if index == self.live]
             verdict = self.check(self.live, np.concatenate([*ours, np.empty(0)]), trial.reference)
-        return Situation(newest=due, scored=tuple(scored), live=self.live, fresh=due + 1 - self.newest, verdict=verdict)
+        return Situation(
+            newest=due,
+            scored=tuple(scored),
+            live=self.live,
+            fresh=due + 1 - self.newest,
+            trainings=self.trainings,
+            verdict=verdict,
+        )
 
     def act(self, choice: Choice, due: int, number: int) -> str:
         """Do what was chosen; the reason, with what became of it."""
@@ -148,7 +172,7 @@ class _Run:
         if not choice.train:
             return choice.reason
         self.trainings += 1
-        problem = self.train(Model(batches=due + 1, history=choice.history), number + 1)
+        problem = self.train(due + 1, choice.members, number + 1)
         self.blocked += bool(problem)
         return f"{choice.reason}; the champion stays: {problem}" if problem else choice.reason
 
@@ -173,17 +197,17 @@ def simulate(
     batches: int,
     initial: int,
     delay: int,
-    history: History,
+    members: tuple[Member, ...],
     check: Check | None = None,
     on_batch: Callable[[], None] | None = None,
 ) -> Outcome:
-    """Go through `batches` batches of which the first `initial` make the first model, on `history`.
+    """Go through `batches` batches of which the first `initial` make the first model, on the histories of `members`.
 
     Without a `check` there are no verdicts and no trials: every model that could be fitted goes live. Raises
     `TrainingError` when the first model cannot be fitted.
     """
     run, steps, scored = _Run(models, metric, check), [], list[Labelled]()
-    run.train(Model(batches=initial, history=history), initial)
+    run.train(initial, members, initial)
     run.seconds = 0.0
     for number in range(initial, batches):
         live = run.live
@@ -191,7 +215,8 @@ def simulate(
         run.answered.append((live, losses))
         due, status, reason, trained = number - delay, "", "", False
         if due >= initial:
-            scored.append(_labelled(due, *run.answered[due - initial]))
+            came = run.losses(run.live, due)
+            scored.append(labelled(due, came[sampled(len(came))], run.live))
             situation = run.situation(due, initial, scored)
             choice = decide(situation)
             reason, trained = run.act(choice, due, number), choice.train
@@ -215,7 +240,12 @@ def simulate(
     )
 
 
-def _labelled(number: int, model: int, losses: Losses) -> Labelled:
-    rows = len(losses)
-    error = float(losses.std(ddof=1)) / rows**0.5 if rows > 1 else float("nan")
-    return Labelled(number=number, rows=rows, loss=float(losses.mean()), error=error, model=model)
+def _learned(champion: _Fitted | None, batches: int, members: tuple[Member, ...]) -> tuple[tuple[float, ...], ...]:
+    """What is known of the members: the champion's record, and how its own have done since it was fitted."""
+    if champion is None or len(members) == 1:
+        return ()
+    if [one.history for one in champion.model.members] != [one.history for one in members]:
+        return ()
+    since = batches - champion.model.batches
+    newest = tuple(tuple(part[batch] for part in champion.fit.parts) for batch in range(since))
+    return (*champion.learned, *newest)[-RECALLED:]

@@ -8,23 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlauto.records import Score, Verdict
+from mlauto.training.weighting import ALL, Member
 
-__all__ = ["Check", "Choice", "Decide", "History", "Labelled", "Losses", "Situation"]
+__all__ = ["Check", "Choice", "Decide", "Labelled", "Losses", "Situation", "labelled", "sampled"]
+
+SCORED_ROWS = 5000  # of a batch, evenly spread: more say nothing new
 
 Losses = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class History:
-    """What to fit on: the newest `window` batches (None: all), their weights halved every `half_life` batches."""
-
-    half_life: float | None = None
-    window: int | None = None
-
-    def __str__(self) -> str:
-        parts = [f"last {self.window} batches"] if self.window else []
-        parts += [f"half-life {self.half_life:g}"] if self.half_life else []
-        return ", ".join(parts) or "all history"
 
 
 # the verdict of the live check: which model is live, its labelled rows' losses (oldest first), and its holdout's score
@@ -33,37 +23,54 @@ Check = Callable[[int, Losses, Score], Verdict]
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """A predicted batch whose labels are there: mean loss, its standard error, and the model that answered."""
+    """A batch whose labels have come: mean loss of the model that was live then, over rows that it never saw.
+
+    `error` is the standard error of that mean; NaN for one row.
+    """
 
     number: int
     rows: int
     loss: float
     error: float
-    model: int
+    model: int | str
+
+
+def sampled(rows: int) -> Losses | slice:
+    """Which of a batch's rows are scored: all, or 5,000 from its first to its last."""
+    return slice(None) if rows <= SCORED_ROWS else np.linspace(0, rows - 1, SCORED_ROWS).astype(int)
+
+
+def labelled(number: int, losses: Losses, model: int | str) -> Labelled:
+    """The score of a batch whose scored rows have these losses."""
+    rows = len(losses)
+    error = float(losses.std(ddof=1)) / rows**0.5 if rows > 1 else float("nan")
+    return Labelled(number=number, rows=rows, loss=float(losses.mean()) if rows else 0.0, error=error, model=model)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
     """What is known when the labels of batch `newest` have come. Batches and models count from 0, in order of time.
 
-    `scored` are all predicted batches with labels, oldest first; `fresh` of the labelled batches the newest model was
-    not fitted on; `verdict` is that of the live check on the live model, None when nobody checks.
+    `scored` are all batches with labels, oldest first, each by the model that was live when they came; `fresh` of the
+    labelled batches the newest model was not fitted on; `trainings` were made after the first model; `verdict` is that
+    of the live check on the live model, None when nobody checks.
     """
 
     newest: int
     scored: Sequence[Labelled]
     live: int
     fresh: int
+    trainings: int
     verdict: Verdict | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What to do and why: train on `history`, or go `back_to` an earlier model, or neither."""
+    """What to do and why: train on the histories of `members`, or go `back_to` an earlier model, or neither."""
 
     train: bool
     reason: str
-    history: History = History()
+    members: tuple[Member, ...] = ALL
     back_to: int | None = None
 
 

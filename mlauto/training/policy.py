@@ -3,12 +3,15 @@
 A model's key is the digest of everything that determines it, so "is there anything new" is one comparison.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from mlauto.product import ModelProduct, Policy
 from mlauto.records import TrainedModel, TrainingSet
 from mlauto.store import digest_of
+from mlauto.training.retraining import Evidence, Scored, due
+from mlauto.training.weighting import members_of
 
 __all__ = ["Decision", "Trigger", "model_key", "new_batches", "on_new_data", "why_train"]
 
@@ -28,7 +31,7 @@ class Decision:
 
 def model_key(tree: str, training_set: TrainingSet, product: ModelProduct, lock_digest: str) -> str:
     """Digest of what determines a model: code, data and its weights, parameters, dependency versions."""
-    data = product.data
+    data, members = product.data, members_of(product.training)
     parameters = {
         "estimator": product.code.estimator,
         "target": data.target,
@@ -40,6 +43,7 @@ def model_key(tree: str, training_set: TrainingSet, product: ModelProduct, lock_
         # only where there are any: they came later, and a model without them is the one it was
         **({"limits": data.limits} if data.limits else {}),
         **({"categories": data.categories} if data.categories else {}),
+        **({"members": [(str(one.history), one.share) for one in members]} if len(members) > 1 else {}),
     }
     return digest_of(FORMAT, product.name, tree, training_set.digest, parameters, lock_digest)
 
@@ -58,10 +62,13 @@ def why_train(
     training_set: TrainingSet,
     lock_digest: str,
     trigger: Trigger,
+    live: str | None = None,
+    scores: Sequence[Scored] = (),
 ) -> Decision:
     """Should a model be trained now, given the newest one that was (`current`), whether or not it passed its checks.
 
-    New code, parameters or dependencies always train; new data trains as the product's policy says.
+    New code, parameters or dependencies always train; new data trains as the product's policy says, which looks at the
+    `scores` of the batches that have come so far, the newest by the version that is `live`.
     """
     key = model_key(tree, training_set, product, lock_digest)
     if current is None:
@@ -74,12 +81,20 @@ def why_train(
         return Decision(train=True, reason="new parameters or dependencies", key=key)
     if {batch.digest for batch in current.training_set.batches} == {batch.digest for batch in training_set.batches}:
         return Decision(train=True, reason="new sample weights", key=key)
-    train, reason = on_new_data(product.training.policy, trigger, new_batches(current, training_set))
+    evidence = Evidence(
+        scores=scores,
+        live=live,
+        history=training_set.dropped + len(training_set.batches),
+        fresh=new_batches(current, training_set),
+        trainings=current.trainings,
+    )
+    train, reason = on_new_data(product.training.policy, trigger, evidence)
     return Decision(train=train, reason=reason, key=key)
 
 
-def on_new_data(policy: Policy, trigger: Trigger, fresh: int) -> tuple[bool, str]:
-    """Whether `fresh` batches that the newest model was not fitted on are reason to train, and why (not)."""
+def on_new_data(policy: Policy, trigger: Trigger, evidence: Evidence) -> tuple[bool, str]:
+    """Whether the batches that the newest model was not fitted on are reason to train, and why (not)."""
+    fresh = evidence.fresh
     batches = "1 new batch" if fresh == 1 else f"{fresh} new batches"
     if trigger == "manual":
         return True, f"asked for, {batches}"
@@ -89,8 +104,4 @@ def on_new_data(policy: Policy, trigger: Trigger, fresh: int) -> tuple[bool, str
         if not fresh:
             return False, "live quality is bad, but there is no new data to learn from: waiting for the next batch"
         return True, f"live quality, {batches}"
-    if policy.every_batches is None:
-        return False, f"{batches}: the policy waits for live quality to suffer"
-    if fresh < policy.every_batches:
-        return False, f"{batches}: the policy retrains after {policy.every_batches}"
-    return True, batches
+    return due(policy, evidence)

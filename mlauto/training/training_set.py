@@ -1,4 +1,4 @@
-"""What a model may be fitted on: the accepted batches, weighted by age with exponential decay.
+"""What a model may be fitted on: the accepted batches, weighted by age.
 
 `batches_accepted` is an index of the newest accepted batches, so that no number of old batch records is ever read.
 """
@@ -10,19 +10,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mlauto.errors import DataError
 from mlauto.records import Batch, BatchWeight, TrainingSet
 from mlauto.store import Store, digest_of
 from mlauto.training.frames import joined
+from mlauto.training.weighting import Member, mixture
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import pandas as pd
 
-__all__ = ["AcceptedBatch", "AcceptedBatches", "accept", "accepted_batches", "assemble", "decayed", "load_frame"]
+__all__ = [
+    "AcceptedBatch",
+    "AcceptedBatches",
+    "accept",
+    "accepted_batches",
+    "assemble",
+    "load_frame",
+    "member_weights",
+    "weighted",
+]
 
-LEAST_WEIGHT = 0.01
 MAX_BATCHES = 1000
 
 
@@ -66,32 +76,38 @@ def accept(store: Store, product: str, batch: Batch, kinds: Mapping[str, str]) -
         store.write_record(product, "batches_accepted", merged)
 
 
-def assemble(store: Store, product: str, half_life: float) -> TrainingSet:
-    """The accepted batches, oldest first, each row of one that is n batches old weighted 0.5 ** (n / half_life).
+def assemble(store: Store, product: str, members: Sequence[Member]) -> TrainingSet:
+    """The accepted batches that any of the members' histories needs, oldest first, weighted as their mixture is.
 
-    Batches whose weight is below 0.01 are left out and counted in `dropped`, so the set stays bounded whatever the
-    history. Written as the record `training_set`. Raises `DataError` when no batch was accepted yet.
+    Others are counted in `dropped`, so with half-lives or windows the set stays bounded whatever the history. Written
+    as the record `training_set`. Raises `DataError` when no batch was accepted yet.
     """
     index = accepted_batches(store, product)
     if not index.batches:
         raise DataError(f"{product} has no accepted batch yet: put a data file into its landing folder")
-    training_set = decayed(index.batches, half_life, total=index.total)
+    training_set = weighted(index.batches, members, total=index.total)
     store.write_record(product, "training_set", training_set)
     return training_set
 
 
-def decayed(batches: Sequence[AcceptedBatch], half_life: float, *, total: int) -> TrainingSet:
-    """The set of those of `batches` (oldest first) that still weigh at least 0.01; `total` counts all there ever were.
-
-    A `half_life` of `math.inf` weights all of them alike.
-    """
-    weighted = [
-        BatchWeight(key=batch.key, digest=batch.digest, rows=batch.rows, weight=round(0.5 ** (age / half_life), 6))
-        for age, batch in enumerate(reversed(batches))
-    ]
-    kept = tuple(reversed([batch for batch in weighted if batch.weight >= LEAST_WEIGHT]))
+def weighted(batches: Sequence[AcceptedBatch], members: Sequence[Member], *, total: int) -> TrainingSet:
+    """The set of those of `batches` (oldest first) that weigh anything; `total` counts all there ever were."""
+    ages = range(len(batches) - 1, -1, -1)
+    needed = np.any([member.history.of(ages) > 0 for member in members], axis=0).tolist()
+    kept = tuple(
+        BatchWeight(key=batch.key, digest=batch.digest, rows=batch.rows, weight=weight)
+        for batch, weight, need in zip(batches, mixture(members, ages).tolist(), needed, strict=True)
+        if need
+    )
     digest = digest_of([(batch.digest, batch.weight) for batch in kept])
     return TrainingSet(batches=kept, digest=digest, dropped=total - len(kept))
+
+
+def member_weights(training_set: TrainingSet, members: Sequence[Member]) -> "npt.NDArray[np.float64]":
+    """The weight of each row (columns, oldest first) for each member (rows of the matrix); 0 where it needs it not."""
+    ages = range(len(training_set.batches) - 1, -1, -1)
+    rows = [batch.rows for batch in training_set.batches]
+    return np.stack([np.repeat(member.history.of(ages), rows) for member in members])
 
 
 def load_frame(
@@ -102,7 +118,6 @@ def load_frame(
     Three parts of equal length; columns are of the kinds of `mlauto.training.frames`. Raises `StoreError` when a batch
     is missing from the store or was changed there, `DataError` when the training set is empty.
     """
-    import numpy as np
     import pandas as pd
 
     if not training_set.batches:

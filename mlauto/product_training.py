@@ -1,0 +1,68 @@
+"""The `training` section of a product's YAML: when it is retrained, and on which history."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mlauto.product_section import Duration, Section
+
+__all__ = ["HistoryShare", "Policy", "Training"]
+
+
+class HistoryShare(Section):
+    """One of the histories that a model averages; `share` is where its part of the average begins."""
+
+    half_life: float | None = Field(
+        None, gt=0, description="batches after which a row's weight has halved; null: never"
+    )
+    window: int | None = Field(None, ge=1, description="newest batches to fit on; null: all")
+    share: float = Field(1.0, gt=0, description="part of the average before anything is known, beside the others")
+
+
+class Policy(Section):
+    """A retraining policy's own knobs; docs/decisions/retraining.md says where the numbers come from."""
+
+    on_degraded: bool = Field(True, description="retrain when the live quality check fails and triage agrees")
+    every_batches: int | None = Field(None, ge=1, description="retrain after that many new batches")
+    false_alarms: float | None = Field(
+        None, gt=0, le=0.5, description="retrain when proven worse than at its start, at most so likely by chance"
+    )
+    excess: float = Field(0.15, ge=0, description="loss beyond its start that is worth it, in batches' worth of loss")
+    reference: int = Field(3, ge=1, description="first batches of a live model that are its start")
+    growth: float | None = Field(None, gt=1, description="retrain when history has grown by this factor")
+    credit: float = Field(4.0, ge=0, description="trainings for an alarm or growth that are allowed from the beginning")
+    share: float = Field(1 / 9, ge=0, le=1, description="of a further training, for each labelled batch")
+    average: bool = Field(False, description="fit on several histories, and average them as each proves worth")
+
+
+POLICIES = {
+    "never": Policy(on_degraded=False),
+    "economy": Policy(false_alarms=0.01, growth=1.3, average=True),
+    "quality": Policy(every_batches=1, average=True),
+    "every_batch": Policy(every_batches=1),
+}
+
+
+class Training(Section):
+    """When and how the model is fitted."""
+
+    retrain: Literal["never", "economy", "quality", "every_batch"] | Policy = "economy"
+    half_life: float = Field(5.0, gt=0, description="batches after which a row's sample weight has halved")
+    histories: tuple[HistoryShare, ...] | None = Field(
+        None, min_length=1, max_length=8, description="fit on these and average them; null: as the policy does"
+    )
+    seed: int = Field(0, ge=0, description="random_state given to the estimator where it takes one")
+    timeout: Duration = Field(1800.0, description="time limit of one training")
+    not_worse_sigmas: float = Field(3.0, gt=0, description="block when worse than the champion by more standard errors")
+
+    @property
+    def policy(self) -> Policy:
+        """The policy's knobs, whichever way it was written."""
+        return self.retrain if isinstance(self.retrain, Policy) else POLICIES[self.retrain]
+
+    @model_validator(mode="after")
+    def _histories_differ(self) -> "Training":
+        seen = [(one.half_life, one.window) for one in self.histories or ()]
+        if len(set(seen)) < len(seen):
+            raise ValueError("histories: two of them are the same; give each its own half_life or window")
+        return self

@@ -1,0 +1,153 @@
+"""When to retrain, from the losses of the batches whose labels have come.
+
+Pure functions of numbers, so that a backtest and the live loop can ask the same code. Histories count batches.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from mlauto.errors import TrainingError
+from mlauto.product import Policy
+
+__all__ = ["Evidence", "Scored", "due"]
+
+LEAST_BATCHES = 8  # to estimate the spread of rows from batches that have one row each
+
+
+class Scored(Protocol):
+    """What is known of a batch that a model answered before it was fitted on it."""
+
+    @property
+    def number(self) -> int:
+        """Its place in the stream."""
+
+    @property
+    def rows(self) -> int:
+        """Its rows with labels; 0 when none has come."""
+
+    @property
+    def loss(self) -> float:
+        """Their mean loss."""
+
+    @property
+    def error(self) -> float:
+        """The standard error of that mean; NaN for one row, which cannot tell."""
+
+    @property
+    def model(self) -> object:
+        """Which model was live when its labels came, and answered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What a decision is made from: `scores` of the batches that models answered, oldest first.
+
+    `live` is the model that answers now. `history` batches can be trained on, `fresh` of them came since the newest
+    training, and `trainings` were made after the first model.
+    """
+
+    scores: Sequence[Scored]
+    live: object
+    history: int
+    fresh: int
+    trainings: int
+
+
+def due(policy: Policy, evidence: Evidence) -> tuple[bool, str]:
+    """Whether to retrain now that the labels of a batch have come, and why (not); the same inputs, the same answer.
+
+    Raises `TrainingError` for losses that are not finite and for batches out of order.
+    """
+    fresh, history = evidence.fresh, evidence.history
+    if not 0 <= fresh <= history:
+        raise TrainingError(f"{fresh} of {history} batches cannot be new: count batches that can be trained on")
+    known = _known(evidence.scores)
+    batches = "1 new batch" if fresh == 1 else f"{fresh} new batches"
+    if policy.every_batches is not None and fresh >= policy.every_batches:
+        return True, batches
+    if not fresh:
+        return False, "no new labelled batch since the last training"
+    why = _alarm(policy, [batch for batch in known if batch.model == evidence.live], since=_last(known) - fresh)
+    if not why and policy.growth is not None and history >= policy.growth * (history - fresh):
+        why = f"history grew from {history - fresh} to {history} batches"
+    if not why:
+        return False, f"{batches}: {_waits(policy)}"
+    allowed = math.floor(policy.credit + policy.share * len(known) + 1e-9)
+    if evidence.trainings >= allowed:
+        return False, f"{why}; but the {allowed} trainings that the policy allows so far are spent"
+    return True, why
+
+
+def _waits(policy: Policy) -> str:
+    if policy.false_alarms is not None:
+        return "the live model is not proven worse than at its start"
+    if policy.every_batches is not None:
+        return f"the policy retrains after {policy.every_batches}"
+    return "the policy waits for live quality to suffer" if policy.on_degraded else "the policy never retrains"
+
+
+def _last(known: Sequence[Scored]) -> int:
+    return known[-1].number if known else -1
+
+
+def _known(scores: Sequence[Scored]) -> list[Scored]:
+    """The batches that have labels, once every number is found to be usable."""
+    last = -math.inf
+    for batch in scores:
+        if batch.number <= last:
+            raise TrainingError(f"batch {batch.number} follows batch {last:g}: give each batch once, oldest first")
+        last = batch.number
+        if batch.rows < 0 or (batch.rows and not 0 <= batch.loss < math.inf):
+            raise TrainingError(
+                f"batch {batch.number}: a mean loss of {batch.loss} over {batch.rows} rows: score it again without the "
+                "rows that have no usable label"
+            )
+        if batch.rows > 1 and not 0 <= batch.error < math.inf:
+            raise TrainingError(
+                f"batch {batch.number}: the standard error of its loss is {batch.error}: score it again"
+            )
+    return [batch for batch in scores if batch.rows]
+
+
+def _alarm(policy: Policy, ours: Sequence[Scored], *, since: int) -> str:
+    """How much the champion lost against its own start after batch `since`; '' when that may be chance, or is little.
+
+    Every end of its record is tried at every batch: the chance of a false alarm is divided among all of those looks.
+    Rows count as independent.
+    """
+    start, later = ours[: policy.reference], ours[policy.reference :]
+    variance = _row_variance(ours)
+    if policy.false_alarms is None or not later or variance is None:
+        return ""
+    rows = np.array([batch.rows for batch in later], dtype=np.float64)[::-1]
+    losses = np.array([batch.loss for batch in later])[::-1]
+    numbers = np.array([batch.number for batch in later])[::-1]
+    first_rows = sum(batch.rows for batch in start)
+    first = sum(batch.rows * batch.loss for batch in start) / first_rows
+    total = np.cumsum(rows)
+    worse = np.cumsum(rows * losses) / total - first
+    looks = len(later)
+    # the chances of look n's n ends sum to false_alarms / (n * (n + 1)), and those of all looks to false_alarms
+    sigmas = math.sqrt(2 * math.log(looks * looks * (looks + 1) / policy.false_alarms))
+    chance = sigmas * np.sqrt(variance * (1 / total + 1 / first_rows))
+    lost = worse * total / np.median([batch.rows for batch in ours])
+    proven = (worse > chance) & (lost > policy.excess * first) & (numbers > since)
+    if not proven.any():
+        return ""
+    count = int(np.flatnonzero(proven)[np.argmax(worse[proven])]) + 1
+    batches = "batch" if count == 1 else f"{count} batches"
+    return f"the live model lost {first + worse[count - 1]:.4g} a row in its newest {batches}, {first:.4g} at its start"
+
+
+def _row_variance(ours: Sequence[Scored]) -> float | None:
+    """The variance of one row's loss; None when nothing tells it."""
+    wide = [batch for batch in ours if batch.rows > 1]
+    if wide:
+        return sum((batch.rows * batch.error) ** 2 for batch in wide) / sum(batch.rows for batch in wide)
+    if len(ours) < LEAST_BATCHES:
+        return None
+    return float(np.var([batch.loss for batch in ours], ddof=1))

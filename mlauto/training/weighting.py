@@ -1,0 +1,110 @@
+"""Which history a model learns from: sample weights by age, and several of them averaged by how each has done.
+
+Pure functions of numbers. Ages count batches, 0 for the newest that has labels.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlauto.errors import TrainingError
+from mlauto.product import Training
+
+__all__ = ["ALL", "BLEND", "RECALLED", "History", "Member", "members_of", "mixture", "shared"]
+
+Floats = NDArray[np.float64]
+
+LEAST_WEIGHT = 0.01
+MEMORY = 0.9  # a batch's comparison counts this much less for each later one
+CAUTION = 3.0  # how fast shares follow: a member that lost a third more than the best in one batch loses a factor of e
+WORST = 9.0  # relative loss beyond which a batch says no more against a member
+RECALLED = 60  # batches whose losses are kept: what is older counts less than 0.2 %
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What to fit on: the newest `window` batches (None: all), their weights halved every `half_life` batches."""
+
+    half_life: float | None = None
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.half_life is not None and not 0 < self.half_life < math.inf:
+            raise TrainingError(f"a half-life of {self.half_life} batches: give a number above 0, or leave it out")
+        if self.window is not None and self.window < 1:
+            raise TrainingError(f"a window of {self.window} batches: give at least 1, or leave it out")
+
+    def of(self, ages: Sequence[int]) -> Floats:
+        """A weight for each age; what weighs less than 0.01 weighs 0 and can be left out, which bounds the cost."""
+        aged = np.asarray(ages, dtype=np.float64)
+        weights = np.ones_like(aged) if self.half_life is None else 0.5 ** (aged / self.half_life)
+        if self.window is not None:
+            weights[aged >= self.window] = 0.0
+        return np.where(weights < LEAST_WEIGHT, 0.0, weights.round(6))
+
+    def __str__(self) -> str:
+        parts = [f"last {self.window} batches"] if self.window else []
+        parts += [f"half-life {self.half_life:g}"] if self.half_life else []
+        return ", ".join(parts) or "all history"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One fit, and its share in the averaged prediction (probabilities for classes); shares add up to 1."""
+
+    history: History
+    share: float = 1.0
+
+
+ALL = (Member(history=History()),)
+BLEND = (
+    Member(history=History(window=1), share=0.05),
+    Member(history=History(half_life=1.0), share=0.95 / 3),
+    Member(history=History(half_life=2.5), share=0.95 / 3),
+    Member(history=History(half_life=10.0), share=0.95 / 3),
+)
+
+
+def shared(members: tuple[Member, ...], losses: Sequence[Sequence[float]]) -> tuple[Member, ...]:
+    """The members with shares that follow their mean losses in each labelled batch, from the oldest to the newest.
+
+    A member loses share with every batch in which it was worse than the best of them, by how much worse that was.
+    Raises `TrainingError` when a batch lacks a member's loss, or a loss is negative or not finite.
+    """
+    if not len(losses):
+        return members
+    table = np.asarray(losses, dtype=np.float64) if len({len(row) for row in losses}) == 1 else np.empty((0, 0))
+    if table.shape != (len(losses), len(members)):
+        raise TrainingError(f"losses of members: give {len(members)} for each batch, one for each member")
+    wrong = np.flatnonzero(~(np.isfinite(table) & (table >= 0)).all(axis=1))
+    if len(wrong):
+        raise TrainingError(
+            f"losses of members: {table[wrong[0]].tolist()} for labelled batch {wrong[0]} of {len(table)}"
+        )
+    best = table.min(axis=1, keepdims=True)
+    worse = np.minimum((table - best) / np.maximum(best, 1e-9), WORST)
+    memory = MEMORY ** np.arange(len(table) - 1, -1, -1.0)
+    logs = np.log([member.share for member in members]) - CAUTION * (memory @ worse)
+    shares = np.exp(logs - logs.max())
+    shares /= shares.sum()
+    return tuple(Member(history=one.history, share=float(share)) for one, share in zip(members, shares, strict=True))
+
+
+def members_of(training: Training) -> tuple[Member, ...]:
+    """The histories that a product's model is fitted on, with the shares that they begin with."""
+    if training.histories is not None:
+        total = sum(one.share for one in training.histories)
+        return tuple(
+            Member(history=History(half_life=one.half_life, window=one.window), share=one.share / total)
+            for one in training.histories
+        )
+    return BLEND if training.policy.average else (Member(history=History(half_life=training.half_life)),)
+
+
+def mixture(members: Sequence[Member], ages: Sequence[int]) -> Floats:
+    """One weight for each age, of all members' weights by their shares; 0 only where no member needs the batch."""
+    mixed: Floats = np.sum([member.share * member.history.of(ages) for member in members], axis=0)
+    return mixed.round(6)

@@ -1,0 +1,243 @@
+"""When to retrain: alarms, heartbeats, the budget, and what is refused."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlauto.errors import TrainingError
+from mlauto.training.retraining import Advice, Knobs, decide
+from mlauto.training.weighting import BLEND, Member, Weights
+
+QUIET = Knobs(growth=1e6)  # alarms only
+EAGER = Knobs(growth=1e6, excess=0.0)  # every proven loss, however small
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A predicted batch, as a live loop or a backtest would hand it over."""
+
+    number: int
+    rows: int = 500
+    loss: float = 0.2
+    error: float = 0.018
+    model: int = 0
+
+
+def advise(knobs: Knobs, scores: Sequence[Scored], **changes: Any) -> Advice:
+    """Advice when nothing was trained since the first model, made from five batches."""
+    given = {"live": 0, "history": len(scores) + 5, "fresh": len(scores), "trainings": 0, **changes}
+    return decide(knobs, scores, **given)
+
+
+def sequence(errors: Sequence[float], rows: int = 500, seed: int = 0) -> list[Scored]:
+    """Batches of classified rows of which each is wrong with that batch's probability."""
+    made = []
+    for number, (probability, wrong) in enumerate(
+        zip(errors, np.random.default_rng(seed).binomial(rows, errors), strict=True)
+    ):
+        assert 0 < probability < 1
+        rate = wrong / rows
+        made.append(Scored(number, rows, rate, math.sqrt(rate * (1 - rate) / rows) if rows > 1 else math.nan))
+    return made
+
+
+def first_alarm(knobs: Knobs, scores: Sequence[Scored]) -> int | None:
+    """The batch after whose labels the first training is advised."""
+    for end in range(1, len(scores) + 1):
+        if advise(knobs, scores[:end]).train:
+            return scores[end - 1].number
+    return None
+
+
+def test_abrupt_drift_is_found_at_once() -> None:
+    """Errors that rise from 20 % to 35 % cause a training within two batches, in 48 of 50 sequences and more."""
+    found = [first_alarm(QUIET, sequence([0.2] * 15 + [0.35] * 5, seed=seed)) for seed in range(50)]
+
+    assert sum(alarm in (15, 16) for alarm in found) >= 48
+
+
+def test_slow_drift_is_found() -> None:
+    """A rise of half a point in each batch is found before it has come to 14 points, in each of 50 sequences."""
+    found = [first_alarm(QUIET, sequence([0.2 + 0.005 * n for n in range(30)], seed=seed)) for seed in range(50)]
+
+    assert all(alarm is not None and alarm < 28 for alarm in found)
+
+
+def test_without_drift_false_alarms_are_rarer_than_stated() -> None:
+    """Of 200 sequences of 50 batches without drift at most 1 % raise an alarm, even when every proven loss counts."""
+    found = [first_alarm(EAGER, sequence([0.2] * 50, rows=300, seed=seed)) for seed in range(200)]
+
+    assert sum(alarm is not None for alarm in found) <= 2
+
+
+def test_a_small_rise_is_left_alone() -> None:
+    """What is proven but costs less than `excess` of a batch's loss is not worth a training."""
+    scores = [Scored(n, 100_000, 0.2, 0.0001) for n in range(5)] + [Scored(5, 100_000, 0.21, 0.0001)]
+
+    assert not advise(QUIET, scores).train
+    assert advise(EAGER, scores).train
+
+
+def test_the_reason_has_the_figures() -> None:
+    """A person reads how bad it is, over how much, and compared with what."""
+    scores = [Scored(n) for n in range(6)] + [Scored(6, loss=0.4)]
+
+    assert advise(QUIET, scores).reason == "the live model lost 0.4 a row in its newest batch, 0.2 at its start"
+
+
+def test_improvement_is_no_alarm() -> None:
+    """A model that gets better is kept."""
+    advice = advise(QUIET, [Scored(n) for n in range(6)] + [Scored(n, loss=0.05) for n in range(6, 12)])
+
+    assert not advice.train
+    assert advice.reason == "12 new batches, and the live model is not proven worse than at its start"
+
+
+def test_only_the_live_model_counts() -> None:
+    """What another model lost says nothing about the one that answers now."""
+    scores = [Scored(n) for n in range(6)] + [Scored(n, loss=0.5, model=1) for n in range(6, 9)]
+
+    assert not advise(QUIET, scores).train
+    assert not advise(QUIET, scores, live=1).train  # its own start was no better
+
+
+def test_a_training_that_did_not_go_live_is_not_repeated_for_the_same_batches() -> None:
+    """After an attempt the champion must have lost again, in a batch that came later."""
+    scores = [Scored(n) for n in range(6)] + [Scored(6, loss=0.4)]
+
+    assert advise(QUIET, scores, fresh=1).train
+    assert not advise(QUIET, [*scores, Scored(7)], fresh=1).train
+    assert advise(QUIET, [*scores, Scored(7, loss=0.4)], fresh=1).train
+
+
+def test_the_heartbeat_comes_with_history() -> None:
+    """Without any label a training comes when history has grown by the factor, and ever more rarely."""
+    knobs, trained = Knobs(growth=1.3, credit=100), [5]
+    for history in range(6, 1001):
+        advice = decide(knobs, [], live=0, history=history, fresh=history - trained[-1], trainings=len(trained) - 1)
+        trained += [history] if advice.train else []
+
+    assert trained[:6] == [5, 7, 10, 13, 17, 23]
+    assert len(trained) == 20
+    assert advise(knobs, [Scored(0), Scored(1)]).reason == "heartbeat: history grew from 5 to 7 batches"
+
+
+def test_the_budget_holds() -> None:
+    """However bad it gets, at most 20 % of 45 or 40 batches cause a training, and the reason says what was wanted."""
+    for count, most in ((45, 9), (40, 8)):
+        scores, trainings = [Scored(n, loss=0.2 if n < 6 else 0.9) for n in range(count)], 0
+        for end in range(1, count + 1):
+            trainings += advise(Knobs(), scores[:end], trainings=trainings).train
+        assert trainings == most
+        refused = advise(Knobs(), scores, trainings=trainings).reason
+        assert refused.endswith(f"; but the budget's {most} trainings are spent")
+
+
+def test_one_row_in_a_batch() -> None:
+    """A batch of one row, however wrong, proves nothing against a model; many such batches do."""
+    usual = sequence([0.1] * 10)
+    alone = Scored(10, 1, 1.0, math.nan)
+    single = [Scored(n, 1, float(n % 10 == 0), math.nan) for n in range(100)]
+    wrong = [Scored(n, 1, 1.0, math.nan) for n in range(100, 130)]
+
+    assert not advise(QUIET, [*usual, alone]).train
+    assert not advise(QUIET, [replace(alone, number=n) for n in range(5)]).train
+    assert first_alarm(replace(QUIET, reference=50), single) is None
+    assert first_alarm(replace(QUIET, reference=50), single + wrong) is not None
+
+
+def test_partly_labelled_batches_count_by_their_rows() -> None:
+    """The few rows that have labels cannot prove what a whole batch would."""
+    usual = [Scored(n) for n in range(10)]
+
+    assert not advise(QUIET, [*usual, Scored(10, 8, 0.375, 0.17)]).train
+    assert advise(QUIET, [*usual, Scored(10, 500, 0.375, 0.02)]).train
+
+
+def test_batches_without_labels_are_skipped() -> None:
+    """A batch whose labels have not come has no loss, and changes no decision."""
+    scores = [Scored(n) for n in range(6)] + [Scored(6, loss=0.4)]
+    empty = [Scored(n, 0, math.nan, math.nan) for n in range(7, 9)]
+
+    assert advise(QUIET, [*empty]).train is False
+    assert advise(QUIET, [*scores, *empty], fresh=7) == advise(QUIET, scores, fresh=7)
+
+
+@pytest.mark.parametrize("wrong", [{"loss": math.nan}, {"loss": math.inf}, {"loss": -0.1}, {"rows": -1}])
+def test_unusable_losses_are_refused(wrong: dict[str, Any]) -> None:
+    """A loss that is no number is an error that names the batch, never a decision."""
+    with pytest.raises(TrainingError, match="batch 1: a mean loss of"):
+        advise(QUIET, [Scored(0), replace(Scored(1), **wrong)])
+
+
+def test_an_unusable_error_is_refused() -> None:
+    """Only a batch of one row may have no standard error."""
+    with pytest.raises(TrainingError, match="batch 0: the standard error of its loss is nan"):
+        advise(QUIET, [Scored(0, error=math.nan)])
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_time_never_goes_back(number: int) -> None:
+    """A batch given twice, or before an earlier one, is refused."""
+    with pytest.raises(TrainingError, match=f"batch {number} follows batch 1"):
+        advise(QUIET, [Scored(0), Scored(1), Scored(number)])
+
+
+def test_more_new_batches_than_there_are() -> None:
+    """Counts that cannot be are refused."""
+    with pytest.raises(TrainingError, match="6 of 5 batches cannot be new"):
+        advise(QUIET, [], fresh=6)
+
+
+def test_the_other_modes() -> None:
+    """`quality` and `every_batch` train on whatever is new, `never` on nothing."""
+    scores = [Scored(0)]
+
+    assert advise(Knobs(mode="quality"), scores).reason == "1 new batch"
+    assert advise(Knobs(mode="every_batch"), scores, trainings=99).train
+    assert not advise(Knobs(mode="quality"), scores, fresh=0).train
+    assert not advise(Knobs(mode="never"), scores).train
+
+
+def test_members_learn_whether_or_not_there_is_a_training() -> None:
+    """The advice carries the shares that the losses of members have earned."""
+    losses = [[0.5, 0.2, 0.2, 0.1]] * 3
+    kept = advise(Knobs(mode="never"), [Scored(n) for n in range(3)], losses=losses)
+
+    assert not kept.train
+    assert np.argmax([member.share for member in kept.members]) == 3
+    assert advise(QUIET, []).members == BLEND
+    assert advise(Knobs(members=(Member(weights=Weights()),)), []).members[0].share == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("false_alarms", 0.0), ("excess", -1.0), ("reference", 0), ("growth", 1.0), ("credit", math.nan), ("share", 2.0)],
+)
+def test_knobs_out_of_range_are_refused(name: str, value: float) -> None:
+    """A knob that would switch a guarantee off is an error with its name and range."""
+    with pytest.raises(TrainingError, match=rf"retraining: {name} is {value}: give a number from"):
+        Knobs(**{name: value})  # type: ignore[arg-type]
+
+
+def test_there_is_at_least_one_member() -> None:
+    """A model that is fitted on nothing is refused."""
+    with pytest.raises(TrainingError, match="there are no members"):
+        Knobs(members=())
+
+
+def test_a_long_history_costs_little() -> None:
+    """A decision after 1,000 batches of one champion, with all members' losses, takes less than 5 ms."""
+    scores, losses = [Scored(n) for n in range(1000)], [[0.2, 0.2, 0.2, 0.2]] * 1000
+    seconds = []
+    for _ in range(20):
+        began = time.perf_counter()
+        advise(QUIET, scores, losses=losses)
+        seconds.append(time.perf_counter() - began)
+
+    assert min(seconds) < 0.005

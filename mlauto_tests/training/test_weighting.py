@@ -1,0 +1,112 @@
+"""Weights by age, and shares that follow how each member has done."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mlauto.errors import TrainingError
+from mlauto.training.weighting import BLEND, History, Member, shared
+
+PAIR = (Member(history=History(half_life=1.0), share=0.5), Member(history=History(), share=0.5))
+
+
+def shares(losses: list[list[float]], members: tuple[Member, ...] = PAIR) -> list[float]:
+    return [member.share for member in shared(members, losses)]
+
+
+def test_weights_are_halved_every_half_life() -> None:
+    """The newest batch weighs 1, one a half-life older half of that."""
+    assert History(half_life=2.0).of([0, 2, 4]).tolist() == [1.0, 0.5, 0.25]
+
+
+def test_negligible_weights_are_dropped() -> None:
+    """However long history grows, only so many batches weigh anything."""
+    weights = History(half_life=2.5).of(range(1000))
+
+    assert np.count_nonzero(weights) == 17
+    assert weights[weights > 0].min() >= 0.01
+
+
+def test_a_window_cuts_and_nothing_keeps_all() -> None:
+    """A window leaves out what is older; without window and half-life all history counts alike."""
+    assert History(window=2).of([0, 1, 2]).tolist() == [1.0, 1.0, 0.0]
+    assert History(half_life=1.0, window=2).of([0, 1, 2]).tolist() == [1.0, 0.5, 0.0]
+    assert History().of([0, 500]).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
+def test_a_half_life_must_be_above_zero(value: float) -> None:
+    """A half-life that halves nothing is refused by name."""
+    with pytest.raises(TrainingError, match=f"a half-life of {value} batches"):
+        History(half_life=value)
+
+
+def test_a_window_has_at_least_one_batch() -> None:
+    """An empty window is refused."""
+    with pytest.raises(TrainingError, match="a window of 0 batches"):
+        History(window=0)
+
+
+def test_weights_say_what_they_are() -> None:
+    """In a reason or a table they read as words."""
+    assert str(History()) == "all history"
+    assert str(History(half_life=2.5, window=4)) == "last 4 batches, half-life 2.5"
+
+
+def test_the_blend_adds_up() -> None:
+    """The members' shares add up to 1 before and after they have learned."""
+    after = shared(BLEND, [[0.3, 0.2, 0.2, 0.25]] * 7)
+
+    assert sum(member.share for member in BLEND) == pytest.approx(1.0)
+    assert sum(member.share for member in after) == pytest.approx(1.0)
+    assert [member.history for member in after] == [member.history for member in BLEND]
+
+
+def test_shares_stay_without_evidence() -> None:
+    """No labelled batch, or equal losses, or losses of zero, change nothing."""
+    assert shared(PAIR, []) == PAIR
+    assert shares([[0.2, 0.2]] * 50) == pytest.approx([0.5, 0.5])
+    assert shares([[0.0, 0.0]]) == pytest.approx([0.5, 0.5])
+
+
+def test_shares_follow_what_was_better() -> None:
+    """A third more loss in one batch costs a factor of e; later batches count more than older ones."""
+    first, second = shares([[0.3, 0.4]])
+
+    assert first / second == pytest.approx(math.e)
+    assert shares([[0.3, 0.4], [0.4, 0.3]])[0] < 0.5
+
+
+def test_shares_come_back_after_a_change() -> None:
+    """What was useless for a hundred batches answers for most within five after the change."""
+    before = [[0.2, 0.1]] * 100
+    after = [[0.1, 0.2]] * 5
+
+    assert shares(before)[0] < 0.01
+    assert shares(before + [[0.1, 0.4]] * 5)[0] > 0.5
+    assert shares(after)[0] > 0.99
+
+
+def test_one_absurd_batch_is_bounded() -> None:
+    """A member that lost a million times more is judged like one that lost ten times more."""
+    assert shares([[1.0, 1e6]]) == pytest.approx(shares([[1.0, 10.0]]))
+
+
+def test_units_do_not_matter() -> None:
+    """Losses in cents give the shares that losses in euros give."""
+    assert shares([[3.0, 4.0], [2.0, 2.5]]) == pytest.approx(shares([[300.0, 400.0], [200.0, 250.0]]))
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -0.1])
+def test_unusable_losses_are_refused(wrong: float) -> None:
+    """A loss that is not a finite number of at least 0 is named with its batch."""
+    with pytest.raises(TrainingError, match="labelled batch 1 of 2"):
+        shares([[0.1, 0.2], [0.1, wrong]])
+
+
+@pytest.mark.parametrize("losses", [[[0.1]], [[0.1, 0.2], [0.1]], [[0.1, 0.2, 0.3]]])
+def test_every_member_needs_a_loss(losses: list[list[float]]) -> None:
+    """A batch with too few or too many losses is refused."""
+    with pytest.raises(TrainingError, match="give 2 for each batch"):
+        shares(losses)
