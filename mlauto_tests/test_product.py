@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mlauto.product import POLICIES, ModelProduct, Policy
+from mlauto.product import ModelProduct, Policy
+from mlauto.product_training import POLICIES
 
 
 def make(**sections: Any) -> ModelProduct:
@@ -52,7 +53,7 @@ def test_the_whole_yaml_of_the_design() -> None:
     assert product.delivery.bake == 300.0
     assert product.monitoring.slo.p99_ms == 50
     assert product.metric == "rmse"
-    assert product.training.policy.every_batches == 3
+    assert product.training.policy.every_batches == 1
 
 
 @pytest.mark.parametrize(
@@ -162,8 +163,8 @@ def test_a_written_tolerance_counts() -> None:
     ("written", "policy"),
     [
         ("never", Policy(on_degraded=False)),
-        ("economy", Policy(on_degraded=True)),
-        ("quality", Policy(every_batches=3)),
+        ("economy", Policy(false_alarms=0.01, growth=1.3, average=True)),
+        ("quality", Policy(every_batches=1, average=True)),
         ("every_batch", Policy(every_batches=1)),
         ({"on_degraded": False, "every_batches": 7}, Policy(on_degraded=False, every_batches=7)),
     ],

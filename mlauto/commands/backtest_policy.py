@@ -88,12 +88,13 @@ class LivePolicy:
         evidence = Evidence(
             scores=situation.scored,
             live=situation.live,
-            history=situation.newest + 1,
             fresh=situation.fresh,
+            grown=situation.grown,
             trainings=situation.trainings,
         )
         train, reason = on_new_data(self.policy, "batch", evidence)
-        verdict = self._triaged(situation, delivering=train)
+        allowed, refusal = on_new_data(self.policy, "incident", evidence)
+        verdict = self._triaged(situation, delivering=train, refused="" if allowed else refusal)
         self._record(situation, verdict)
         if train:
             return Choice(train=True, reason=reason, members=self.members)
@@ -105,7 +106,7 @@ class LivePolicy:
         bad = verdict.status is Status.DEGRADED
         return Choice(train=False, reason=f"{verdict.action}: {verdict.cause}" if bad else reason)
 
-    def _triaged(self, situation: Situation, *, delivering: bool) -> Verdict:
+    def _triaged(self, situation: Situation, *, delivering: bool, refused: str) -> Verdict:
         if situation.verdict is None:
             raise ValueError("the live loop decides by its check's verdicts: simulate with a check")
         context = Context(
@@ -118,6 +119,7 @@ class LivePolicy:
             delivering=delivering,
             on_degraded=self.policy.on_degraded,
             better=self._better(situation),
+            refused=refused,
         )
         return triage(situation.verdict, context)
 

@@ -15,7 +15,8 @@ class Context:
     `new_data`, `new_code`: accepted batches, or a verified commit, that the live version was not trained on.
     `rolled_out`: when the live version went to production; `fresh_for`: so long after that a service fault is laid to
     the rollout. `fallback`: a good version to go back to. `attempts`: retrainings in this incident. `better`: a version
-    that did better than the live one does, if known. `delivering`: a retraining or a rollout is under way.
+    that did better than the live one does, if known. `delivering`: a retraining or a rollout is under way. `refused`:
+    why the product's policy does not want to train on new data now, if so.
     """
 
     now: float
@@ -31,6 +32,7 @@ class Context:
     fresh_for: float = 600.0
     fallback: str | None = None
     better: str | None = None
+    refused: str = ""
 
 
 def triage(verdict: Verdict, context: Context) -> Verdict:
@@ -75,6 +77,8 @@ def _quality_fault(cause: str, context: Context) -> tuple[Action, str]:
         return Action.ESCALATE, f"{tried}, people are needed: {cause}"
     if not (context.new_data or context.new_code):
         return Action.WAIT_FOR_DATA, f"nothing new to train on: {cause}"
+    if context.refused and not context.new_code:
+        return Action.COOL_DOWN, f"{context.refused}: {cause}"
     if context.last_retraining is not None:
         left = context.last_retraining + context.cooldown - context.now
         if left > 0:

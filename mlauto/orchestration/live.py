@@ -19,6 +19,8 @@ from mlauto.orchestration.problems import keeps_problem
 from mlauto.orchestration.sensors.work import MAX_ATTEMPTS
 from mlauto.product import ModelProduct
 from mlauto.records import Deployment, LiveMetrics, Score, TrainedModel, TrainingSet, Verdict, VerifiedCommit
+from mlauto.training.policy import evidence_of, on_new_data
+from mlauto.training.prequential import scores_of
 
 __all__ = ["Observation", "Retrainings", "compact_log", "incident_id", "observe", "retrainings", "with_action"]
 
@@ -158,8 +160,23 @@ def with_action(
         rolled_out=production.since if production else None,
         fallback=production.fallback if production else None,
         better=_better_version(platform, product, observed) if tried.attempts else None,
+        refused=_refusal(platform, product, newest, training_set, production) if newest and training_set else "",
     )
     return triage(observed.verdict, context)
+
+
+def _refusal(
+    platform: Platform,
+    product: ModelProduct,
+    newest: TrainedModel,
+    training_set: TrainingSet,
+    production: Deployment | None,
+) -> str:
+    """Why the product's policy does not want to train on what is new; "" when it may."""
+    live = production.version if production else None
+    evidence = evidence_of(newest, training_set, live=live, scores=scores_of(platform.store, product))
+    allowed, reason = on_new_data(product.training.policy, "incident", evidence)
+    return "" if allowed else reason
 
 
 def _better_version(platform: Platform, product: ModelProduct, observed: Observation) -> str | None:

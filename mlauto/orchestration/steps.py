@@ -69,12 +69,18 @@ def take_batch(platform: Platform, product: ModelProduct, key: str) -> Batch:
 
 
 @keeps_problem("training_set")
-def assemble_training_set(platform: Platform, product: ModelProduct) -> TrainingSet:
-    """The manifest of all accepted batches and their weights."""
+def assemble_training_set(platform: Platform, product: ModelProduct, log: LogLine) -> TrainingSet:
+    """The manifest of the accepted batches and their weights; the new ones are scored by the live version first."""
+    from mlauto.training.prequential import score_arrivals
     from mlauto.training.training_set import assemble
     from mlauto.training.weighting import members_of
 
-    return assemble(platform.store, product.name, members_of(product.training))
+    training_set = assemble(platform.store, product.name, members_of(product.training))
+    champion = _champion(platform, product)
+    predict = _champion_predict(platform, product, champion)
+    for problem in score_arrivals(platform.store, product, training_set, champion, predict):
+        log(problem)
+    return training_set
 
 
 def _verified(platform: Platform, product: ModelProduct) -> VerifiedCommit:

@@ -3,15 +3,22 @@
 An estimator without probabilities cannot be averaged for classes: it is fitted once, on the mixture of the weights.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["able", "averaged", "averages", "filled", "mean_answer"]
+from mlauto.training.estimator import answers_of
+from mlauto.training.evaluate import row_losses
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["able", "averaged", "averages", "filled", "mean_answer", "member_losses"]
 
 Floats = NDArray[np.float64]
+PREFIX = "history_"
 
 
 def averages(estimator: Any, task: str) -> bool:
@@ -30,24 +37,40 @@ def able(labels: NDArray[Any], weights: Floats, task: str) -> list[int]:
     return [place for place, row in enumerate(weights) if len(np.unique(labels[row > 0])) == every]
 
 
-def averaged(models: Sequence[Any], shares: Sequence[float], task: str) -> Any:
-    """The fitted models (estimators of one kind, of the same classes) as one that answers with their weighted mean."""
+def averaged(models: Mapping[int, Any], shares: Sequence[float], task: str) -> Any:
+    """Fitted models, by their members' places, as one that answers with their mean weighted by the members' `shares`.
+
+    They are estimators of one kind, and of the same classes.
+    """
     from sklearn.ensemble import VotingClassifier, VotingRegressor
     from sklearn.preprocessing import LabelEncoder
     from sklearn.utils import Bunch
 
-    named = [(f"history_{place}", model) for place, model in enumerate(models)]
+    named = {f"{PREFIX}{place}": model for place, model in models.items()}
+    weights = [shares[place] for place in models]
+    first = next(iter(models.values()))
     if task == "regression":
-        voting = VotingRegressor(named, weights=list(shares))
+        voting = VotingRegressor(list(named.items()), weights=weights)
     else:
-        voting = VotingClassifier(named, weights=list(shares), voting="soft")
-        voting.le_ = LabelEncoder().fit(models[0].classes_)
+        voting = VotingClassifier(list(named.items()), weights=weights, voting="soft")
+        voting.le_ = LabelEncoder().fit(first.classes_)
         voting.classes_ = voting.le_.classes_
-    voting.estimators_ = list(models)
-    voting.named_estimators_ = Bunch(**dict(named))
-    if hasattr(models[0], "feature_names_in_"):
-        voting.feature_names_in_ = models[0].feature_names_in_
+    voting.estimators_ = list(named.values())
+    voting.named_estimators_ = Bunch(**named)
+    if hasattr(first, "feature_names_in_"):
+        voting.feature_names_in_ = first.feature_names_in_
     return voting
+
+
+def member_losses(
+    voting: Any, members: int, features: "pd.DataFrame", labels: Sequence[Any], *, metric: str, task: str
+) -> tuple[float, ...]:
+    """Each member's mean loss on rows that none of them was fitted on. Raises `TrainingError` where one cannot say."""
+    known = {
+        int(name.removeprefix(PREFIX)): float(row_losses(metric, labels, answers_of(model, features, task)).mean())
+        for name, model in voting.named_estimators_.items()
+    }
+    return filled([known.get(place) for place in range(members)])
 
 
 def mean_answer(answers: Sequence[Floats], shares: Sequence[float]) -> Floats:

@@ -57,6 +57,10 @@ class Trial:
 class Models(Protocol):
     """Where fits come from. Both raise `TrainingError` when a model cannot be fitted: the champion then stays."""
 
+    @property
+    def rows(self) -> Sequence[int]:
+        """The rows of each batch."""
+
     def fit(self, model: Model) -> Fit:
         """The fitted model."""
 
@@ -112,6 +116,7 @@ class _Run:
     models: Models
     metric: str
     check: Check | None
+    rows: Sequence[int]
     fits: list[_Fitted] = field(default_factory=list)
     live: int = 0
     newest: int = 0  # batches that the newest model was to be fitted on, whether or not that worked
@@ -159,6 +164,7 @@ class _Run:
             scored=tuple(scored),
             live=self.live,
             fresh=due + 1 - self.newest,
+            grown=sum(self.rows[: due + 1]) / sum(self.rows[: self.newest]),
             trainings=self.trainings,
             verdict=verdict,
         )
@@ -206,7 +212,7 @@ def simulate(
     Without a `check` there are no verdicts and no trials: every model that could be fitted goes live. Raises
     `TrainingError` when the first model cannot be fitted.
     """
-    run, steps, scored = _Run(models, metric, check), [], list[Labelled]()
+    run, steps, scored = _Run(models, metric, check, models.rows), [], list[Labelled]()
     run.train(initial, members, initial)
     run.seconds = 0.0
     for number in range(initial, batches):

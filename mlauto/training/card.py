@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from mlauto.product import ModelProduct
 from mlauto.records import CheckOutcome, Commit, Score, TrainingSet
 from mlauto.training.exchange import Evaluation
+from mlauto.training.weighting import members_of
 
 __all__ = ["model_card"]
 
@@ -59,8 +60,15 @@ def _protocol(evaluation: Evaluation) -> str:
 def _data(product: ModelProduct, training_set: TrainingSet, evaluation: Evaluation) -> str:
     return (
         f"{len(training_set.batches)} batches, {training_set.rows:,} rows, digest `{training_set.digest[:16]}`. "
-        f"Sample weights halve every {product.training.half_life:g} batches: {evaluation.weights}."
+        f"{_history(product, evaluation)}: {evaluation.weights}."
     )
+
+
+def _history(product: ModelProduct, evaluation: Evaluation) -> str:
+    if evaluation.averaged is None:
+        return f"Fitted on {' and '.join(str(one.history) for one in members_of(product.training))}, sample weights"
+    parts = zip(evaluation.averaged.histories, evaluation.averaged.shares, strict=True)
+    return "Average of fits on " + ", ".join(f"{name} ({share:.0%})" for name, share in parts) + "; sample weights"
 
 
 def _scores(scores: Iterable[Score], baseline: Iterable[Score]) -> str:

@@ -17,7 +17,7 @@ from mlauto.training.allowed import is_allowed
 from mlauto.training.evaluate import COMPARABLE_ROWS, Answers, compare, not_worse_than_champion, row_losses, valid
 from mlauto.training.exchange import Evaluation, Holdout
 
-__all__ = ["ChampionPredict", "Split", "challenge", "split"]
+__all__ = ["ChampionPredict", "Split", "challenge", "champion_answers", "split"]
 
 HOLDOUT_LIMIT = 2000
 LEAST_ROWS = 10
@@ -84,7 +84,7 @@ def challenge(
     if left_out and len(holdout.rows) < COMPARABLE_ROWS:
         absent = f"the champion's limits and categories allow only {len(holdout.rows)} of the newest rows"
         return first, not_worse_than_champion(None, limit=limit, absent=absent)
-    answers, absent = _champion_answers(holdout, champion, champion_predict)
+    answers, absent = champion_answers(holdout.rows, champion, champion_predict)
     if answers is None:
         return first, not_worse_than_champion(None, limit=limit, absent=absent)
     # a champion that gave labels only cannot be compared by probabilities
@@ -114,18 +114,20 @@ def _taken(holdout: Holdout, signature: Signature) -> tuple[Holdout, int]:
     return holdout.part(keep), keep.count(False)
 
 
-def _champion_answers(holdout: Holdout, champion: TrainedModel, predict: ChampionPredict) -> tuple[Answers | None, str]:
-    """The champion's answers to the holdout rows, or None and why there are none."""
+def champion_answers(
+    rows: Sequence[dict[str, Any]], champion: TrainedModel, predict: ChampionPredict
+) -> tuple[Answers | None, str]:
+    """The champion's answers to some rows, or None and why there are none."""
     columns = champion.signature.columns
-    missing = [name for name in columns if name not in holdout.rows[0]]
+    missing = [name for name in columns if name not in rows[0]]
     if missing:
         return None, f"the champion needs the column {missing[0]}, which the data no longer has"
     try:
-        values = list(predict([{name: row[name] for name in columns} for row in holdout.rows]))
+        values = list(predict([{name: row[name] for name in columns} for row in rows]))
     except DeliveryError as error:
         return None, f"the champion did not answer: {error}"
-    if len(values) != len(holdout.rows):
-        return None, f"the champion gave {len(values)} answers to {len(holdout.rows)} rows"
+    if len(values) != len(rows):
+        return None, f"the champion gave {len(values)} answers to {len(rows)} rows"
     if not isinstance(values[0], list | tuple | np.ndarray):
         return Answers(predictions=values), ""
     classes = champion.signature.classes

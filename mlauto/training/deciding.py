@@ -35,9 +35,9 @@ class Labelled:
     model: int | str
 
 
-def sampled(rows: int) -> Losses | slice:
+def sampled(rows: int) -> NDArray[np.intp] | slice:
     """Which of a batch's rows are scored: all, or 5,000 from its first to its last."""
-    return slice(None) if rows <= SCORED_ROWS else np.linspace(0, rows - 1, SCORED_ROWS).astype(int)
+    return slice(None) if rows <= SCORED_ROWS else np.linspace(0, rows - 1, SCORED_ROWS).astype(np.intp)
 
 
 def labelled(number: int, losses: Losses, model: int | str) -> Labelled:
@@ -52,14 +52,16 @@ class Situation:
     """What is known when the labels of batch `newest` have come. Batches and models count from 0, in order of time.
 
     `scored` are all batches with labels, oldest first, each by the model that was live when they came; `fresh` of the
-    labelled batches the newest model was not fitted on; `trainings` were made after the first model; `verdict` is that
-    of the live check on the live model, None when nobody checks.
+    labelled batches the newest model was not fitted on, by which the labelled rows have `grown` (1.3: by 30 %);
+    `trainings` were made after the first model; `verdict` is that of the live check on the live model, None when nobody
+    checks.
     """
 
     newest: int
     scored: Sequence[Labelled]
     live: int
     fresh: int
+    grown: float
     trainings: int
     verdict: Verdict | None
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mlauto.errors import TrainingError
-from mlauto.records import Score
+from mlauto.records import Averaged, Score
 from mlauto.training.evaluate import Answers
 
 __all__ = ["WRITTEN", "Evaluation", "FitRequest", "Holdout", "Importance", "check_written", "written"]
@@ -33,6 +33,10 @@ class Importance:
 class FitRequest:
     """What to fit. `frame` (Parquet) holds the rows oldest to newest, `weights` (npy) one weight for each.
 
+    Where several histories are to be averaged, `members` has their names and first shares, and `member_weights` (npy) a
+    row of weights for each. `learned` is how they did before; `champion` is the folder of the live model, which was not
+    fitted on the rows of the batches `unseen` (first, last + 1), so that its members show there how they do.
+
     `cache` is a folder for what is the same for all models of this machine.
     """
 
@@ -46,6 +50,11 @@ class FitRequest:
     metric: str
     output: str
     cache: str
+    members: tuple[tuple[str, float], ...] = ()
+    member_weights: str = ""
+    learned: tuple[tuple[float, ...], ...] = ()
+    champion: str = ""
+    unseen: tuple[tuple[int, int], ...] = ()
     seed: int = 0
     exclude: tuple[str, ...] = ()
     timestamp: str | None = None
@@ -59,7 +68,8 @@ class Evaluation:
 
     `weights` says how sample weights were used; `refused` names kinds of rows that the model cannot answer; `types` are
     the types in the model file beyond skops' own; `seconds` the time each step took. `compiled`: a plan was proven to
-    answer the same, and is what will be served; `compiling` says why not, or what is amiss with it.
+    answer the same, and is what will be served; `compiling` says why not, or what is amiss with it. `averaged` is there
+    when the model averages several histories.
     """
 
     estimator: str
@@ -79,6 +89,7 @@ class Evaluation:
     seconds: dict[str, float]
     compiled: bool = False
     compiling: str = ""
+    averaged: Averaged | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,9 +24,10 @@ from mlauto.errors import TrainingError
 from mlauto.records import Score, Signature
 from mlauto.training import artifact, explain
 from mlauto.training.allowed import check_allowed
-from mlauto.training.estimator import answers_of, build, classes_of, described, fitted, import_root, seed
+from mlauto.training.estimator import answers_of, build, classes_of, described, import_root, seed
 from mlauto.training.evaluate import METRICS, Answers, score
 from mlauto.training.exchange import Evaluation, FitRequest, Holdout, Importance
+from mlauto.training.members import Recipe, recipe
 from mlauto.training.plan import add_plan
 from mlauto.training.requirements import pinned
 
@@ -104,8 +105,9 @@ def _fit(request: FitRequest) -> None:
     estimator = build(request.estimator, root)
     seeded = seed(estimator, request.seed)
     clock.lap("import")
-    trial = _tried(request, estimator, rows, folder, clock)
-    model, _ = fitted(estimator, rows.features, rows.labels, rows.weights)
+    how = recipe(request, estimator, rows.features, rows.labels)
+    trial = _tried(request, how, rows, folder, clock)
+    model, _ = how.fit(rows.features, rows.labels)
     clock.lap("refit")
     newest = rows.part(slice(-request.holdout, None)).features
     classes = classes_of(model) if request.task == "classification" else ()
@@ -137,16 +139,17 @@ def _fit(request: FitRequest) -> None:
         seconds=clock.seconds,
         compiled=(folder / "plan").is_dir(),
         compiling=compiling,
+        averaged=how.averaged,
     )
     (folder / "evaluation.json").write_bytes(msgspec.json.encode(evaluation))
     (output / "holdout.json").write_bytes(msgspec.json.encode(trial.holdout))
 
 
-def _tried(request: FitRequest, estimator: Any, rows: _Rows, folder: Path, clock: _Clock) -> _Trial:
+def _tried(request: FitRequest, how: Recipe, rows: _Rows, folder: Path, clock: _Clock) -> _Trial:
     """Fit on the older rows, then score, explain and draw on the newest."""
     old, new = rows.part(slice(None, -request.holdout)), rows.part(slice(-request.holdout, None))
-    print(f"fitting {described(estimator)} on {len(old.features):,} rows", flush=True)
-    model, weights = fitted(estimator, old.features, old.labels, old.weights)
+    print(f"fitting {described(how.estimator)} on {len(old.features):,} rows", flush=True)
+    model, weights = how.part(slice(None, -request.holdout)).fit(old.features, old.labels)
     clock.lap("fit")
     holdout = _finite_only(
         Holdout(

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,11 @@ class Fits:
         self.cache = cache
         self.sigmas = sigmas
         self.inputs = digest_of(FORMAT, inputs, metric, self.edges)
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """The rows of each batch."""
+        return [end - begin for begin, end in pairwise(self.edges)]
 
     @property
     def task(self) -> str:

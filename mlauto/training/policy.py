@@ -3,6 +3,7 @@
 A model's key is the digest of everything that determines it, so "is there anything new" is one comparison.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,10 +11,10 @@ from typing import Literal
 from mlauto.product import ModelProduct, Policy
 from mlauto.records import TrainedModel, TrainingSet
 from mlauto.store import digest_of
-from mlauto.training.retraining import Evidence, Scored, due
+from mlauto.training.retraining import Evidence, Scored, afforded, due
 from mlauto.training.weighting import members_of
 
-__all__ = ["Decision", "Trigger", "model_key", "new_batches", "on_new_data", "why_train"]
+__all__ = ["Decision", "Trigger", "evidence_of", "grown", "model_key", "new_batches", "on_new_data", "why_train"]
 
 Trigger = Literal["commit", "batch", "incident", "manual"]
 
@@ -54,6 +55,28 @@ def new_batches(current: TrainedModel, training_set: TrainingSet) -> int:
     return sum(batch.digest not in known for batch in training_set.batches)
 
 
+def grown(current: TrainedModel, training_set: TrainingSet) -> float:
+    """How many times the rows that there were for `current` there are now; batches left out count as the others do."""
+    known = {batch.digest for batch in current.training_set.batches}
+    fresh = sum(batch.rows for batch in training_set.batches if batch.digest not in known)
+    dropped = training_set.dropped * training_set.rows / len(training_set.batches)
+    before = training_set.rows - fresh + dropped
+    return (before + fresh) / before if before else math.inf
+
+
+def evidence_of(
+    current: TrainedModel, training_set: TrainingSet, *, live: str | None, scores: Sequence[Scored]
+) -> Evidence:
+    """What the policy decides from, given the newest model and the version that is live."""
+    return Evidence(
+        scores=scores,
+        live=live,
+        fresh=new_batches(current, training_set),
+        grown=grown(current, training_set),
+        trainings=current.trainings,
+    )
+
+
 def why_train(
     *,
     current: TrainedModel | None,
@@ -81,13 +104,7 @@ def why_train(
         return Decision(train=True, reason="new parameters or dependencies", key=key)
     if {batch.digest for batch in current.training_set.batches} == {batch.digest for batch in training_set.batches}:
         return Decision(train=True, reason="new sample weights", key=key)
-    evidence = Evidence(
-        scores=scores,
-        live=live,
-        history=training_set.dropped + len(training_set.batches),
-        fresh=new_batches(current, training_set),
-        trainings=current.trainings,
-    )
+    evidence = evidence_of(current, training_set, live=live, scores=scores)
     train, reason = on_new_data(product.training.policy, trigger, evidence)
     return Decision(train=train, reason=reason, key=key)
 
@@ -103,5 +120,5 @@ def on_new_data(policy: Policy, trigger: Trigger, evidence: Evidence) -> tuple[b
             return False, "live quality is bad, but the policy forbids retraining on it"
         if not fresh:
             return False, "live quality is bad, but there is no new data to learn from: waiting for the next batch"
-        return True, f"live quality, {batches}"
+        return afforded(policy, evidence, f"live quality, {batches}")
     return due(policy, evidence)

@@ -13,7 +13,7 @@ import numpy as np
 from mlauto.errors import TrainingError
 from mlauto.product import Policy
 
-__all__ = ["Evidence", "Scored", "due"]
+__all__ = ["Evidence", "Scored", "afforded", "due"]
 
 LEAST_BATCHES = 8  # to estimate the spread of rows from batches that have one row each
 
@@ -46,14 +46,14 @@ class Scored(Protocol):
 class Evidence:
     """What a decision is made from: `scores` of the batches that models answered, oldest first.
 
-    `live` is the model that answers now. `history` batches can be trained on, `fresh` of them came since the newest
-    training, and `trainings` were made after the first model.
+    `live` is the model that answers now. `fresh` batches came since the newest training, by which the rows that can be
+    trained on have `grown` (1.3: by 30 %), and `trainings` were made after the first model.
     """
 
     scores: Sequence[Scored]
     live: object
-    history: int
     fresh: int
+    grown: float
     trainings: int
 
 
@@ -62,21 +62,28 @@ def due(policy: Policy, evidence: Evidence) -> tuple[bool, str]:
 
     Raises `TrainingError` for losses that are not finite and for batches out of order.
     """
-    fresh, history = evidence.fresh, evidence.history
-    if not 0 <= fresh <= history:
-        raise TrainingError(f"{fresh} of {history} batches cannot be new: count batches that can be trained on")
-    known = _known(evidence.scores)
+    fresh, known = evidence.fresh, _known(evidence.scores)
     batches = "1 new batch" if fresh == 1 else f"{fresh} new batches"
     if policy.every_batches is not None and fresh >= policy.every_batches:
         return True, batches
     if not fresh:
         return False, "no new labelled batch since the last training"
     why = _alarm(policy, [batch for batch in known if batch.model == evidence.live], since=_last(known) - fresh)
-    if not why and policy.growth is not None and history >= policy.growth * (history - fresh):
-        why = f"history grew from {history - fresh} to {history} batches"
+    if not why and policy.growth is not None and evidence.grown >= policy.growth:
+        why = f"history has grown by {evidence.grown - 1:.0%}"
     if not why:
         return False, f"{batches}: {_waits(policy)}"
-    allowed = math.floor(policy.credit + policy.share * len(known) + 1e-9)
+    return afforded(policy, evidence, why)
+
+
+def afforded(policy: Policy, evidence: Evidence, why: str) -> tuple[bool, str]:
+    """Whether a training that there is a reason for is within the policy's budget, and the reason, or that it is not.
+
+    Where the policy trains for every so many batches anyway, there is no budget.
+    """
+    if policy.every_batches is not None:
+        return True, why
+    allowed = math.floor(policy.credit + policy.share * sum(batch.rows > 0 for batch in evidence.scores) + 1e-9)
     if evidence.trainings >= allowed:
         return False, f"{why}; but the {allowed} trainings that the policy allows so far are spent"
     return True, why

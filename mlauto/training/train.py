@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from mlauto.errors import TrainingError
 from mlauto.product import ModelProduct
@@ -26,7 +25,8 @@ from mlauto.training.challenge import ChampionPredict, Split, challenge, split
 from mlauto.training.exchange import WRITTEN, Evaluation, FitRequest, Holdout, check_written, written
 from mlauto.training.policy import model_key
 from mlauto.training.registry import Registration, Registry
-from mlauto.training.training_set import load_frame
+from mlauto.training.request import fit_request
+from mlauto.training.weighting import members_of
 
 __all__ = ["train"]
 
@@ -94,7 +94,16 @@ def train(
             rows = split(training_set, champion.training_set if champion else None)
             scratch = store.scratch("training")
             try:
-                _run(task, _request(task, tree_dir, rows.holdout, store, scratch), store, run_python, on_line)
+                request = fit_request(
+                    product,
+                    training_set,
+                    tree=tree_dir,
+                    holdout=rows.holdout,
+                    store=store,
+                    scratch=scratch,
+                    champion=champion,
+                )
+                _run(task, request, store, run_python, on_line)
                 checks = _challenged(product, scratch, rows, champion, champion_predict)
                 fitted = _stored(task, scratch / "artifact", checks, store)
             finally:
@@ -107,31 +116,6 @@ def _remembered(task: _Task, store: Store) -> TrainedModel | None:
     """The fit of this key, when there was one and its artifact is still there."""
     found = store.read_record(task.product.name, f"{FITS}/{task.key}", TrainedModel)
     return found if found and store.holds_tree(found.artifact) else None
-
-
-def _request(task: _Task, tree: Path, holdout: int, store: Store, scratch: Path) -> FitRequest:
-    """Write rows and weights for the child, and say what to do with them."""
-    product = task.product
-    frame, weights, _ = load_frame(store, task.training_set)
-    frame.to_parquet(scratch / "frame.parquet", index=False)
-    np.save(scratch / "weights.npy", weights, allow_pickle=False)
-    return FitRequest(
-        tree=str(tree),
-        estimator=product.code.estimator,
-        frame=str(scratch / "frame.parquet"),
-        weights=str(scratch / "weights.npy"),
-        holdout=holdout,
-        target=product.data.target,
-        task=product.data.task,
-        metric=product.metric,
-        output=str(scratch),
-        cache=str(store.home / "native"),
-        seed=product.training.seed,
-        exclude=product.data.exclude,
-        timestamp=product.data.timestamp,
-        limits=product.data.limits,
-        categories=product.data.categories,
-    )
 
 
 def _run(
@@ -159,7 +143,7 @@ def _run(
         env=environment,
         timeout=limit,
         on_line=on_line,
-        reads=[Path(request.cache)],
+        reads=[Path(folder) for folder in (request.cache, request.champion) if folder],
         fetch=WRITTEN,
     )
     if ended.timed_out:
@@ -223,6 +207,7 @@ def _stored(task: _Task, folder: Path, checks: tuple[CheckOutcome, ...], store: 
         reason=task.reason,
         trained=task.now,
         image=task.image,
+        averaged=evaluation.averaged,
     )
     store.write_record(task.product.name, f"{FITS}/{task.key}", model)
     return model
@@ -249,17 +234,27 @@ def _registered(product: ModelProduct, fitted: TrainedModel, store: Store, regis
             trained=fitted.trained,
         )
     )
-    model = replace(fitted, version=place.version, run_id=place.run_id)
+    before = store.read_record(product.name, "model", TrainedModel)
+    model = replace(fitted, version=place.version, run_id=place.run_id, trainings=_trainings(fitted, before))
     store.write_record(product.name, f"models/{model.version}", model)
     store.write_record(product.name, "model", model)
     return model
 
 
+def _trainings(model: TrainedModel, before: TrainedModel | None) -> int:
+    """How many trainings new data has caused so far; new code and first models are not what a policy's budget pays."""
+    if before is None:
+        return 0
+    return before.trainings + (before.key != model.key and before.commit.tree == model.commit.tree)
+
+
 def _parameters(product: ModelProduct, evaluation: Evaluation) -> dict[str, str]:
+    shares = evaluation.averaged
     return {
         "estimator": product.code.estimator,
         "seed": str(product.training.seed),
-        "half_life": f"{product.training.half_life:g}",
+        "history": "; ".join(str(member.history) for member in members_of(product.training)),
+        **({"shares": "; ".join(f"{share:.3f}" for share in shares.shares)} if shares else {}),
         "rows": str(evaluation.rows),
         "holdout": str(evaluation.holdout),
         "sample_weight": evaluation.weights,

@@ -5,15 +5,18 @@ Pure functions of numbers. Ages count batches, 0 for the newest that has labels.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlauto.errors import TrainingError
-from mlauto.product import Training
 
-__all__ = ["ALL", "BLEND", "RECALLED", "History", "Member", "members_of", "mixture", "shared"]
+if TYPE_CHECKING:
+    from mlauto.product import Training
+
+__all__ = ["ALL", "BLEND", "RECALLED", "History", "Member", "members_of", "mixture", "shared", "shares_after"]
 
 Floats = NDArray[np.float64]
 
@@ -69,16 +72,23 @@ BLEND = (
 
 
 def shared(members: tuple[Member, ...], losses: Sequence[Sequence[float]]) -> tuple[Member, ...]:
-    """The members with shares that follow their mean losses in each labelled batch, from the oldest to the newest.
+    """The members with the shares that they have after such losses; see `shares_after`."""
+    after = shares_after([member.share for member in members], losses)
+    return tuple(replace(one, share=share) for one, share in zip(members, after, strict=True))
 
-    A member loses share with every batch in which it was worse than the best of them, by how much worse that was.
+
+def shares_after(shares: Sequence[float], losses: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Shares that follow the members' mean losses in each labelled batch, from the oldest to the newest.
+
+    A member loses share with every batch in which it was worse than the best of them, by how much worse that was: the
+    Hedge algorithm (Freund and Schapire 1997) on relative losses, with a memory that fades.
     Raises `TrainingError` when a batch lacks a member's loss, or a loss is negative or not finite.
     """
     if not len(losses):
-        return members
+        return tuple(shares)
     table = np.asarray(losses, dtype=np.float64) if len({len(row) for row in losses}) == 1 else np.empty((0, 0))
-    if table.shape != (len(losses), len(members)):
-        raise TrainingError(f"losses of members: give {len(members)} for each batch, one for each member")
+    if table.shape != (len(losses), len(shares)):
+        raise TrainingError(f"losses of members: give {len(shares)} for each batch, one for each member")
     wrong = np.flatnonzero(~(np.isfinite(table) & (table >= 0)).all(axis=1))
     if len(wrong):
         raise TrainingError(
@@ -87,13 +97,13 @@ def shared(members: tuple[Member, ...], losses: Sequence[Sequence[float]]) -> tu
     best = table.min(axis=1, keepdims=True)
     worse = np.minimum((table - best) / np.maximum(best, 1e-9), WORST)
     memory = MEMORY ** np.arange(len(table) - 1, -1, -1.0)
-    logs = np.log([member.share for member in members]) - CAUTION * (memory @ worse)
-    shares = np.exp(logs - logs.max())
-    shares /= shares.sum()
-    return tuple(Member(history=one.history, share=float(share)) for one, share in zip(members, shares, strict=True))
+    logs = np.log(shares) - CAUTION * (memory @ worse)
+    after = np.exp(logs - logs.max())
+    after /= after.sum()
+    return tuple(after.tolist())
 
 
-def members_of(training: Training) -> tuple[Member, ...]:
+def members_of(training: "Training") -> tuple[Member, ...]:
     """The histories that a product's model is fitted on, with the shares that they begin with."""
     if training.histories is not None:
         total = sum(one.share for one in training.histories)

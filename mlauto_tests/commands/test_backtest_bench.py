@@ -11,9 +11,9 @@ import pytest
 from mlauto.commands.backtest_bench import Bench, Job
 from mlauto.commands.history import Plan
 from mlauto.errors import TrainingError
-from mlauto.product import POLICIES
+from mlauto.product_training import POLICIES
 from mlauto.training.backtest import Model
-from mlauto.training.deciding import History
+from mlauto.training.weighting import ALL, History
 
 TEAM = """
 from sklearn.linear_model import LogisticRegression
@@ -77,7 +77,7 @@ def test_ones_own_model_is_kept_by_its_code(job: Job, monkeypatch: pytest.Monkey
 
     assert digests[0] != digests[1]
     assert again.fits.inputs == digests[1]
-    assert again.fits.fit(Model(batches=2, history=History())).later[0].mean() < 0.2
+    assert again.fits.fit(Model(batches=2, members=ALL)).later[0].mean() < 0.2
 
 
 def test_other_data_makes_other_fits(job: Job) -> None:

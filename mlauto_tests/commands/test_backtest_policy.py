@@ -8,10 +8,12 @@ import pytest
 from mlauto.commands.backtest_policy import NAMED, LiveCheck, LivePolicy, read_policy
 from mlauto.commands.history import Plan, attributes_of
 from mlauto.errors import ProductError
-from mlauto.product import POLICIES, ModelProduct, Policy
+from mlauto.product import ModelProduct, Policy
+from mlauto.product_training import POLICIES
 from mlauto.records import Score, Status
 from mlauto.training.backtest import Fit, Model, Outcome, Trial, simulate
-from mlauto.training.deciding import History, Situation
+from mlauto.training.deciding import Situation
+from mlauto.training.weighting import BLEND, History, Member
 
 ROWS = 40
 GOOD, BAD, WORSE = 4, 24, 36  # wrong rows of a batch
@@ -23,6 +25,11 @@ class Given:
 
     def __init__(self, wrong: Sequence[Sequence[int]]) -> None:
         self.wrong = wrong
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """Forty in each batch."""
+        return [ROWS] * (len(self.wrong) - 1)
 
     def fit(self, model: Model) -> Fit:
         """As given for models of so many batches; wrong rows are spread evenly."""
@@ -56,7 +63,7 @@ def play(models: Given, policy: str, *, delay: int = 0) -> Outcome:
         batches=len(models.wrong) - 1,
         initial=2,
         delay=delay,
-        history=decide.history,
+        members=decide.members,
         check=LiveCheck(decide.product),
     )
 
@@ -141,7 +148,7 @@ def test_a_batch_of_one_row_is_no_evidence() -> None:
 
 def test_decisions_need_a_check() -> None:
     """A walk without verdicts has no live loop in it."""
-    situation = Situation(newest=2, scored=(), live=0, fresh=1, verdict=None)
+    situation = Situation(newest=2, scored=(), live=0, fresh=1, grown=1.5, trainings=0, verdict=None)
 
     with pytest.raises(ValueError, match="simulate with a check"):
         LivePolicy(product("economy"))(situation)
@@ -151,7 +158,8 @@ def test_policies_have_names_or_knobs() -> None:
     """Both ways of the product's YAML; the half-life is the product's."""
     assert {name: read_policy(name) for name in NAMED} == POLICIES
     assert read_policy("{on_degraded: true, every_batches: 4}") == Policy(on_degraded=True, every_batches=4)
-    assert LivePolicy(product("never")).history == History(half_life=5.0)
+    assert LivePolicy(product("never")).members == (Member(history=History(half_life=5.0)),)
+    assert LivePolicy(product("economy")).members == BLEND
 
 
 @pytest.mark.parametrize(

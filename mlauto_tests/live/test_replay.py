@@ -7,7 +7,7 @@ import pytest
 from mlauto.commands.backtest_bench import Bench, Job
 from mlauto.commands.history import Plan
 from mlauto.commands.replay import PRODUCT, run_replay
-from mlauto.product import POLICIES
+from mlauto.product_training import POLICIES
 from mlauto.settings import Settings
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]

@@ -36,6 +36,7 @@ from mlauto.settings import Settings
 from mlauto.store import Store
 from mlauto.training.registry import FakeRegistry
 from mlauto.training.training_set import accept, assemble
+from mlauto.training.weighting import members_of
 from mlauto_tests.integration.conftest import Origin
 
 __all__ = ["Origin", "World", "made_product", "rows"]
@@ -250,7 +251,7 @@ class World:
         given = Validation(passed=True, evaluated=2)
         batch = Batch(key=f"9{seed:04d}", files=(), rows=100, digest=digest, validation=given, arrived=time.time())
         accept(self.store, self.product.name, batch, {})
-        assemble(self.store, self.product.name, self.product.training.half_life)
+        assemble(self.store, self.product.name, members_of(self.product.training))
 
     # -- what Dagster does --------------------------------------------------------------------------------------------
 

@@ -96,7 +96,7 @@ def test_a_batch_is_taken_by_the_products_suite(world: World) -> None:
     suite.write_text(text)
 
     batch = steps.take_batch(world.platform, world.product, key)
-    training_set = steps.assemble_training_set(world.platform, world.product)
+    training_set = steps.assemble_training_set(world.platform, world.product, quiet)
 
     assert batch.outcome == "accepted"
     assert world.store.read_record("tides", f"batches/{key}", Batch) == batch
@@ -106,7 +106,7 @@ def test_a_batch_is_taken_by_the_products_suite(world: World) -> None:
 def test_a_training_set_needs_data(world: World) -> None:
     """The sentence says where to put it."""
     with pytest.raises(DataError, match="landing folder"):
-        steps.assemble_training_set(world.platform, world.product)
+        steps.assemble_training_set(world.platform, world.product, quiet)
 
 
 def test_a_model_needs_a_commit_and_data(world: World) -> None:

@@ -8,10 +8,10 @@ import pytest
 from mlauto.errors import TrainingError
 from mlauto.records import Action, Score, Status, Verdict
 from mlauto.training.backtest import Fit, Model, Outcome, Trial, simulate
-from mlauto.training.deciding import Choice, Decide, History, Losses, Situation
+from mlauto.training.deciding import Choice, Decide, Losses, Situation
+from mlauto.training.weighting import ALL
 
 ROWS = 10
-ALL = History()
 
 
 class Knowing:
@@ -22,6 +22,11 @@ class Knowing:
         self.broken = broken
         self.refused = refused
         self.asked: list[tuple[Model, Model | None]] = []
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """Ten in each batch."""
+        return [ROWS] * len(self.concepts)
 
     def fit(self, model: Model) -> Fit:
         """Every row wrong in the batches of another concept, one CPU second; no fit of the broken sizes."""
@@ -40,7 +45,7 @@ class Knowing:
 
 def every_batch(situation: Situation) -> Choice:
     """Train whenever asked."""
-    return Choice(train=True, reason="always", history=ALL)
+    return Choice(train=True, reason="always", members=ALL)
 
 
 def never(situation: Situation) -> Choice:
@@ -76,7 +81,7 @@ def play(
         batches=len(models.concepts),
         initial=2,
         delay=delay,
-        history=ALL,
+        members=ALL,
         check=check if checked else None,
     )
 
@@ -178,7 +183,7 @@ def test_a_refused_candidate_leaves_the_champion() -> None:
     assert (found.trainings, found.blocked, found.promotions, found.seconds) == (6, 1, 5, 9.0)
     assert found.loss == pytest.approx(2 / 6)
     assert found.steps[2].reason == "always; the champion stays: too bad"
-    assert models.asked[4] == (Model(batches=6, history=ALL), Model(batches=4, history=ALL))
+    assert models.asked[4] == (Model(batches=6, members=ALL), Model(batches=4, members=ALL))
 
 
 def test_a_fit_that_fails_leaves_the_champion() -> None:
@@ -221,7 +226,7 @@ def test_each_batch_is_told_of() -> None:
         batches=4,
         initial=1,
         delay=0,
-        history=ALL,
+        members=ALL,
         on_batch=lambda: told.append(1),
     )
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mlauto.training.deciding import Choice, History
+from mlauto.training.deciding import Choice
+from mlauto.training.weighting import ALL, History
 
 
 @pytest.mark.parametrize(
@@ -23,5 +24,5 @@ def test_a_choice_needs_no_history_to_do_nothing() -> None:
     """All history, and no way back, unless something else is said."""
     choice = Choice(train=False, reason="1 new batch")
 
-    assert choice.history == History()
+    assert choice.members == ALL
     assert choice.back_to is None

@@ -12,8 +12,8 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from mlauto.errors import TrainingError
 from mlauto.training.backtest import Model
-from mlauto.training.deciding import History
 from mlauto.training.fits import Fits
+from mlauto.training.weighting import History, Member
 
 EDGES = tuple(range(0, 501, 100))
 
@@ -41,6 +41,11 @@ def made(cache: Path, labels: Any, estimator: Any, metric: str = "mae", **given:
     return Fits(frame, np.asarray(labels), edges=EDGES, metric=metric, estimator=estimator, cache=cache, **given)
 
 
+def fitted(batches: int, history: History) -> Model:
+    """A model of one history."""
+    return Model(batches=batches, members=(Member(history=history),))
+
+
 def steps() -> Any:
     """Batch n has the target n in all its rows."""
     return np.repeat(np.arange(5.0), 100)
@@ -58,7 +63,7 @@ def mean(tmp_path: Path) -> Fits:
 )
 def test_a_model_knows_its_part_of_the_history(mean: Fits, history: History, said: float) -> None:
     """Fitted on batches 0 to 2; each later batch's loss is its distance, and there are as many as are left."""
-    fit = mean.fit(Model(batches=3, history=history))
+    fit = mean.fit(fitted(3, history))
 
     assert [part.tolist() for part in fit.later] == [
         pytest.approx([3 - said] * 100, abs=1e-5),
@@ -69,7 +74,7 @@ def test_a_model_knows_its_part_of_the_history(mean: Fits, history: History, sai
 
 def test_the_weights_are_those_of_the_live_loop(mean: Fits) -> None:
     """Batches that hardly count are left out there and here."""
-    chosen = mean.training_set(Model(batches=5, history=History(half_life=0.5)))
+    chosen = mean.training_set(fitted(5, History(half_life=0.5)))
 
     assert [batch.weight for batch in chosen.batches] == [0.015625, 0.0625, 0.25, 1.0]
     assert chosen.dropped == 1
@@ -77,12 +82,12 @@ def test_the_weights_are_those_of_the_live_loop(mean: Fits) -> None:
 
 def test_after_the_last_batch_there_is_nothing_to_lose(mean: Fits) -> None:
     """The fit is made for its cost only."""
-    assert mean.fit(Model(batches=5, history=History())).later == ()
+    assert mean.fit(fitted(5, History())).later == ()
 
 
 def test_each_fit_is_done_once(mean: Fits, tmp_path: Path) -> None:
     """Another object with the same inputs takes what is kept, with its seconds; other inputs do not."""
-    model = Model(batches=3, history=History())
+    model = fitted(3, History())
     first = mean.fit(model)
     again = made(tmp_path, steps(), None, inputs="one").fit(model)  # without an estimator nothing can be fitted
 
@@ -94,7 +99,7 @@ def test_each_fit_is_done_once(mean: Fits, tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_made_again(mean: Fits, tmp_path: Path) -> None:
     """Cut short, or not what it should be at all."""
-    model = Model(batches=3, history=History())
+    model = fitted(3, History())
     first = mean.fit(model)
     [path] = tmp_path.rglob("*.npz")
     whole = path.read_bytes()
@@ -107,8 +112,8 @@ def test_a_damaged_file_is_made_again(mean: Fits, tmp_path: Path) -> None:
 
 def test_a_trial_scores_the_newest_rows_without_having_seen_them(mean: Fits) -> None:
     """The first candidate's newest fifth; a later one's 30 of the rows that the champion has not seen."""
-    first = mean.trial(Model(batches=2, history=History(window=1)), None)
-    later = mean.trial(Model(batches=3, history=History()), Model(batches=2, history=History()))
+    first = mean.trial(fitted(2, History(window=1)), None)
+    later = mean.trial(fitted(3, History()), fitted(2, History()))
 
     assert (first.reference.rows, first.reference.value, first.passed) == (20, 0.0, True)
     assert "there is no champion yet" in first.summary
@@ -125,7 +130,7 @@ def test_a_candidate_that_is_worse_may_not_follow(tmp_path: Path) -> None:
     labels[270:300] = np.linspace(0.0, 0.1, 30)
     fits = made(tmp_path, labels, DummyRegressor(), inputs="jump")
 
-    trial = fits.trial(Model(batches=3, history=History(window=1)), Model(batches=2, history=History()))
+    trial = fits.trial(fitted(3, History(window=1)), fitted(2, History()))
 
     assert not trial.passed
     assert "above the champion's on the same 30 rows" in trial.summary
@@ -136,10 +141,10 @@ def test_errors_of_a_classifier_are_zero_or_one(tmp_path: Path) -> None:
     labels = ["a", "b"] * 50 + ["a"] * 200 + ["a", "c"] * 50 + ["c"] * 100
     fits = made(tmp_path, labels, DummyClassifier(strategy="most_frequent"), metric="error_rate", inputs="classes")
 
-    fit = fits.fit(Model(batches=2, history=History()))
+    fit = fits.fit(fitted(2, History()))
 
     assert [part.mean() for part in fit.later] == [0.0, 0.5, 1.0]
-    assert fits.fit(Model(batches=2, history=History())).later[1].tolist() == [0.0, 1.0] * 50
+    assert fits.fit(fitted(2, History())).later[1].tolist() == [0.0, 1.0] * 50
 
 
 def test_one_class_alone_cannot_be_learnt(tmp_path: Path) -> None:
@@ -147,7 +152,7 @@ def test_one_class_alone_cannot_be_learnt(tmp_path: Path) -> None:
     fits = made(tmp_path, ["a", "b"] * 50 + ["a"] * 400, DummyClassifier(), metric="error_rate", inputs="one class")
 
     with pytest.raises(TrainingError, match="all 200 rows to fit on are of the class 'a'"):
-        fits.fit(Model(batches=3, history=History(window=2)))
+        fits.fit(fitted(3, History(window=2)))
     assert list(tmp_path.rglob("*.npz")) == []
 
 
@@ -163,4 +168,4 @@ def test_answers_that_are_none_are_refused(tmp_path: Path, estimator: Any, metri
     fits = made(tmp_path, [0, 1] * 250, estimator, metric=metric, inputs="bad")
 
     with pytest.raises(TrainingError, match=said):
-        fits.fit(Model(batches=1, history=History()))
+        fits.fit(fitted(1, History()))

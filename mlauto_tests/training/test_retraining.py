@@ -10,11 +10,21 @@ import numpy as np
 import pytest
 
 from mlauto.errors import TrainingError
-from mlauto.training.retraining import Advice, Knobs, decide
-from mlauto.training.weighting import BLEND, Member, Weights
+from mlauto.product import Policy
+from mlauto.product_training import POLICIES
+from mlauto.training.retraining import Evidence, due
 
-QUIET = Knobs(growth=1e6)  # alarms only
-EAGER = Knobs(growth=1e6, excess=0.0)  # every proven loss, however small
+ECONOMY = POLICIES["economy"]
+QUIET = Policy(false_alarms=0.01)  # alarms only
+EAGER = Policy(false_alarms=0.01, excess=0.0)  # every proven loss, however small
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What a policy said."""
+
+    train: bool
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -28,10 +38,10 @@ class Scored:
     model: int = 0
 
 
-def advise(knobs: Knobs, scores: Sequence[Scored], **changes: Any) -> Advice:
+def advise(policy: Policy, scores: Sequence[Scored], **changes: Any) -> Advice:
     """Advice when nothing was trained since the first model, made from five batches."""
-    given = {"live": 0, "history": len(scores) + 5, "fresh": len(scores), "trainings": 0, **changes}
-    return decide(knobs, scores, **given)
+    given = {"live": 0, "fresh": len(scores), "grown": 1 + len(scores) / 5, "trainings": 0, **changes}
+    return Advice(*due(policy, Evidence(scores=scores, **given)))
 
 
 def sequence(errors: Sequence[float], rows: int = 500, seed: int = 0) -> list[Scored]:
@@ -46,10 +56,10 @@ def sequence(errors: Sequence[float], rows: int = 500, seed: int = 0) -> list[Sc
     return made
 
 
-def first_alarm(knobs: Knobs, scores: Sequence[Scored]) -> int | None:
+def first_alarm(policy: Policy, scores: Sequence[Scored]) -> int | None:
     """The batch after whose labels the first training is advised."""
     for end in range(1, len(scores) + 1):
-        if advise(knobs, scores[:end]).train:
+        if advise(policy, scores[:end]).train:
             return scores[end - 1].number
     return None
 
@@ -95,7 +105,7 @@ def test_improvement_is_no_alarm() -> None:
     advice = advise(QUIET, [Scored(n) for n in range(6)] + [Scored(n, loss=0.05) for n in range(6, 12)])
 
     assert not advice.train
-    assert advice.reason == "12 new batches, and the live model is not proven worse than at its start"
+    assert advice.reason == "12 new batches: the live model is not proven worse than at its start"
 
 
 def test_only_the_live_model_counts() -> None:
@@ -115,16 +125,17 @@ def test_a_training_that_did_not_go_live_is_not_repeated_for_the_same_batches() 
     assert advise(QUIET, [*scores, Scored(7, loss=0.4)], fresh=1).train
 
 
-def test_the_heartbeat_comes_with_history() -> None:
-    """Without any label a training comes when history has grown by the factor, and ever more rarely."""
-    knobs, trained = Knobs(growth=1.3, credit=100), [5]
+def test_growth_is_a_reason_that_comes_ever_more_rarely() -> None:
+    """Without any alarm a training comes when history has grown by the factor."""
+    policy, trained = Policy(growth=1.3, credit=100), [5]
     for history in range(6, 1001):
-        advice = decide(knobs, [], live=0, history=history, fresh=history - trained[-1], trainings=len(trained) - 1)
+        fresh = history - trained[-1]
+        advice = advise(policy, [], fresh=fresh, grown=history / trained[-1], trainings=len(trained) - 1)
         trained += [history] if advice.train else []
 
     assert trained[:6] == [5, 7, 10, 13, 17, 23]
     assert len(trained) == 20
-    assert advise(knobs, [Scored(0), Scored(1)]).reason == "heartbeat: history grew from 5 to 7 batches"
+    assert advise(policy, [Scored(0), Scored(1)]).reason == "history has grown by 40%"
 
 
 def test_the_budget_holds() -> None:
@@ -132,10 +143,10 @@ def test_the_budget_holds() -> None:
     for count, most in ((45, 9), (40, 8)):
         scores, trainings = [Scored(n, loss=0.2 if n < 6 else 0.9) for n in range(count)], 0
         for end in range(1, count + 1):
-            trainings += advise(Knobs(), scores[:end], trainings=trainings).train
+            trainings += advise(ECONOMY, scores[:end], trainings=trainings).train
         assert trainings == most
-        refused = advise(Knobs(), scores, trainings=trainings).reason
-        assert refused.endswith(f"; but the budget's {most} trainings are spent")
+        refused = advise(ECONOMY, scores, trainings=trainings).reason
+        assert refused.endswith(f"; but the {most} trainings that the policy allows so far are spent")
 
 
 def test_one_row_in_a_batch() -> None:
@@ -147,8 +158,8 @@ def test_one_row_in_a_batch() -> None:
 
     assert not advise(QUIET, [*usual, alone]).train
     assert not advise(QUIET, [replace(alone, number=n) for n in range(5)]).train
-    assert first_alarm(replace(QUIET, reference=50), single) is None
-    assert first_alarm(replace(QUIET, reference=50), single + wrong) is not None
+    assert first_alarm(QUIET.model_copy(update={"reference": 50}), single) is None
+    assert first_alarm(QUIET.model_copy(update={"reference": 50}), single + wrong) is not None
 
 
 def test_partly_labelled_batches_count_by_their_rows() -> None:
@@ -188,56 +199,25 @@ def test_time_never_goes_back(number: int) -> None:
         advise(QUIET, [Scored(0), Scored(1), Scored(number)])
 
 
-def test_more_new_batches_than_there_are() -> None:
-    """Counts that cannot be are refused."""
-    with pytest.raises(TrainingError, match="6 of 5 batches cannot be new"):
-        advise(QUIET, [], fresh=6)
-
-
-def test_the_other_modes() -> None:
-    """`quality` and `every_batch` train on whatever is new, `never` on nothing."""
+def test_the_other_policies() -> None:
+    """`quality` and `every_batch` train on whatever is new, without a budget; `never` on nothing."""
     scores = [Scored(0)]
 
-    assert advise(Knobs(mode="quality"), scores).reason == "1 new batch"
-    assert advise(Knobs(mode="every_batch"), scores, trainings=99).train
-    assert not advise(Knobs(mode="quality"), scores, fresh=0).train
-    assert not advise(Knobs(mode="never"), scores).train
-
-
-def test_members_learn_whether_or_not_there_is_a_training() -> None:
-    """The advice carries the shares that the losses of members have earned."""
-    losses = [[0.5, 0.2, 0.2, 0.1]] * 3
-    kept = advise(Knobs(mode="never"), [Scored(n) for n in range(3)], losses=losses)
-
-    assert not kept.train
-    assert np.argmax([member.share for member in kept.members]) == 3
-    assert advise(QUIET, []).members == BLEND
-    assert advise(Knobs(members=(Member(weights=Weights()),)), []).members[0].share == 1.0
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("false_alarms", 0.0), ("excess", -1.0), ("reference", 0), ("growth", 1.0), ("credit", math.nan), ("share", 2.0)],
-)
-def test_knobs_out_of_range_are_refused(name: str, value: float) -> None:
-    """A knob that would switch a guarantee off is an error with its name and range."""
-    with pytest.raises(TrainingError, match=rf"retraining: {name} is {value}: give a number from"):
-        Knobs(**{name: value})  # type: ignore[arg-type]
-
-
-def test_there_is_at_least_one_member() -> None:
-    """A model that is fitted on nothing is refused."""
-    with pytest.raises(TrainingError, match="there are no members"):
-        Knobs(members=())
+    assert advise(POLICIES["quality"], scores).reason == "1 new batch"
+    assert advise(POLICIES["every_batch"], scores, trainings=99).train
+    assert not advise(POLICIES["quality"], scores, fresh=0).train
+    assert advise(POLICIES["never"], scores).reason == "1 new batch: the policy never retrains"
+    assert advise(Policy(), scores).reason == "1 new batch: the policy waits for live quality to suffer"
+    assert advise(Policy(every_batches=2), scores).reason == "1 new batch: the policy retrains after 2"
 
 
 def test_a_long_history_costs_little() -> None:
-    """A decision after 1,000 batches of one champion, with all members' losses, takes less than 5 ms."""
-    scores, losses = [Scored(n) for n in range(1000)], [[0.2, 0.2, 0.2, 0.2]] * 1000
+    """A decision after 1,000 batches of one champion takes less than 5 ms."""
+    scores = [Scored(n) for n in range(1000)]
     seconds = []
     for _ in range(20):
         began = time.perf_counter()
-        advise(QUIET, scores, losses=losses)
+        advise(QUIET, scores)
         seconds.append(time.perf_counter() - began)
 
     assert min(seconds) < 0.005

@@ -1,6 +1,5 @@
 """Weights by age, bounded by their own decay."""
 
-import math
 import threading
 from pathlib import Path
 
@@ -13,7 +12,16 @@ from mlauto.records import Batch, TrainingSet, Validation
 from mlauto.store import Store
 from mlauto.training import training_set as module
 from mlauto.training.frames import kinds_of, typed
-from mlauto.training.training_set import AcceptedBatch, accept, accepted_batches, assemble, decayed, load_frame
+from mlauto.training.training_set import (
+    AcceptedBatch,
+    accept,
+    accepted_batches,
+    assemble,
+    load_frame,
+    member_weights,
+    weighted,
+)
+from mlauto.training.weighting import BLEND, History, Member
 
 
 def give(store: Store, number: int, **columns: object) -> Batch:
@@ -34,12 +42,17 @@ def give(store: Store, number: int, **columns: object) -> Batch:
     return batch
 
 
+def halved(half_life: float | None) -> tuple[Member, ...]:
+    """One history."""
+    return (Member(history=History(half_life=half_life)),)
+
+
 def test_weights_halve_with_the_half_life(store: Store) -> None:
     """The newest batch weighs 1, one that is a half-life older 0.5."""
     for number in range(6):
         give(store, number)
 
-    made = assemble(store, "p", 5.0)
+    made = assemble(store, "p", halved(5.0))
 
     assert [batch.key for batch in made.batches] == [f"2025-{number:06d}" for number in range(6)]
     assert [batch.weight for batch in made.batches][0::5] == [0.5, 1.0]
@@ -53,7 +66,7 @@ def test_batches_that_weigh_next_to_nothing_are_dropped_and_counted(store: Store
     for number in range(20):
         give(store, number)
 
-    made = assemble(store, "p", 1.0)
+    made = assemble(store, "p", halved(1.0))
 
     assert len(made.batches) == 7
     assert made.batches[0].weight >= module.LEAST_WEIGHT
@@ -64,12 +77,12 @@ def test_the_digest_tells_data_and_weights(store: Store) -> None:
     """Same batches and weights, same digest; another half-life or another batch, another digest."""
     give(store, 0)
     give(store, 1)
-    first = assemble(store, "p", 5.0)
+    first = assemble(store, "p", halved(5.0))
 
-    assert assemble(store, "p", 5.0) == first
-    assert assemble(store, "p", 6.0).digest != first.digest
+    assert assemble(store, "p", halved(5.0)) == first
+    assert assemble(store, "p", halved(6.0)).digest != first.digest
     give(store, 2)
-    assert assemble(store, "p", 5.0).digest != first.digest
+    assert assemble(store, "p", halved(5.0)).digest != first.digest
 
 
 def test_a_batch_is_indexed_once_and_in_order_of_arrival(store: Store) -> None:
@@ -94,7 +107,7 @@ def test_the_index_keeps_the_newest_only(store: Store, monkeypatch: pytest.Monke
 
     assert [batch.key[-1] for batch in index.batches] == ["2", "3", "4"]
     assert index.total == 5
-    assert assemble(store, "p", 1e9).dropped == 2
+    assert assemble(store, "p", halved(1e9)).dropped == 2
 
 
 def test_batches_accepted_at_the_same_time_are_all_indexed(store: Store) -> None:
@@ -138,7 +151,7 @@ def test_the_frame_runs_from_oldest_to_newest_with_weights_and_positions(store: 
     give(store, 0, x=[1, 2, 3], s=["a", "b", "c"])
     give(store, 1, x=[4.5], s=[None])
 
-    frame, weights, position = load_frame(store, assemble(store, "p", 1.0))
+    frame, weights, position = load_frame(store, assemble(store, "p", halved(1.0)))
 
     assert frame["x"].tolist() == [1.0, 2.0, 3.0, 4.5]
     assert kinds_of(frame) == {"x": "number", "s": "string"}
@@ -150,7 +163,7 @@ def test_the_frame_runs_from_oldest_to_newest_with_weights_and_positions(store: 
 def test_nothing_accepted_is_told(store: Store) -> None:
     """The next step is in the message; an empty manifest cannot be loaded either."""
     with pytest.raises(DataError, match="put a data file"):
-        assemble(store, "p", 5.0)
+        assemble(store, "p", halved(5.0))
     with pytest.raises(DataError, match="training set is empty"):
         load_frame(store, TrainingSet(batches=(), digest=""))
 
@@ -158,7 +171,7 @@ def test_nothing_accepted_is_told(store: Store) -> None:
 def test_a_batch_that_was_changed_in_the_store_is_not_used(store: Store) -> None:
     """The bytes are compared with the digest before they are parsed."""
     batch = give(store, 0)
-    made = assemble(store, "p", 5.0)
+    made = assemble(store, "p", halved(5.0))
     assert batch.digest is not None
     Path(store.object_path(batch.digest)).write_bytes(b"other")
 
@@ -170,7 +183,7 @@ def test_any_batches_can_be_weighted() -> None:
     """Without end all count alike; otherwise the oldest are left out, and counted."""
     batches = [AcceptedBatch(key=name, digest=name, rows=10) for name in "abcde"]
 
-    alike, fading = (decayed(batches, half_life, total=7) for half_life in (math.inf, 0.5))
+    alike, fading = (weighted(batches, halved(half_life), total=7) for half_life in (None, 0.5))
 
     assert [batch.weight for batch in alike.batches] == [1.0] * 5
     assert [(batch.key, batch.weight) for batch in fading.batches] == [
@@ -180,3 +193,20 @@ def test_any_batches_can_be_weighted() -> None:
         ("e", 1.0),
     ]
     assert (alike.dropped, fading.dropped) == (2, 3)
+
+
+def test_several_histories_need_what_any_of_them_needs() -> None:
+    """The widest member bounds the set; weights are the mixture, and each member has its own."""
+    batches = [AcceptedBatch(key=f"{n:03d}", digest=f"{n:03d}", rows=2) for n in range(100)]
+
+    made = weighted(batches, BLEND, total=100)
+    matrix = member_weights(made, BLEND)
+
+    assert (len(made.batches), made.dropped) == (67, 33)
+    assert made.batches[-1].weight == 1.0
+    assert matrix.shape == (4, 134)
+    assert matrix[0].tolist() == [0.0] * 132 + [1.0, 1.0]  # the newest only
+    assert np.count_nonzero(matrix, axis=1).tolist() == [2, 14, 34, 134]
+    assert [batch.weight for batch in made.batches][-2] == pytest.approx(
+        0.95 / 3 * (0.5 + 0.5 ** (1 / 2.5) + 0.5 ** (1 / 10)), abs=1e-6
+    )

@@ -53,8 +53,10 @@ def _data_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
         kinds={"parquet"},
         description="Manifest of the accepted batches, their weights, and the digest of it all.",
     )
-    def training_set(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
-        assembled = steps.assemble_training_set(platform, product)
+    def training_set(
+        context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.MaterializeResult[None]:
+        assembled = steps.assemble_training_set(platform, product, context.log.info)
         return dg.MaterializeResult(
             metadata=render.training_set(assembled), data_version=dg.DataVersion(assembled.digest)
         )

@@ -31,6 +31,7 @@ from mlauto.orchestration.sensors.work import Tick, Work, active, each_product
 from mlauto.product import ModelProduct
 from mlauto.records import Action, Deployment, Image, TrainedModel, TrainingSet, Verdict, VerifiedCommit
 from mlauto.training.policy import why_train
+from mlauto.training.prequential import scores_of
 
 __all__ = ["live_sensor"]
 
@@ -169,6 +170,7 @@ def _finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> b
     verified = store.read_record(product.name, "verified_commit", VerifiedCommit)
     training_set = store.read_record(product.name, "training_set", TrainingSet)
     current = store.read_record(product.name, "model", TrainedModel)
+    production = store.read_record(product.name, "production", Deployment)
     if verified is not None and training_set is not None and training_set.batches:
         decision = why_train(
             current=current,
@@ -177,6 +179,8 @@ def _finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> b
             training_set=training_set,
             lock_digest=platform.workshop.environment(),
             trigger="batch",
+            live=production.version if production else None,
+            scores=scores_of(store, product),
         )
         if decision.train:
             work = Work(

@@ -1,0 +1,89 @@
+"""How the training child fits: one estimator on weighted rows, or one for each history, averaged by learned shares."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mlauto.errors import TrainingError
+from mlauto.records import Averaged
+from mlauto.serving import trust
+from mlauto.training.averaging import able, averaged, averages, member_losses
+from mlauto.training.estimator import fitted
+from mlauto.training.exchange import FitRequest
+from mlauto.training.weighting import RECALLED, shares_after
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Recipe", "recipe"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`weights` has a row for each member and a column for each row of the data; `averaged` is None for one member."""
+
+    estimator: Any
+    task: str
+    weights: Floats
+    averaged: Averaged | None = None
+
+    def part(self, rows: slice) -> "Recipe":
+        """The same for some of the rows."""
+        return replace(self, weights=self.weights[:, rows])
+
+    def fit(self, features: "pd.DataFrame", labels: NDArray[Any]) -> tuple[Any, str]:
+        """The fitted model, and a sentence on how the sample weights were used. Rows without weight are left out."""
+        if self.averaged is None:
+            return fitted(self.estimator, features, labels, self.weights[0])
+        models, said = {}, ""
+        for place in able(labels, self.weights, self.task):
+            weights = self.weights[place]
+            needed = weights > 0
+            models[place], said = fitted(self.estimator, features[needed], labels[needed], weights[needed])
+        return averaged(models, self.averaged.shares, self.task), said
+
+
+def recipe(request: FitRequest, estimator: Any, features: "pd.DataFrame", labels: NDArray[Any]) -> Recipe:
+    """What the request asks for; members' shares follow how the champion's have done in the batches it never saw."""
+    mixed = np.load(request.weights, allow_pickle=False)[np.newaxis]
+    if not request.members or not averages(estimator, request.task):
+        return Recipe(estimator, request.task, mixed)
+    learned = (*request.learned, *_since(request, features, labels))[-RECALLED:]
+    shares = shares_after([share for _, share in request.members], learned)
+    names = tuple(name for name, _ in request.members)
+    said = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, shares, strict=True))
+    print(f"averaging {len(names)} histories: {said}", flush=True)
+    weights = np.load(request.member_weights, allow_pickle=False)
+    return Recipe(estimator, request.task, weights, Averaged(histories=names, shares=shares, losses=learned))
+
+
+def _since(request: FitRequest, features: "pd.DataFrame", labels: NDArray[Any]) -> list[tuple[float, ...]]:
+    """The champion's members' losses in the batches that it was not fitted on; nothing where it cannot be asked."""
+    if not request.champion or not request.unseen:
+        return []
+    folder = Path(request.champion)
+    own = msgspec.json.decode((folder / "trusted.json").read_bytes(), type=list[str])
+    try:
+        trust.import_skops_quickly()
+        model = trust.load_model(folder / "model.skops", own)
+        return [
+            member_losses(
+                model,
+                len(request.members),
+                features.iloc[a:b],
+                labels[a:b].tolist(),
+                metric=request.metric,
+                task=request.task,
+            )
+            for a, b in request.unseen
+        ]
+    except (TrainingError, trust.UntrustedTypeError) as error:
+        # another commit's columns or types: the shares stay where they were
+        print(f"the live model's histories could not be compared on new batches: {error}", flush=True)
+        return []
