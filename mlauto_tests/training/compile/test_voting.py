@@ -180,7 +180,7 @@ def test_native_categories_and_links_are_averaged(proven: Proven) -> None:
     labels = np.exp(target(frame) / 4)
     encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
     trees = make_pipeline(
-        make_column_transformer((encode, TEXTS), remainder="passthrough"),
+        make_column_transformer((encode, TEXTS), ("passthrough", NUMBERS)),
         HistGradientBoostingRegressor(categorical_features=[0, 1], max_iter=8, loss="poisson"),
     )
     sums = make_pipeline(prepared(np.random.default_rng(3)), PoissonRegressor())
