@@ -47,6 +47,20 @@ def test_what_cannot_be_compiled_has_a_reason(tmp_path: Path) -> None:
     assert not (tmp_path / "plan").exists()
 
 
+def tensors(frame: pd.DataFrame) -> list[dict[str, object]]:
+    """The frame's columns as a server of the Open Inference Protocol takes them."""
+    kinds = {"number": "FP64", "integer": "INT64", "boolean": "BOOL", "string": "BYTES"}
+    return [
+        {
+            "name": name,
+            "shape": [len(frame)],
+            "datatype": kinds[kind],
+            "data": [row[name] for row in rows_of(frame)],
+        }
+        for name, kind in kinds_of_features(frame).items()
+    ]
+
+
 @pytest.mark.needs("compiler")
 @pytest.mark.parametrize("classes", [0, 3])
 def test_an_average_is_served_alike_in_both_flavours(tmp_path: Path, classes: int) -> None:
@@ -78,18 +92,17 @@ def test_an_average_is_served_alike_in_both_flavours(tmp_path: Path, classes: in
         port = free_port()
         arguments = ["mlauto.serving.server", "--bundle", str(folder), "--port", str(port)]
         with served(arguments, port, tmp_path / f"{flavour}.log", "/v2/health/ready") as server:
-            replies[flavour] = server.post("/invocations", {"dataframe_records": rows_of(asked)}).json()
+            replies[flavour] = server.post("/v2/models/mean/infer", {"inputs": tensors(asked)}).json()["outputs"]
 
-    assert replies["sklearn"].keys() == replies["compiled"].keys()
-    assert replies["sklearn"]["predictions"] == (
-        model.predict(asked).tolist() if classes else pytest.approx(model.predict(asked).tolist(), rel=1e-12)
-    )
+    wanted, found = replies["sklearn"], replies["compiled"]
+    assert [output["name"] for output in found] == ["predict", "probabilities"][: 2 if classes else 1]
     if classes:
-        assert replies["compiled"]["predictions"] == replies["sklearn"]["predictions"]
-        pairs = zip(replies["sklearn"]["probabilities"], replies["compiled"]["probabilities"], strict=True)
-        assert all(found == pytest.approx(wanted, abs=1e-12) for wanted, found in pairs)
+        assert found[0]["data"] == wanted[0]["data"] == model.predict(asked).tolist()
+        assert found[1]["data"] == pytest.approx(wanted[1]["data"], abs=1e-12)
+        assert found[1]["data"] == pytest.approx(model.predict_proba(asked).ravel().tolist(), abs=1e-12)
     else:
-        assert replies["compiled"]["predictions"] == pytest.approx(replies["sklearn"]["predictions"], rel=1e-12)
+        assert found[0]["data"] == pytest.approx(wanted[0]["data"], rel=1e-12)
+        assert found[0]["data"] == pytest.approx(model.predict(asked).tolist(), rel=1e-12)
 
 
 class Doubled(Ridge):
