@@ -1,6 +1,6 @@
 """Averages of fitted models against their plans: fitted together or apart, on different rows, of any kinds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # ships no types
 
 from mlauto.records import Signature
 from mlauto.serving.model import frame_of
@@ -82,6 +83,13 @@ def members(chance: np.random.Generator, count: int, classes: int) -> list[Any]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small models, asked often: several threads would only wait for one another."""
+    with threadpool_limits(1):
+        yield
+
+
 @pytest.fixture
 def proven(tmp_path: Path) -> Proven:
     """The plan that training keeps of a fitted model, proven; labels and probabilities compared once more."""
@@ -122,6 +130,7 @@ def asked_rows(seed: int) -> pd.DataFrame:
 
 
 @pytest.mark.needs("compiler")
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("classes", [0, 2, 3])
 def test_members_that_were_fitted_apart_are_averaged(proven: Proven, classes: int, seed: int) -> None:
