@@ -14,7 +14,7 @@
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlauto.serving.errors import RequestError
-from mlauto.serving.plan.format import Linear, Plan, PlanError, Trees
+from mlauto.serving.plan.format import Linear, PlanError, Trees
 from mlauto.serving.plan.prepare import Matrix
 from mlauto.serving.plan.trees import sums
 from mlauto.serving.protocol import Answer
 
-__all__ = ["REGRESSION", "executor"]
+__all__ = ["PROBABILITIES", "REGRESSION", "executor", "numbers"]
 
 REGRESSION = ("identity", "exp")
 BINARY = ("logistic", "logistic_tie", "sign")
@@ -35,23 +35,19 @@ SEVERAL = ("softmax", "one_vs_rest", "shares", "largest")
 Arrays = Mapping[str, NDArray[Any]]
 
 
+Estimator = Trees | Linear
 Execute = Callable[[Matrix, bool], Answer]
+Raw = Callable[[Matrix], Matrix]
 
 
-def executor(plan: Plan, arrays: Arrays, library: Path | None = None) -> Execute:
+def executor(estimator: Estimator, classes: Sequence[Any], arrays: Arrays, library: Path | None = None) -> Execute:
     """A function from prepared rows to the answer, with probabilities if that is asked for.
 
-    Raises `PlanError` when plan and arrays do not fit.
+    Raises `PlanError` when estimator, classes and arrays do not fit.
     """
-    estimator = plan.estimator
-    if isinstance(estimator, Trees):
-        raw, outputs = sums(estimator, arrays, library), len(estimator.baseline)
-    else:
-        raw, outputs = _linear(estimator, arrays)
-    _check_finish(estimator.finish, outputs, len(plan.classes))
-    finish, classes = estimator.finish, list(plan.classes)
+    raw, finish, classes = _raw(estimator, len(classes), arrays, library), estimator.finish, list(classes)
     if finish in REGRESSION:
-        return lambda cells, _odds: Answer(_number(raw(cells), finish))
+        return lambda cells, _odds: Answer(_number(raw(cells), finish).ravel().tolist())
     labels = _labels(finish)
     probabilities = PROBABILITIES.get(finish)
 
@@ -63,6 +59,36 @@ def executor(plan: Plan, arrays: Arrays, library: Path | None = None) -> Execute
         return Answer(predictions, probabilities(found).tolist() if odds and probabilities is not None else None)
 
     return run
+
+
+def numbers(estimator: Estimator, classes: int, arrays: Arrays, library: Path | None = None) -> Raw:
+    """A function from prepared rows to what can be averaged: predictions (rows, 1) or probabilities (rows, classes).
+
+    Raises `PlanError` when estimator and arrays do not fit, or give no probabilities of so many classes.
+    """
+    raw, finish = _raw(estimator, classes, arrays, library), estimator.finish
+    if finish in REGRESSION:
+        return lambda cells: _number(raw(cells), finish)
+    probabilities = PROBABILITIES.get(finish)
+    if probabilities is None:
+        raise PlanError(f"the plan's finish {finish!r} gives no probabilities")
+    if probabilities is not _two:
+        return lambda cells: probabilities(raw(cells))
+
+    def run(cells: Matrix) -> Matrix:
+        found = raw(cells)
+        return np.array([_odds(found.item())]) if len(found) == 1 else _two(found)
+
+    return run
+
+
+def _raw(estimator: Estimator, classes: int, arrays: Arrays, library: Path | None) -> Raw:
+    if isinstance(estimator, Trees):
+        raw, outputs = sums(estimator, arrays, library), len(estimator.baseline)
+    else:
+        raw, outputs = _linear(estimator, arrays)
+    _check_finish(estimator.finish, outputs, classes)
+    return raw
 
 
 def _check_finish(finish: str, outputs: int, classes: int) -> None:
@@ -98,10 +124,11 @@ def _linear(plan: Linear, arrays: Arrays) -> tuple[Callable[[Matrix], Matrix], i
     return run, len(intercept)
 
 
-def _number(found: Matrix, finish: str) -> list[float]:
+def _number(found: Matrix, finish: str) -> Matrix:
+    if finish != "exp":
+        return found
     with np.errstate(over="ignore"):
-        numbers: list[float] = (np.exp(found) if finish == "exp" else found).ravel().tolist()
-    return numbers
+        return np.asarray(np.exp(found))
 
 
 def _labels(finish: str) -> Callable[[Matrix], NDArray[Any]]:
@@ -120,11 +147,13 @@ def _logistic(found: Matrix) -> Matrix:
 def _one(found: float, classes: list[Any], *, odds: bool, tie: bool) -> Answer:
     """`_labels` and `_two` of one row: the same operations, without an array for each."""
     prediction = [classes[found >= 0 if tie else found > 0]]
-    if not odds:
-        return Answer(prediction)
+    return Answer(prediction, [_odds(found)]) if odds else Answer(prediction)
+
+
+def _odds(found: float) -> list[float]:
     small = float(np.exp(-abs(found)))
     second = (1.0 if found >= 0 else small) / (1.0 + small)
-    return Answer(prediction, [[1.0 - second, second]])
+    return [1.0 - second, second]
 
 
 def _two(found: Matrix) -> Matrix:

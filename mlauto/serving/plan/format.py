@@ -1,12 +1,14 @@
 """A plan on disk: `plan.json` (steps and small numbers) and `plan.npz` (the estimator's arrays). Plain data: no code.
 
 The steps are a straight line: each reads columns of the request or results of earlier steps (`source`: a step's number)
-and makes one matrix of float64 with a row per request row. The last one makes what the estimator takes.
+and makes one matrix of float64 with a row per request row. The last one makes what the estimator takes; an average's
+parts each name the step that makes what they take, so that what several of them need is made once.
 
 Everything is checked when it is read, so that whoever executes it need not check again: numbers of columns, steps and
 cells, lengths, and (by the estimator's own module) that no walk through a tree can leave its tree or turn in a circle.
 """
 
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -20,7 +22,9 @@ from numpy.typing import NDArray
 from mlauto.serving.errors import BundleError
 
 __all__ = [
+    "MOST_PARTS",
     "Arithmetic",
+    "Average",
     "Clip",
     "Impute",
     "Join",
@@ -29,6 +33,7 @@ __all__ = [
     "Missing",
     "Numbers",
     "OneHot",
+    "Part",
     "Plan",
     "PlanError",
     "Recode",
@@ -43,6 +48,7 @@ __all__ = [
 ]
 
 MOST_CELLS = 100_000  # of one row, at any step
+MOST_PARTS = 64  # of an average
 ARRAYS_LIMIT = 1 << 30
 
 
@@ -169,13 +175,27 @@ class Linear(msgspec.Struct, frozen=True, tag="linear"):
     finish: str
 
 
+class Part(msgspec.Struct, frozen=True):
+    """A model that counts for `share` in an average; `source` is the step whose cells its estimator takes."""
+
+    source: int
+    share: float
+    estimator: Trees | Linear
+
+
+class Average(msgspec.Struct, frozen=True, tag="average"):
+    """The weighted mean of numbers or of probabilities. Arrays of the first part are called `0.nodes` and so on."""
+
+    parts: tuple[Part, ...]
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A compiled model. `columns`: the names of the signature's columns; `classes`: labels of a classifier."""
 
     format: int = 1
     columns: tuple[str, ...]
     steps: tuple[Step, ...]
-    estimator: Trees | Linear
+    estimator: Trees | Linear | Average
     classes: tuple[Any, ...] = ()
 
 
@@ -199,9 +219,11 @@ def read(folder: Path) -> tuple[Plan, dict[str, NDArray[Any]]]:
         raise PlanError(f"{path} or its arrays are not a plan: {error}") from error
     if plan.format != 1:
         raise PlanError(f"{path}: format {plan.format} is not known here")
-    found = width_of(plan.steps, len(plan.columns))
-    if found != plan.estimator.width:
-        raise PlanError(f"{path}: the steps make {found} cells, the estimator takes {plan.estimator.width}")
+    widths = _widths(plan.steps, len(plan.columns))
+    if isinstance(plan.estimator, Average):
+        _check_average(plan.estimator.parts, widths)
+    elif widths[-1] != plan.estimator.width:
+        raise PlanError(f"{path}: the steps make {widths[-1]} cells, the estimator takes {plan.estimator.width}")
     return plan, arrays
 
 
@@ -215,6 +237,10 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def width_of(steps: Sequence[Step], columns: int) -> int:
     """The cells of the last step's rows. Raises `PlanError` naming the first step that is not sound."""
+    return _widths(steps, columns)[-1]
+
+
+def _widths(steps: Sequence[Step], columns: int) -> list[int]:
     widths: list[int] = []
     for number, step in enumerate(steps):
         try:
@@ -225,7 +251,19 @@ def width_of(steps: Sequence[Step], columns: int) -> int:
             raise PlanError(f"step {number} of the plan makes {widths[-1]} cells, more than {MOST_CELLS}")
     if not widths:
         raise PlanError("the plan has no steps")
-    return widths[-1]
+    return widths
+
+
+def _check_average(parts: Sequence[Part], widths: Sequence[int]) -> None:
+    if not 1 <= len(parts) <= MOST_PARTS:
+        raise PlanError(f"the plan averages {len(parts)} parts, not 1 to {MOST_PARTS}")
+    for number, part in enumerate(parts):
+        found = widths[part.source] if 0 <= part.source < len(widths) else None
+        if found != part.estimator.width:
+            raise PlanError(f"part {number} takes {part.estimator.width} cells, step {part.source} makes {found}")
+    shares = [part.share for part in parts]
+    if not all(share >= 0 for share in shares) or not 0 < sum(shares) < math.inf:
+        raise PlanError(f"the shares of the plan's parts are {shares}: none may be negative, nor all of them 0")
 
 
 def _width(step: Step, widths: Sequence[int], columns: int) -> int:  # noqa: C901 - a case for each step

@@ -1,19 +1,23 @@
 """The compiled flavour: a plan that answers, with numpy alone."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mlauto.serving.errors import ModelError
 from mlauto.serving.plan import format as formats
+from mlauto.serving.plan.average import averaged
 from mlauto.serving.plan.estimators import executor
-from mlauto.serving.plan.prepare import preparation
-from mlauto.serving.plan.single import single
+from mlauto.serving.plan.prepare import Columns, preparation, preparations
+from mlauto.serving.plan.single import Row, single, singles
 from mlauto.serving.plan.walker_file import LIBRARY
 from mlauto.serving.protocol import Answer
 
 __all__ = ["PlanModel"]
+
+Prepared = TypeVar("Prepared")
+Run = Callable[[Sequence[Row], bool], Answer]
 
 
 class PlanModel:
@@ -26,9 +30,14 @@ class PlanModel:
         if library is None and beside.is_file():
             library = beside
         self.columns = plan.columns
-        self._prepare = preparation(plan)
-        self._prepare_one = single(plan)
-        self._execute = executor(plan, arrays, library)
+        estimator = plan.estimator
+        if isinstance(estimator, formats.Average):
+            sources = [part.source for part in estimator.parts]
+            execute = averaged(estimator, plan.classes, arrays, library)
+            self._run = _run(preparations(plan, sources), singles(plan, sources), execute)
+        else:
+            alone = executor(estimator, plan.classes, arrays, library)
+            self._run = _run(preparation(plan), single(plan), alone)
         self._numbers = not plan.classes
 
     def answer(self, rows: Sequence[Mapping[str, Any]]) -> Answer:
@@ -41,13 +50,22 @@ class PlanModel:
 
     def answer_values(self, rows: Sequence[Sequence[Any]], *, odds: bool = True) -> Answer:
         """The same for rows as tuples in the signature's order; no probabilities unless `odds`, which saves time."""
-        if len(rows) == 1 and self._prepare_one is not None:
-            cells = self._prepare_one(rows[0])
-        else:
-            cells = self._prepare(list(zip(*rows, strict=True)), len(rows))
-        answer = self._execute(cells, odds)
+        answer = self._run(rows, odds)
         if self._numbers and not all(map(math.isfinite, answer.predictions)):
             for index, number in enumerate(answer.predictions):
                 if not math.isfinite(number):
                     raise ModelError(f"the model answered {number} for row {index}, which is no prediction")
         return answer
+
+
+def _run(
+    prepare: Callable[[Columns, int], Prepared],
+    prepare_one: Callable[[Row], Prepared] | None,
+    execute: Callable[[Prepared, bool], Answer],
+) -> Run:
+    def run(rows: Sequence[Row], odds: bool) -> Answer:
+        if len(rows) == 1 and prepare_one is not None:
+            return execute(prepare_one(rows[0]), odds)
+        return execute(prepare(list(zip(*rows, strict=True)), len(rows)), odds)
+
+    return run

@@ -31,7 +31,7 @@ from mlauto.serving.plan.format import (
     Take,
 )
 
-__all__ = ["Columns", "Matrix", "preparation"]
+__all__ = ["Columns", "Matrix", "preparation", "preparations"]
 
 Columns = Sequence[Sequence[Any]]  # in the signature's order, each with a value, or None, for every row
 Matrix = NDArray[np.float64]
@@ -46,15 +46,31 @@ def preparation(plan: Plan) -> Callable[[Columns, int], Matrix]:
 
     The function raises `RequestError` (422) for a value that the pipeline's encoder refuses.
     """
+    make = _maker(plan)
+    return lambda columns, rows: make(columns, rows)[-1].T
+
+
+def preparations(plan: Plan, sources: Sequence[int]) -> Callable[[Columns, int], list[Matrix]]:
+    """The same with a matrix for each of these steps."""
+    make = _maker(plan)
+
+    def prepare(columns: Columns, rows: int) -> list[Matrix]:
+        made = make(columns, rows)
+        return [made[source].T for source in sources]
+
+    return prepare
+
+
+def _maker(plan: Plan) -> Callable[[Columns, int], list[Matrix]]:
     runs = [_run(step, plan.columns) for step in plan.steps]
 
-    def prepare(columns: Columns, rows: int) -> Matrix:
+    def make(columns: Columns, rows: int) -> list[Matrix]:
         made: list[Matrix] = []
         for run in runs:
             made.append(run(made, columns, rows))
-        return made[-1].T
+        return made
 
-    return prepare
+    return make
 
 
 def _run(step: Step, names: Sequence[str]) -> Run:  # noqa: C901 - a case for each step

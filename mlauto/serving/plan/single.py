@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mlauto.serving.plan.codes import Codes
 from mlauto.serving.plan.format import Arithmetic, Impute, Join, Lookup, Numbers, OneHot, Plan, Step
 
-__all__ = ["single"]
+__all__ = ["Row", "single", "singles"]
 
 Row = Sequence[Any]  # in the signature's order
 Cells = list[float]
@@ -28,6 +28,24 @@ def single(plan: Plan) -> Callable[[Row], NDArray[np.float64]] | None:
 
     The function raises `RequestError` (422) for a value that the pipeline's encoder refuses.
     """
+    make = _maker(plan)
+    return None if make is None else lambda row: _matrix(make(row)[-1])
+
+
+def singles(plan: Plan, sources: Sequence[int]) -> Callable[[Row], list[NDArray[np.float64]]] | None:
+    """The same with a matrix for each of these steps."""
+    make = _maker(plan)
+    if make is None:
+        return None
+
+    def prepare(row: Row) -> list[NDArray[np.float64]]:
+        made = make(row)
+        return [_matrix(made[source]) for source in sources]
+
+    return prepare
+
+
+def _maker(plan: Plan) -> Callable[[Row], list[Cells]] | None:
     runs = []
     for step in plan.steps:
         run = _run(step, plan.columns)
@@ -35,14 +53,18 @@ def single(plan: Plan) -> Callable[[Row], NDArray[np.float64]] | None:
             return None
         runs.append(run)
 
-    def prepare(row: Row) -> NDArray[np.float64]:
+    def make(row: Row) -> list[Cells]:
         made: list[Cells] = []
         for run in runs:
             made.append(run(made, row))
-        cells = np.frombuffer(array("d", made[-1]))
-        return cells.reshape(len(cells), 1).T
+        return made
 
-    return prepare
+    return make
+
+
+def _matrix(cells: Cells) -> NDArray[np.float64]:
+    found = np.frombuffer(array("d", cells))
+    return found.reshape(len(found), 1).T
 
 
 def _run(step: Step, names: Sequence[str]) -> Run | None:

@@ -39,9 +39,13 @@ Feature = Raw | Cell
 
 
 class Builder:
-    """Collects the steps of a plan for a signature's columns (name -> kind)."""
+    """Collects the steps of a plan for a signature's columns (name -> kind).
+
+    While it `merges`, a step that is there already is not made again: for models that prepare some columns alike.
+    """
 
     def __init__(self, columns: Mapping[str, str]) -> None:
+        self.merges = False
         self.names = list(columns)
         self.kinds = list(columns.values())
         self.steps: list[Step] = []
@@ -52,8 +56,7 @@ class Builder:
 
     def add(self, step: Step) -> list[Feature]:
         """One more step; the cells that it makes."""
-        self.steps.append(step)
-        number = len(self.steps) - 1
+        number = self._added(step) if self.merges else self._appended(step)
         return [Cell(number, place) for place in range(self._width(number))]
 
     def matrix(self, features: Sequence[Feature], wanted_by: str) -> int:
@@ -85,6 +88,9 @@ class Builder:
     def _added(self, step: Step) -> int:
         if step in self.steps:  # the same columns, wanted by two transformers
             return self.steps.index(step)
+        return self._appended(step)
+
+    def _appended(self, step: Step) -> int:
         self.steps.append(step)
         return len(self.steps) - 1
 

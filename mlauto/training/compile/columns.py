@@ -111,7 +111,7 @@ def _numbers(builder: Builder, transformer: Any, features: Sequence[Feature], *s
         if not np.isfinite(values).all():
             raise UnsupportedError(f"{type(transformer).__name__} has numbers that are not finite")
         found = builder.add(Arithmetic(source, operator, tuple(np.asarray(values, dtype=np.float64).tolist())))
-        source = len(builder.steps) - 1
+        source = builder.matrix(found, type(transformer).__name__)
     return found
 
 

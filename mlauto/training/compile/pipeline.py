@@ -5,8 +5,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from mlauto.serving.plan.format import Linear, Plan, Trees
-from mlauto.training.compile import linear, trees
+from mlauto.serving.plan.format import Average, Linear, Plan, Trees
+from mlauto.training.compile import linear, trees, voting
 from mlauto.training.compile.builder import Builder, Feature, UnsupportedError
 from mlauto.training.compile.columns import transformed
 
@@ -46,31 +46,49 @@ HANDLERS: Mapping[str, Handler] = {
 
 
 def compile_pipeline(model: Any, columns: Mapping[str, str], classes: Sequence[Any]) -> tuple[Plan, Arrays]:
-    """The plan of a fitted pipeline or estimator for a signature's columns (name -> kind), and its arrays.
+    """The plan of a fitted pipeline, estimator or average for a signature's columns (name -> kind), and its arrays.
 
     Raises `UnsupportedError` naming the part that cannot be compiled. That the plan answers the same is for `proof`.
     """
     builder = Builder(columns)
-    features, estimator = builder.start(), model
+    features, final = _unwrapped(builder, builder.start(), model)
+    plan: Trees | Linear | Average
+    if voting.is_known(final):
+        plan, arrays = voting.average(builder, final, features, len(classes), _single)
+        steps = builder.steps
+    else:
+        last, plan, arrays = _estimator(builder, features, final)
+        steps = builder.steps[: last + 1]
+    return Plan(columns=tuple(columns), steps=tuple(steps), estimator=plan, classes=tuple(classes)), arrays
+
+
+def _single(builder: Builder, features: list[Feature], model: Any) -> voting.Compiled:
+    features, final = _unwrapped(builder, features, model)
+    return (final, *_estimator(builder, features, final))
+
+
+def _unwrapped(builder: Builder, features: list[Feature], model: Any) -> tuple[list[Feature], Any]:
+    """The final estimator of pipelines and searches, and the features that reach it."""
     while True:
-        if type(estimator).__name__ in {"GridSearchCV", "RandomizedSearchCV"}:
-            estimator = estimator.best_estimator_
-        elif type(estimator).__name__ == "Pipeline":
-            for _name, part in estimator.steps[:-1]:
+        if type(model).__name__ in {"GridSearchCV", "RandomizedSearchCV"}:
+            model = model.best_estimator_
+        elif type(model).__name__ == "Pipeline":
+            for _name, part in model.steps[:-1]:
                 features = transformed(builder, part, features)
-            estimator = estimator.steps[-1][1]
+            model = model.steps[-1][1]
         else:
-            break
+            return features, model
+
+
+def _estimator(builder: Builder, features: list[Feature], estimator: Any) -> tuple[int, Trees | Linear, Arrays]:
+    """The number of the step that makes what the estimator takes, the estimator as data, and its arrays."""
     kind = type(estimator)
     handler = HANDLERS.get(kind.__name__)
     if handler is None or not kind.__module__.startswith("sklearn."):
         raise UnsupportedError(f"the estimator {kind.__name__} is not among those that can be compiled")
     features = _own_preparation(builder, estimator, features)
     last = builder.matrix(features, kind.__name__)
-    plan, arrays = handler(estimator, len(features))
-    return Plan(
-        columns=tuple(columns), steps=tuple(builder.steps[: last + 1]), estimator=plan, classes=tuple(classes)
-    ), arrays
+    return (last, *handler(estimator, len(features)))
 
 
 def _own_preparation(builder: Builder, estimator: Any, features: list[Feature]) -> list[Feature]:

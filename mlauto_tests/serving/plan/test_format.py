@@ -50,6 +50,16 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+def test_a_single_models_plan_is_what_it_was(tmp_path: Path) -> None:
+    """Byte for byte, so that plans of earlier versions are read, and earlier versions read these."""
+    write(tmp_path, PLAN, ARRAYS)
+
+    assert (tmp_path / "plan.json").read_bytes() == (
+        b'{"format":1,"columns":["a","b"],"steps":[{"type":"numbers","columns":[0,1]}],'
+        b'"estimator":{"type":"linear","width":2,"finish":"identity"},"classes":[]}'
+    )
+
+
 TABLE = Table(0, ("a",), (0.0,))
 UNSOUND: list[tuple[tuple[Step, ...], str]] = [
     ((), "no steps"),

@@ -23,7 +23,7 @@ from mlauto.serving.plan.format import (
     Table,
     Take,
 )
-from mlauto.serving.plan.prepare import preparation
+from mlauto.serving.plan.prepare import preparation, preparations
 
 COLUMNS: list[list[Any]] = [[1.5, None, 3], [True, False, None], ["a", "b", None]]
 NAN = None
@@ -37,6 +37,17 @@ def made(*steps: Step, columns: Any = None) -> list[list[float | None]]:
     assert found.T.flags.c_contiguous
     assert found.dtype == np.float64
     return [[None if np.isnan(cell) else cell for cell in row] for row in found.tolist()]
+
+
+def test_several_steps_cells_are_given_together() -> None:
+    """One matrix for each step that is asked for, with a row for each row."""
+    plan = Plan(columns=("x",), steps=(Numbers((0,)), Impute(0, (7.0,))), estimator=Linear(1, "identity"))
+
+    found = preparations(plan, (1, 0, 1))([[1.0, None]], 2)
+
+    assert [cells.shape for cells in found] == [(2, 1)] * 3
+    assert found[0].tolist() == found[2].tolist() == [[1.0], [7.0]]
+    assert np.isnan(found[1][1, 0])
 
 
 def test_numbers_and_truth_values_become_cells() -> None:

@@ -22,8 +22,8 @@ from mlauto.serving.plan.format import (
     Table,
     Take,
 )
-from mlauto.serving.plan.prepare import preparation
-from mlauto.serving.plan.single import single
+from mlauto.serving.plan.prepare import preparation, preparations
+from mlauto.serving.plan.single import single, singles
 
 KIND = Table(2, ("a", "b"), (1.0, 2.0), unknown=None, missing=0.0)
 OPEN = Table(1, (False, True), (0.0, None), missing=2.0)
@@ -63,6 +63,20 @@ def test_a_row_becomes_the_same_bits(steps: tuple[Step, ...]) -> None:
         assert (found.shape, found.strides, found.dtype) == (wanted.shape, wanted.strides, wanted.dtype)
         assert np.isnan(found).tolist() == np.isnan(wanted).tolist()
         assert np.nan_to_num(found).tobytes() == np.nan_to_num(wanted).tobytes()
+
+
+def test_several_steps_cells_are_given_together() -> None:
+    """One matrix for each step that is asked for, as `single` and `preparation` make it."""
+    several, many = singles(plan(*EVERY), (0, 6, 6)), preparations(plan(*EVERY), (0, 6, 6))
+    assert several is not None
+    for row in rows()[:50]:
+        wanted = [preparation(plan(*EVERY[: step + 1]))([[value] for value in row], 1) for step in (0, 6, 6)]
+        with np.errstate(over="ignore"):
+            together = many([[value] for value in row], 1)
+        for found in (several(row), together):
+            assert [cells.shape for cells in found] == [(1, 2), (1, 3), (1, 3)]
+            assert all(np.array_equal(*pair, equal_nan=True) for pair in zip(found, wanted, strict=True))
+    assert singles(plan(*EVERY, Clip(0, 0.0, 1.0)), (0,)) is None
 
 
 @pytest.mark.parametrize(

@@ -102,3 +102,21 @@ def same(compiled: Compile) -> Callable[[Any, pd.DataFrame, Any, pd.DataFrame], 
         return True
 
     return check
+
+
+def assembled(members: list[Any], weights: Any = None, classes: Any = None) -> Any:
+    """An ensemble of models that were fitted apart; with classes, of classifiers."""
+    from sklearn.ensemble import VotingClassifier, VotingRegressor
+    from sklearn.preprocessing import LabelEncoder
+    from sklearn.utils import Bunch
+
+    named = [(f"m{number}", member) for number, member in enumerate(members)]
+    if classes is None:
+        model = VotingRegressor(named, weights=weights)
+    else:
+        model = VotingClassifier(named, voting="soft", weights=weights)
+        model.le_ = LabelEncoder().fit(classes)
+        model.classes_ = model.le_.classes_
+    model.estimators_ = members
+    model.named_estimators_ = Bunch(**dict(named))
+    return model

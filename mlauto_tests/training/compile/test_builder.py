@@ -31,6 +31,18 @@ def test_cells_are_taken_only_where_they_must_be() -> None:
     assert builder.steps == [Numbers((0, 2)), Take(0, (1, 0)), Numbers((0,)), Join((0, 2))]
 
 
+def test_merging_makes_nothing_twice() -> None:
+    """Only while it is asked for: the plans of single models stay what they were."""
+    builder = Builder(COLUMNS)
+    builder.add(Numbers((0,)))
+    assert builder.add(Numbers((0,))) == [Cell(1, 0)]
+    builder.merges = True
+
+    assert builder.add(Numbers((0,))) == [Cell(0, 0)]
+    assert builder.add(Numbers((2,))) == [Cell(2, 0)]
+    assert builder.steps == [Numbers((0,)), Numbers((0,)), Numbers((2,))]
+
+
 def test_text_and_nothing_are_refused() -> None:
     """With the column, and who wanted it."""
     builder = Builder(COLUMNS)

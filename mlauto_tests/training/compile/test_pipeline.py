@@ -16,7 +16,7 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
-    VotingRegressor,
+    StackingRegressor,
 )
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import (
@@ -204,7 +204,7 @@ class OwnRidge(Ridge):
 REFUSED = [
     (make_pipeline(make_column_transformer((KNNImputer(), NUMBERS)), Ridge()), "transformer KNNImputer"),
     (make_pipeline(prepared(), FunctionTransformer(np.abs), Ridge()), "calls the function"),
-    (make_pipeline(prepared(), VotingRegressor([("a", Ridge())])), "estimator VotingRegressor"),
+    (make_pipeline(prepared(), StackingRegressor([("a", Ridge())], cv=2)), "estimator StackingRegressor"),
     (make_pipeline(prepared(), OwnRidge()), "estimator OwnRidge"),
     (TransformedTargetRegressor(make_pipeline(prepared(), Ridge())), "estimator TransformedTargetRegressor"),
     (
