@@ -19,6 +19,7 @@ __all__ = ["able", "averaged", "averages", "filled", "mean_answer", "member_loss
 
 Floats = NDArray[np.float64]
 PREFIX = "history_"
+FEWEST_ROWS = 10
 
 
 def averages(estimator: Any, task: str) -> bool:
@@ -27,14 +28,16 @@ def averages(estimator: Any, task: str) -> bool:
 
 
 def able(labels: NDArray[Any], weights: Floats, task: str) -> list[int]:
-    """The members (rows of `weights`) whose part of the history has every class that occurs in all of it.
+    """The members (rows of `weights`) that have ten rows, and every class that occurs; otherwise the one with the most.
 
-    A model that never saw a class cannot be averaged with one that did. For numbers all members are able.
+    A model that never saw a class cannot be averaged with one that did.
     """
-    if task == "regression":
-        return list(range(len(weights)))
-    every = len(np.unique(labels[(weights > 0).any(axis=0)]))
-    return [place for place, row in enumerate(weights) if len(np.unique(labels[row > 0])) == every]
+    rows = (weights > 0).sum(axis=1)
+    enough = [place for place, count in enumerate(rows) if count >= FEWEST_ROWS]
+    if task == "classification":
+        every = len(np.unique(labels[(weights > 0).any(axis=0)]))
+        enough = [place for place in enough if len(np.unique(labels[weights[place] > 0])) == every]
+    return enough or [int(rows.argmax())]
 
 
 def averaged(models: Mapping[int, Any], shares: Sequence[float], task: str) -> Any:

@@ -248,7 +248,7 @@ def simulate(
 
 def _learned(champion: _Fitted | None, batches: int, members: tuple[Member, ...]) -> tuple[tuple[float, ...], ...]:
     """What is known of the members: the champion's record, and how its own have done since it was fitted."""
-    if champion is None or len(members) == 1:
+    if champion is None or not champion.fit.parts:
         return ()
     if [one.history for one in champion.model.members] != [one.history for one in members]:
         return ()

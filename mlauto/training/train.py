@@ -245,7 +245,8 @@ def _trainings(model: TrainedModel, before: TrainedModel | None) -> int:
     """How many trainings new data has caused so far; new code and first models are not what a policy's budget pays."""
     if before is None:
         return 0
-    return before.trainings + (before.key != model.key and before.commit.tree == model.commit.tree)
+    new_data = before.training_set.digest != model.training_set.digest and before.commit.tree == model.commit.tree
+    return before.trainings + new_data
 
 
 def _parameters(product: ModelProduct, evaluation: Evaluation) -> dict[str, str]:

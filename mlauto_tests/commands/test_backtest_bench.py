@@ -11,7 +11,7 @@ import pytest
 from mlauto.commands.backtest_bench import Bench, Job
 from mlauto.commands.history import Plan
 from mlauto.errors import TrainingError
-from mlauto.product_training import POLICIES
+from mlauto.product_training import POLICIES, Policy
 from mlauto.training.backtest import Model
 from mlauto.training.weighting import ALL, History
 
@@ -107,7 +107,7 @@ def test_batches_of_one_row_are_no_trouble(job: Job, tmp_path: Path) -> None:
     (tmp_path / "short.csv").write_text("\n".join(lines))
     short = replace(job, data=tmp_path / "short.csv", plan=replace(job.plan, batches=60, initial=30))
 
-    found = Bench(short).play(POLICIES["quality"])
+    found = Bench(short).play(Policy(every_batches=3, average=True))
 
     assert [step.rows for step in found.steps] == [1] * 30
     assert found.trainings == 10

@@ -16,6 +16,7 @@ from mlauto.training.deciding import Situation
 from mlauto.training.weighting import BLEND, History, Member
 
 ROWS = 40
+DEGRADED = "{on_degraded: true}"  # nothing but the live check
 GOOD, BAD, WORSE = 4, 24, 36  # wrong rows of a batch
 TRAINED = Score(metric="error_rate", value=0.1, low=0.05, high=0.2, rows=100)
 
@@ -72,8 +73,10 @@ def play(models: Given, policy: str, *, delay: int = 0) -> Outcome:
     ("policy", "wrong", "trainings", "degraded", "promotions"),
     [
         ("never", 2 * GOOD + 4 * BAD, 0, 4, 0),
-        ("economy", 5 * GOOD + BAD, 1, 1, 1),  # after the first bad batch
-        ("quality", 5 * GOOD + BAD, 2, 1, 2),  # after three new ones, twice
+        ("{on_degraded: true}", 5 * GOOD + BAD, 1, 1, 1),  # after the first bad batch
+        ("economy", 5 * GOOD + BAD, 4, 1, 4),  # two batches become 3, 4, 6 and 8: growth by 30 % and more
+        ("{on_degraded: false, every_batches: 3}", 5 * GOOD + BAD, 2, 1, 2),
+        ("quality", 5 * GOOD + BAD, 6, 1, 6),
         ("every_batch", 5 * GOOD + BAD, 6, 1, 6),
         ("{on_degraded: false, every_batches: 4}", 3 * GOOD + 2 * BAD + GOOD, 1, 2, 1),  # a batch later
     ],
@@ -89,7 +92,7 @@ def test_the_table_is_right_by_hand(policy: str, wrong: int, trainings: int, deg
 
 def test_late_labels_cost_batches_but_no_second_training() -> None:
     """Two batches later: three bad ones, and the new model is not judged by the old one's labels."""
-    found = play(drifting("AAAABBBBBB"), "economy", delay=2)
+    found = play(drifting("AAAABBBBBB"), DEGRADED, delay=2)
 
     assert found.loss == pytest.approx((5 * GOOD + 3 * BAD) / (8 * ROWS))
     assert found.trainings == 1
@@ -100,7 +103,7 @@ def test_late_labels_cost_batches_but_no_second_training() -> None:
 
 def test_decisions_are_told_in_sentences() -> None:
     """Why nothing was done, and what was seen when something was."""
-    reasons = [step.reason for step in play(drifting("AAAABBBB"), "economy").steps]
+    reasons = [step.reason for step in play(drifting("AAAABBBB"), DEGRADED).steps]
 
     assert reasons[0] == "1 new batch: the policy waits for live quality to suffer"
     assert reasons[2].startswith("attempt 1 of 3, on new data: error_rate 0.6 [")
@@ -110,7 +113,7 @@ def test_decisions_are_told_in_sentences() -> None:
 
 def test_an_incident_that_no_training_ends_is_left_to_people() -> None:
     """After three attempts in vain nothing more is trained."""
-    found = play(Given([[GOOD] * 4 + [BAD] * 6] * 11), "economy")
+    found = play(Given([[GOOD] * 4 + [BAD] * 6] * 11), DEGRADED)
 
     assert found.trainings == 3
     assert found.steps[-1].reason.startswith("escalate: 3 retrainings did not help, people are needed")
@@ -119,7 +122,7 @@ def test_an_incident_that_no_training_ends_is_left_to_people() -> None:
 def test_the_model_that_was_better_comes_back() -> None:
     """Each retrained model is worse than the one that the incident began with."""
     old, new = [GOOD] * 4 + [BAD] * 6, [WORSE] * 10
-    found = play(Given([old, old, old, *[new] * 8]), "economy")
+    found = play(Given([old, old, old, *[new] * 8]), DEGRADED)
 
     assert (found.trainings, found.rollbacks) == (3, 1)
     assert [step.model for step in found.steps] == [0, 0, 0, 1, 2, 3, 0, 0]

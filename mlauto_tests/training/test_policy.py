@@ -1,11 +1,15 @@
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mlauto.product import ModelProduct, Policy
 from mlauto.records import BatchWeight, Commit, Score, Signature, TrainedModel, TrainingSet
-from mlauto.training.policy import Decision, Trigger, model_key, new_batches, on_new_data, why_train
+from mlauto.training.deciding import Labelled
+from mlauto.training.policy import Decision, Trigger, grown, model_key, new_batches, on_new_data, why_train
+from mlauto.training.retraining import Evidence
 
 TRIGGERS: tuple[Trigger, ...] = ("commit", "batch", "incident", "manual")
 Make = Callable[..., ModelProduct]
@@ -98,13 +102,52 @@ def test_limits_and_categories_make_another_model(product: Make) -> None:
     assert (limited.train, limited.reason) == (True, "new parameters or dependencies")
 
 
-def test_economy_waits_for_live_quality(product: Make) -> None:
-    """Under `economy` a batch alone trains nothing; an incident does."""
-    batch = decide(product(), "batch", batches("1", "2", "3"))
-    incident = decide(product(), "incident", batches("1", "2", "3"))
+def test_economy_waits_for_a_loss_or_for_growth(product: Make) -> None:
+    """Under `economy` a quarter more rows train nothing by themselves, a third does; an incident trains at once."""
+    many = tuple("abcd")
+    before = trained(product(), "tree", batches(*many))
+    little = decide(product(), "batch", batches(*many, "e"), current=before)
+    grown = decide(product(), "batch", batches(*many, "e", "f"), current=before)
+    incident = decide(product(), "incident", batches(*many, "e"), current=before)
 
-    assert (batch.train, "waits for live quality" in batch.reason) == (False, True)
+    assert (little.train, little.reason) == (
+        False,
+        "1 new batch: the live model is not proven worse than at its start",
+    )
+    assert (grown.train, grown.reason) == (True, "history has grown by 50%")
     assert (incident.train, incident.reason) == (True, "live quality, 1 new batch")
+
+
+def test_proven_losses_of_the_live_version_train(product: Make) -> None:
+    """The scores of its own batches decide; those of another version do not, nor when the budget is spent."""
+    many = tuple("abcdefgh")
+    before = trained(product(), "tree", batches(*many))
+    new = batches(*many, "i")
+    usual = [Labelled(number=n, rows=500, loss=0.2, error=0.018, model="7") for n in range(6)]
+    bad = [*usual, Labelled(number=6, rows=500, loss=0.4, error=0.02, model="7")]
+
+    found = decide(product(), "batch", new, current=before, live="7", scores=bad)
+    other = decide(product(), "batch", new, current=before, live="6", scores=bad)
+    spent = decide(product(), "batch", new, current=replace(before, trainings=9), live="7", scores=bad)
+    incident = decide(product(), "incident", new, current=replace(before, trainings=9), live="7", scores=bad)
+
+    assert (found.train, found.reason) == (
+        True,
+        "the live model lost 0.4 a row in its newest batch, 0.2 at its start",
+    )
+    assert not other.train
+    assert (spent.train, incident.train) == (False, False)
+    assert incident.reason == "live quality, 1 new batch; but the 4 trainings that the policy allows so far are spent"
+
+
+def test_history_grows_by_rows(product: Make) -> None:
+    """Batches that were left out count as the others do on average; from nothing growth is without bound."""
+    before = trained(product(), "tree", batches("a", "b"))
+    dropped = replace(batches("b", "c"), dropped=2)
+
+    assert grown(before, batches("a", "b", "c")) == 1.5
+    assert grown(before, dropped) == pytest.approx(4 / 3)
+    assert grown(before, batches("c")) == math.inf
 
 
 def test_an_incident_without_anything_new_waits_for_data(product: Make) -> None:
@@ -127,9 +170,9 @@ def test_never_means_never_on_data(product: Make) -> None:
 
 
 @pytest.mark.parametrize(("new", "train"), [(("3",), False), (("3", "4"), False), (("3", "4", "5"), True)])
-def test_quality_trains_every_third_batch(product: Make, new: tuple[str, ...], train: bool) -> None:
-    """Under `quality` the third new batch trains; the reason counts them."""
-    decision = decide(product(training={"retrain": "quality"}), "batch", batches("1", "2", *new))
+def test_a_policy_can_train_every_third_batch(product: Make, new: tuple[str, ...], train: bool) -> None:
+    """Then the third new batch trains; the reason counts them."""
+    decision = decide(product(training={"retrain": {"every_batches": 3}}), "batch", batches("1", "2", *new))
 
     assert decision.train is train
     assert f"{len(new)} new batch" in decision.reason
@@ -173,10 +216,11 @@ def test_key_depends_on_what_determines_a_model_and_on_nothing_else(product: Mak
         model_key("tree", batches("1"), product(monitoring={"metric": "rmse"}), "lock"),
         model_key("tree", batches("1"), product(name="other"), "lock"),
         model_key("tree", batches("1"), product(), "newer"),
+        model_key("tree", batches("1"), product(training={"retrain": "every_batch"}), "lock"),  # no average
     }
 
     assert base == same
-    assert len(others | {base}) == 8
+    assert len(others | {base}) == 9
 
 
 @pytest.mark.parametrize(
@@ -189,4 +233,6 @@ def test_key_depends_on_what_determines_a_model_and_on_nothing_else(product: Mak
 )
 def test_new_data_alone_is_judged_without_a_model(policy: Policy, fresh: int, said: tuple[bool, str]) -> None:
     """A backtest asks by the count of batches, in the live loop's words."""
-    assert on_new_data(policy, "batch", fresh) == said
+    evidence = Evidence(scores=(), live=0, fresh=fresh, grown=2.0, trainings=0)
+
+    assert on_new_data(policy, "batch", evidence) == said

@@ -116,7 +116,8 @@ def test_the_registration_carries_what_people_look_for(
 
     [registration] = registry.registrations["tides"]
     assert registration.parameters["final__alpha"] == "1.0"
-    assert registration.parameters["half_life"] == "5"
+    assert registration.parameters["history"] == "last 1 batches; half-life 1; half-life 2.5; half-life 10"
+    assert registration.parameters["shares"] == "0.050; 0.317; 0.317; 0.317"
     assert set(registration.metrics) >= {"mae", "mae_low", "mae_high", "r2", "baseline_mae"}
     assert registration.metrics["mae"] == model.reference.value
     assert registration.tags["mlauto.commit"] == commit.sha
