@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from mlauto.errors import TrainingError
 from mlauto.records import TrainingSet
+from mlauto.runtime.keeping import use
 from mlauto.store import atomic_write, digest_of
 from mlauto.training.backtest import Fit, Model, Trial
 from mlauto.training.challenge import split
 from mlauto.training.deciding import Losses
-from mlauto.training.estimator import fitted, team_code
-from mlauto.training.evaluate import compare, not_worse_than_champion, score_of
+from mlauto.training.estimator import answers_of, fitted, team_code
+from mlauto.training.evaluate import compare, not_worse_than_champion, row_losses, score_of
 from mlauto.training.training_set import AcceptedBatch, decayed
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Fits"]
 
 FORMAT = 1  # of the kept files
+CLASSES = frozenset({"error_rate", "log_loss"})
 
 
 class Fits:
@@ -77,7 +79,7 @@ class Fits:
         """
         rows = split(self.training_set(model), self.training_set(champion) if champion else None)
         end = self.edges[model.batches]
-        losses, seconds = self._kept(model, rows.holdout, slice(end - rows.holdout, end))
+        losses, seconds = self.held_out(model, rows.holdout)
         found = None
         if champion is not None and not rows.absent:
             theirs = np.concatenate(self.fit(champion).later)[: end - self.edges[champion.batches]]
@@ -85,6 +87,17 @@ class Fits:
         verdict = not_worse_than_champion(found, limit=self.sigmas, absent=rows.absent)
         reference = score_of(self.metric, losses)
         return Trial(reference=reference, passed=verdict.passed, summary=verdict.summary, seconds=seconds)
+
+    def held_out(self, model: Model, holdout: int) -> tuple[Losses, float]:
+        """Losses on the newest `holdout` rows of the model's history, fitted without them, and the CPU seconds."""
+        end = self.edges[model.batches]
+        return self._kept(model, holdout, slice(end - holdout, end))
+
+    def path_of(self, model: Model, holdout: int = 0) -> Path:
+        """Where the losses of that fit are kept, once it was made."""
+        history = model.history
+        key = digest_of(self.inputs, model.batches, history.half_life, history.window, holdout)
+        return self.cache / key[:2] / f"{key}.npz"
 
     def training_set(self, model: Model) -> TrainingSet:
         """The batches that the model is fitted on, weighted as the live loop weights them."""
@@ -98,9 +111,7 @@ class Fits:
 
     def _kept(self, model: Model, holdout: int, asked: slice) -> tuple[Losses, float]:
         """Losses on the rows `asked` of a fit without the newest `holdout` rows, and its CPU seconds; made once."""
-        history = model.history
-        key = digest_of(self.inputs, model.batches, history.half_life, history.window, holdout)
-        path = self.cache / key[:2] / f"{key}.npz"
+        path = self.path_of(model, holdout)
         if (found := _read(path)) is not None:
             return found
         with _locked(path.parent):
@@ -121,7 +132,7 @@ class Fits:
         used = slice(end - len(weights), end - holdout)
         labels = self.labels[used]
         classes = set(labels.tolist())
-        if self.metric == "error_rate" and len(classes) < 2:
+        if self.metric in CLASSES and len(classes) < 2:
             raise TrainingError(
                 f"all {len(labels)} rows to fit on are of the class {classes.pop()!r}: nothing to tell apart"
             )
@@ -131,25 +142,37 @@ class Fits:
         truth = self.labels[asked]
         if not len(truth):
             return np.empty(0), seconds
-        with team_code(f"predicting {len(truth):,} rows"):
-            predicted = np.asarray(fit.predict(self.features.iloc[asked])).ravel()
-        if len(predicted) != len(truth):
-            raise TrainingError(f"predict returned {len(predicted)} values for {len(truth)} rows: one value per row")
-        if self.metric == "error_rate":
-            return np.asarray(predicted != truth, dtype=np.float64), seconds
-        losses = np.abs(predicted.astype(np.float64) - truth)
+        losses = self._answered(fit, self.features.iloc[asked], truth)
         if not np.isfinite(losses).all():
             raise TrainingError("the estimator predicts values that are not finite")
         return losses, seconds
+
+    def _answered(self, fit: Any, features: "pd.DataFrame", truth: NDArray[Any]) -> Losses:
+        """Each row's loss, as the metric has it."""
+        if self.metric == "log_loss":
+            answers = answers_of(fit, features, "classification")
+            if answers.probabilities is None:
+                raise TrainingError("log_loss needs probabilities, and the estimator has no predict_proba")
+            return row_losses("log_loss", truth.tolist(), answers)
+        with team_code(f"predicting {len(truth):,} rows"):
+            predicted = np.asarray(fit.predict(features)).ravel()
+        if len(predicted) != len(truth):
+            raise TrainingError(f"predict returned {len(predicted)} values for {len(truth)} rows: one value per row")
+        if self.metric == "error_rate":
+            return np.asarray(predicted != truth, dtype=np.float64)
+        errors: Losses = predicted.astype(np.float64) - truth
+        return np.abs(errors) if self.metric == "mae" else errors**2
 
 
 def _read(path: Path) -> tuple[Losses, float] | None:
     """What was kept; None when nothing was, or what is there is damaged."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
-            return kept["losses"].astype(np.float64), float(kept["seconds"])
+            found = kept["losses"].astype(np.float64), float(kept["seconds"])
     except (FileNotFoundError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
         return None
+    use(path)
+    return found
 
 
 @contextmanager
