@@ -41,7 +41,6 @@ class Maker:
     product: ModelProduct
     tree: Path
     frame: Path
-    inputs: str
     store: Store
     run_python: RunPython
     processes: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
@@ -52,8 +51,8 @@ class Maker:
         Raises `TrainingError`, with what the code said last, when it ends, hangs, or leaves anything but losses. What
         was made before that is kept, as it is after Ctrl-C, which is heard when the fits in hand are done.
         """
-        size = max(1, min(MOST, -(-len(units) // self.processes)))
-        parts = [units[first : first + size] for first in range(0, len(units), size)]
+        count = min(len(units), max(self.processes, -(-len(units) // MOST)))
+        parts = [units[first::count] for first in range(count)]  # neighbours cost alike
         stop = threading.Event()
 
         def told(line: str) -> None:
@@ -103,7 +102,7 @@ class Maker:
             frame=str(scratch / "frame.parquet"),
             edges=self.fits.edges,
             units=tuple(units),
-            inputs=self.inputs,
+            inputs=self.fits.given,
             target=product.data.target,
             task=product.data.task,
             metric=product.metric,

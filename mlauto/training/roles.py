@@ -1,6 +1,6 @@
 """A product's rows as what a model is fitted on: features and labels, by the roles that its YAML gives the columns."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,14 +8,12 @@ from numpy.typing import NDArray
 from mlauto.errors import TrainingError
 
 if TYPE_CHECKING:
-    from typing import Any
-
     import pandas as pd
 
 __all__ = ["features_of", "labels_of"]
 
 
-def labels_of(frame: "pd.DataFrame", target: str, task: str) -> "NDArray[Any]":
+def labels_of(frame: "pd.DataFrame", target: str, task: str) -> NDArray[Any]:
     """The target. Raises `TrainingError` when it is not there, has gaps, or for a regression is no number."""
     if target not in frame.columns:
         raise TrainingError(f"the data has no column {target!r}: correct data.target")
