@@ -85,7 +85,20 @@ def backtest(
     kept = (cache or settings.home / "backtest").resolve()
     if product is not None:
         _refuse(context, FILE_ONLY)
-        _backtest_product(settings, product, kept, initial, delay, policies, json_path, chart)
+        from mlauto.commands.backtest_product import run_product_backtest
+        from mlauto.commands.products import find_product
+        from mlauto.orchestration.platform import Platform
+
+        run_product_backtest(
+            Platform.from_settings(settings),
+            find_product(settings, product),
+            cache=kept,
+            initial=initial,
+            delay=delay,
+            policies=policies,
+            json_path=json_path,
+            chart=chart,
+        )
         return
     if data is None or target is None or task is None:
         raise click.UsageError("name a PRODUCT, or give --data, --target and --task", context)
@@ -111,30 +124,3 @@ def _refuse(context: click.Context, names: Sequence[str]) -> None:
             raise click.UsageError(
                 f"PRODUCT and --{name} exclude one another: a product's history is its stored batches", context
             )
-
-
-def _backtest_product(
-    settings: Settings,
-    name: str,
-    cache: Path,
-    initial: int,
-    delay: int,
-    policies: tuple[str, ...],
-    json_path: Path | None,
-    chart: Path | None,
-) -> None:
-    from mlauto.commands.backtest_product import run_product_backtest
-    from mlauto.commands.products import find_product
-    from mlauto.orchestration.platform import Platform
-
-    product = find_product(settings, name)
-    run_product_backtest(
-        Platform.from_settings(settings),
-        product,
-        cache=cache,
-        initial=initial,
-        delay=delay,
-        policies=policies,
-        json_path=json_path,
-        chart=chart,
-    )
