@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from mlauto.cli import main
 from mlauto.commands.backtest import run_backtest
 from mlauto.commands.backtest_product import policy_name, run_product_backtest
 from mlauto.commands.backtest_report import Report
@@ -171,6 +172,29 @@ SPY = """
     with open({report!r}, "a") as seen:
         print(os.environ.get("MLAUTO_API_KEY"), os.getpid(), os.getcwd(), file=seen)
 """
+
+
+def test_from_the_command_line(
+    harbour: Harbour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Table, JSON and picture, fits in the state directory; too few batches are one sentence."""
+    for name, value in harbour.settings.environment().items():
+        monkeypatch.setenv(name, value)
+    files = ["--json", str(tmp_path / "found.json"), "--chart", str(tmp_path / "found.svg")]
+
+    code = main(["backtest", "tides", "--policy", "quality", "--initial", "4", "--delay", "1", *files])
+    out = capsys.readouterr().out
+    few = main(["backtest", "tides", "--initial", "10"])
+
+    assert code == 0
+    assert "tides, tide.model:build at" in out
+    assert "batches 5 to 10, labels 1 batches late" in out
+    assert all(name in out for name in ("quality", "economy (the product's)", "never", "every_batch", "hindsight: "))
+    assert json.loads((tmp_path / "found.json").read_text())["own"] == "economy"
+    assert (tmp_path / "found.svg").exists()
+    assert any((harbour.settings.home / "backtest").rglob("*.npz"))
+    assert few == 1
+    assert "use --initial 9 or fewer" in capsys.readouterr().err
 
 
 class Closed:
