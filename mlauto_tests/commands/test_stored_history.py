@@ -82,7 +82,7 @@ def test_without_a_verified_commit_there_is_no_code(harbour: Harbour) -> None:
     """And how there will be."""
     harbour.platform.store.record_path("tides", "verified_commit").unlink()
 
-    with pytest.raises(TrainingError, match="no verified commit yet: .* materialize tides/verified_commit"):
+    with pytest.raises(TrainingError, match=r"no verified commit yet: .* materialize tides/verified_commit"):
         read_history(harbour.platform, harbour.product, 3)
 
 
@@ -91,5 +91,5 @@ def test_columns_that_the_data_does_not_have_are_named(harbour: Harbour) -> None
     harbour.change(data={"target": "z"})
     found = read_history(harbour.platform, harbour.product, 3)
 
-    with pytest.raises(MlautoError, match="the data has no column 'z': correct data.target"):
+    with pytest.raises(MlautoError, match=r"the data has no column 'z': correct data\.target"):
         found.fits(harbour.product, harbour.settings.home)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.linear_model import RidgeClassifier
 
 from mlauto.errors import TrainingError
 from mlauto.runtime.keeping import UNUSED_SECONDS
@@ -182,12 +183,12 @@ def test_log_loss_is_of_the_true_labels_probability(tmp_path: Path) -> None:
     """A label that was never seen has next to none; without probabilities there is no such loss."""
     labels = ["a", "b"] * 50 + ["a"] * 300 + ["c"] * 100
     fits = made(tmp_path, labels, DummyClassifier(strategy="prior"), metric="log_loss", inputs="odds")
-    bare = made(tmp_path, ["a", "b"] * 250, Wordy(), metric="log_loss", inputs="bare")
+    bare = made(tmp_path, ["a", "b"] * 250, RidgeClassifier(), metric="log_loss", inputs="bare")
 
     later = fits.fit(Model(batches=1, history=History())).later
     assert later[0] == pytest.approx([np.log(2)] * 100)
     assert later[-1] == pytest.approx([-np.log(1e-15)] * 100)
-    with pytest.raises(TrainingError, match="800 for 400|shape|no predict_proba"):
+    with pytest.raises(TrainingError, match="no predict_proba"):
         bare.fit(Model(batches=1, history=History()))
 
 
