@@ -166,3 +166,23 @@ def test_it_wants_one_file(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 2 and how to call it."""
     assert main([]) == 2
     assert "REQUEST.json" in capsys.readouterr().out
+
+
+IMPORTED = """
+import sys
+
+import mlauto.training.fit
+
+before = {name.split(".")[0] for name in sys.modules}
+import mlauto.training.fit_many
+
+print("fits:", *({name.split(".")[0] for name in sys.modules} - before - sys.stdlib_module_names))
+"""
+
+
+def test_it_needs_no_more_than_a_training_does() -> None:
+    """The workshop's image knows no pydantic: whatever a training does not import may not be there."""
+    env = scrubbed_environment(PYTHONPATH=str(CHECKOUT))
+    done = run_command([sys.executable, "-c", IMPORTED], cwd=CHECKOUT, env=env, timeout=60)
+
+    assert (done.exit_code, done.output) == (0, "fits:\n")
