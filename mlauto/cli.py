@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from mlauto.backtest_cli import backtest
+from mlauto.backtest_cli import backtest, history_options
 from mlauto.ci_cli import ci
 from mlauto.errors import MlautoError
 from mlauto.settings import Settings
@@ -95,13 +95,7 @@ def demo(context: click.Context, json_path: Path | None) -> None:
 
 @cli.command()
 @click.argument("csv", type=CSV)
-@click.option("--target", required=True, help="The column to predict.")
-@click.option("--task", type=TASKS, required=True)
-@click.option("--timestamp", help="The column with the time of each row.")
-@click.option("--exclude", default="", help="Columns that are never features, comma-separated.")
-@click.option("--batches", type=click.IntRange(min=2), default=50, show_default=True, help="Parts to cut the file in.")
-@click.option("--initial", type=click.IntRange(min=1), default=5, show_default=True, help="Batches trained on first.")
-@click.option("--delay", type=click.IntRange(min=0), default=0, show_default=True, help="Batches until labels arrive.")
+@history_options(required=True)
 @click.option("--json", "json_path", type=FILE, help="Also write the figures there.")
 @click.option("--report", type=FILE, help="Where the report with plots goes.")
 @click.pass_context

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
 
+from mlauto.backtest_cli import history_options
 from mlauto.cli import main
 from mlauto.settings import Settings
 
@@ -77,8 +79,59 @@ def test_what_cannot_be_tried_is_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "more", [["--delay", "-1"], ["--task", "clustering"], ["--batches", "1"], ["--data", "no.csv"]]
+    "more", [["--delay", "-1"], ["--task", "clustering"], ["--batches", "1"], ["--data", "no.csv"], ["tides", "x"]]
 )
 def test_wrong_usage(data: Path, more: list[str]) -> None:
     """Exit code 2, from click."""
     assert main(words(data, *more)) == 2
+
+
+FROM_THE_YAML = {
+    "--data": __file__,
+    "--target": "y",
+    "--task": "regression",
+    "--timestamp": "when",
+    "--exclude": "id",
+    "--batches": "50",
+    "--model": "hgb",
+}
+
+
+@pytest.mark.parametrize("option", FROM_THE_YAML)
+def test_a_product_and_a_file_exclude_one_another(data: Path, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong usage, even where the value is the default: it would have no effect."""
+    assert main(["backtest", "tides", option, FROM_THE_YAML[option]]) == 2
+    assert f"PRODUCT and {option} exclude one another" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--target", "y"], ["--data", __file__, "--target", "y"]])
+def test_one_of_both_is_needed(data: Path, more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """And what a file needs beside itself."""
+    assert main(["backtest", *more]) == 2
+    assert "name a PRODUCT, or give --data, --target and --task" in capsys.readouterr().err
+
+
+def test_a_product_that_is_none_is_said(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1, with those that there are."""
+    code = main(["backtest", "tidse"])
+    out, err = capsys.readouterr()
+
+    assert (code, out) == (1, "")
+    assert "no product 'tidse'" in err
+    assert "known: none yet" in err
+
+
+def test_replay_and_backtest_take_the_same_words() -> None:
+    """The options that say what a file is, required or not, in one order."""
+
+    @click.command()
+    @history_options(required=True)
+    def strict(**_: object) -> None: ...
+
+    @click.command()
+    @history_options(required=False)
+    def loose(**_: object) -> None: ...
+
+    assert [one.name for one in strict.params] == [one.name for one in loose.params]
+    assert [one.name for one in strict.params if one.required] == ["target", "task"]
+    assert not any(one.required for one in loose.params)

@@ -18,15 +18,16 @@ from rich.console import Console
 
 from mlauto.commands.backtest_bench import Bench, Job
 from mlauto.commands.backtest_policy import NAMED, read_policy
-from mlauto.commands.backtest_report import Report, Row, draw_pareto, print_report, wide_console, write_report
+from mlauto.commands.backtest_report import Report, publish, wide_console
 from mlauto.commands.history import Plan
 from mlauto.commands.replay_report import progress
 from mlauto.errors import MlautoError, TrainingError
 from mlauto.product import Policy
 from mlauto.training.backtest import Model, Outcome
+from mlauto.training.fits import forget_fits
 from mlauto.training.weighting import History, Member
 
-__all__ = ["GRID", "run_backtest"]
+__all__ = ["ALWAYS", "GRID", "run_backtest"]
 
 # retrained every batch: the histories that the best fixed one is looked for among
 GRID = (
@@ -62,30 +63,13 @@ def run_backtest(
     """
     console = console or wide_console()
     named = {text: read_policy(text) for text in dict.fromkeys((*(policies or NAMED), *ALWAYS))}
+    forget_fits(cache)
     job = Job(data=data, plan=plan, model=model, root=root or Path.cwd(), cache=cache)
     bench = Bench(job)
     played = _play_all(job, named, console)
     fixed = {history: bench.fixed(history) for history in GRID}
-    best = min(GRID, key=lambda history: fixed[history].loss)
-    floor = fixed[best].loss
-    rows = [Row.of(name, outcome, floor, plan.metric) for name, outcome in played.items()]
-    grid = [Row.of(str(history), outcome, floor, plan.metric) for history, outcome in fixed.items()]
-    report = Report(
-        file=data.name,
-        model=model,
-        metric=plan.metric,
-        batches=plan.batches,
-        initial=plan.initial,
-        delay=plan.delay,
-        best=str(best),
-        policies=tuple(rows),
-        histories=tuple(grid),
-    )
-    if json_path is not None:
-        write_report(json_path, report)
-    if chart is not None:
-        draw_pareto(chart, report)
-    print_report(console, report)
+    report = Report.of(played, fixed, plan, file=data.name, model=model)
+    publish(report, json_path, chart, console)
     return report
 
 

@@ -12,14 +12,14 @@ from mlauto.commands.history import Plan, attributes_of, edges_of, roles_of
 from mlauto.commands.proposal import Proposal, read_source
 from mlauto.product import ModelProduct, Policy
 from mlauto.store import digest_of, file_digest
-from mlauto.training.backtest import Outcome, simulate
+from mlauto.training.backtest import Models, Outcome, simulate
 from mlauto.training.baselines import baseline
 from mlauto.training.deciding import Check, Choice, Decide
 from mlauto.training.estimator import build, import_root, seed
 from mlauto.training.fits import Fits
 from mlauto.training.weighting import History, Member
 
-__all__ = ["Bench", "Job"]
+__all__ = ["Bench", "Job", "Walks"]
 
 LIBRARIES = ("numpy", "pandas", "scikit-learn")
 
@@ -35,33 +35,13 @@ class Job:
     cache: Path
 
 
-class Bench:
-    """A process's own copy of the history, and its way to fits. Raises `MlautoError` for a history that is none."""
+class Walks:
+    """Both ways through a history: as the live loop would decide on `product`, and by one history throughout."""
 
-    def __init__(self, job: Job) -> None:
-        plan = job.plan
-        frame = read_source(job.data, plan.timestamp)
-        self.proposal = roles_of(frame, plan)
+    def __init__(self, plan: Plan, product: ModelProduct, fits: Models) -> None:
         self.plan = plan
-        self.edges = edges_of(len(frame), plan.batches)
-        target = frame[plan.target]
-        labels = target.to_numpy(dtype="float64") if plan.task == "regression" else target.to_numpy()
-        dropped = {plan.target, plan.timestamp, *self.proposal.exclude}
-        columns = [name for name in frame.columns if name not in dropped]
-        roles = (plan.target, plan.task, plan.timestamp, sorted(self.proposal.exclude))
-        attributes = attributes_of("backtest", plan, self.proposal.exclude, self.edges[1])
-        self.product = ModelProduct.model_validate(attributes)
-        estimator, code = _estimator(job, self.proposal, self.product.training.seed)
-        self.fits = Fits(
-            frame[columns],
-            labels,
-            edges=self.edges,
-            metric=plan.metric,
-            estimator=estimator,
-            cache=job.cache,
-            inputs=digest_of(file_digest(job.data), roles, repr(estimator), code, [version(one) for one in LIBRARIES]),
-            sigmas=self.product.training.not_worse_sigmas,
-        )
+        self.product = product
+        self.fits = fits
 
     def play(self, policy: Policy, on_batch: Callable[[], None] | None = None) -> Outcome:
         """One policy through the whole history, decided as the live loop decides."""
@@ -91,6 +71,37 @@ class Bench:
             check=check,
             on_batch=on_batch,
         )
+
+
+class Bench(Walks):
+    """A process's own copy of the history, and its way to fits. Raises `MlautoError` for a history that is none."""
+
+    fits: Fits
+
+    def __init__(self, job: Job) -> None:
+        plan = job.plan
+        frame = read_source(job.data, plan.timestamp)
+        self.proposal = roles_of(frame, plan)
+        self.edges = edges_of(len(frame), plan.batches)
+        target = frame[plan.target]
+        labels = target.to_numpy(dtype="float64") if plan.task == "regression" else target.to_numpy()
+        dropped = {plan.target, plan.timestamp, *self.proposal.exclude}
+        columns = [name for name in frame.columns if name not in dropped]
+        roles = (plan.target, plan.task, plan.timestamp, sorted(self.proposal.exclude))
+        attributes = attributes_of("backtest", plan, self.proposal.exclude, self.edges[1])
+        product = ModelProduct.model_validate(attributes)
+        estimator, code = _estimator(job, self.proposal, product.training.seed)
+        fits = Fits(
+            frame[columns],
+            labels,
+            edges=self.edges,
+            metric=plan.metric,
+            estimator=estimator,
+            cache=job.cache,
+            inputs=digest_of(file_digest(job.data), roles, repr(estimator), code, [version(one) for one in LIBRARIES]),
+            sigmas=product.training.not_worse_sigmas,
+        )
+        super().__init__(plan, product, fits)
 
 
 def _estimator(job: Job, proposal: Proposal, number: int) -> tuple[Any, str]:

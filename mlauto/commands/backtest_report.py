@@ -1,8 +1,9 @@
 """What a backtest showed: a table on the terminal, a Pareto picture, and JSON with every decision and its reason."""
 
 import io
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from mlauto.commands.history import Plan
 from mlauto.store import atomic_write
 from mlauto.training.backtest import Outcome
+from mlauto.training.weighting import History
 
-__all__ = ["Report", "Row", "draw_pareto", "front", "print_report", "wide_console", "write_report"]
+__all__ = ["Report", "Row", "draw_pareto", "front", "print_report", "publish", "wide_console", "write_report"]
 
 WIDTH = 120  # a pipe has none, and is taken for 80
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C6D31")
@@ -36,7 +39,10 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A backtest's settings and rows; `best` names the best of `histories`, known in hindsight only."""
+    """A backtest's settings and rows; `best` names the best of `histories`, known in hindsight only.
+
+    `own` names the policy of the product whose batches these are. Losses are in the metric's own unit: roots for rmse.
+    """
 
     file: str
     model: str
@@ -47,11 +53,49 @@ class Report:
     best: str
     policies: tuple[Row, ...]
     histories: tuple[Row, ...]
+    own: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        played: Mapping[str, Outcome],
+        fixed: Mapping[History, Outcome],
+        plan: Plan,
+        *,
+        file: str,
+        model: str,
+        own: str = "",
+    ) -> "Report":
+        """The report on policies by name, and on the histories that they are measured by."""
+        policies = {name: _in_units(outcome, plan.metric) for name, outcome in played.items()}
+        histories = {str(history): _in_units(outcome, plan.metric) for history, outcome in fixed.items()}
+        best = min(histories, key=lambda name: histories[name].loss)
+        floor = histories[best].loss
+        return cls(
+            file=file,
+            model=model,
+            metric=plan.metric,
+            batches=plan.batches,
+            initial=plan.initial,
+            delay=plan.delay,
+            best=best,
+            policies=tuple(Row.of(name, outcome, floor, plan.metric) for name, outcome in policies.items()),
+            histories=tuple(Row.of(name, outcome, floor, plan.metric) for name, outcome in histories.items()),
+            own=own,
+        )
 
     @property
     def hindsight(self) -> Row:
         """The row of the best history."""
         return next(row for row in self.histories if row.name == self.best)
+
+
+def _in_units(outcome: Outcome, metric: str) -> Outcome:
+    """Mean squared errors as their roots where that is the metric."""
+    if metric != "rmse":
+        return outcome
+    steps = tuple(replace(step, loss=math.sqrt(step.loss)) for step in outcome.steps)
+    return replace(outcome, loss=math.sqrt(outcome.loss), steps=steps)
 
 
 def wide_console() -> Console:
@@ -73,7 +117,8 @@ def print_report(console: Console, report: Report) -> None:
     for row in sorted(report.policies, key=lambda row: row.outcome.loss):
         found = row.outcome
         counts = (found.degraded, f"{found.regretted} of {found.promotions}", found.rollbacks, found.blocked)
-        table.add_row(row.name, *_figures(row, rate), *map(str, counts))
+        name = f"{row.name} (the product's)" if row.name == report.own else row.name
+        table.add_row(name, *_figures(row, rate), *map(str, counts))
     table.add_row(f"hindsight: {report.best}", *_figures(report.hindsight, rate), style="dim")
     console.print(table)
 
@@ -82,6 +127,15 @@ def _figures(row: Row, rate: bool) -> tuple[str, ...]:
     found = row.outcome
     loss = f"{found.loss:.2%}" if rate else f"{found.loss:.4g}"
     return loss, f"{100 * row.gap:+.2f}", str(found.trainings), f"{found.seconds:.1f}"
+
+
+def publish(report: Report, json_path: Path | None, chart: Path | None, console: Console) -> None:
+    """Write and draw it where that was asked for, and print it."""
+    if json_path is not None:
+        write_report(json_path, report)
+    if chart is not None:
+        draw_pareto(chart, report)
+    print_report(console, report)
 
 
 def write_report(path: Path, report: Report) -> None:

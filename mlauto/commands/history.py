@@ -18,7 +18,7 @@ __all__ = ["Plan", "attributes_of", "cut", "edges_of", "roles_of"]
 class Plan:
     """What the columns are, in how many batches the rows come, and how many batches later their labels do.
 
-    The first `initial` batches are what the first model is trained on.
+    The first `initial` batches are what the first model is trained on. `measure` is the metric, if not the task's own.
     """
 
     target: str
@@ -28,6 +28,7 @@ class Plan:
     batches: int = 50
     initial: int = 5
     delay: int = 0
+    measure: str | None = None
 
     def check(self) -> None:
         """Raises `MlautoError` when nothing would be left to predict."""
@@ -39,7 +40,7 @@ class Plan:
     @property
     def metric(self) -> str:
         """The metric that decides."""
-        return "mae" if self.task == "regression" else "error_rate"
+        return self.measure or ("mae" if self.task == "regression" else "error_rate")
 
 
 def edges_of(rows: int, batches: int) -> tuple[int, ...]:

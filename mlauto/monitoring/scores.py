@@ -66,10 +66,13 @@ def score(
 
 
 def mean_score(metric: str, each: Floats) -> Score:
-    """A metric that is the mean of the rows' losses (mae, error_rate, log_loss) over at least two rows."""
+    """A metric that the rows' losses alone give (mae, rmse, error_rate, log_loss) over at least two rows."""
     if metric == "error_rate":
         return _error_rate(each)
     value, half = mean_interval(each)
+    if metric == "rmse":
+        bounds = (math.sqrt(max(0.0, value - half)), math.sqrt(value + half))
+        return _score(metric, math.sqrt(value), bounds, len(each), floor=0.0)
     return _score(metric, value, (value - half, value + half), len(each), floor=0.0)
 
 
@@ -101,9 +104,7 @@ def _regression(metric: str, truth: Floats, predicted: Floats) -> Score | None:
         return mean_score(metric, np.abs(errors))
     squares = errors**2
     if metric == "rmse":
-        value, half = mean_interval(squares)
-        bounds = (math.sqrt(max(0.0, value - half)), math.sqrt(value + half))
-        return _score(metric, math.sqrt(value), bounds, len(truth), floor=0.0)
+        return mean_score(metric, squares)
     spread = (truth - truth.mean()) ** 2
     if not spread.any():
         return None

@@ -19,6 +19,7 @@ from mlauto.orchestration.steps import LogLine
 from mlauto.product import ModelProduct
 from mlauto.records import Deployment, Image
 from mlauto.sweep import LEFT_BEHIND, Swept, sweep
+from mlauto.training.fits import forget_fits
 
 __all__ = ["referenced", "tidy_up"]
 
@@ -65,6 +66,7 @@ def _tidy(platform: Platform, product: ModelProduct, log: LogLine, now: float) -
             _clear_logs(platform, product, set(pruned.startable), now)
         swept = sweep(platform.store, referenced(platform.settings.home), now=now)
         removed += platform.workshop.tidy()
+        forget_fits(platform.settings.home / "backtest")
     except BusyError:  # who changes production tidies up afterwards
         return
     except OSError as error:

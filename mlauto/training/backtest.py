@@ -21,7 +21,8 @@ __all__ = ["Fit", "Model", "Models", "Outcome", "Step", "Trial", "simulate"]
 
 REGRET_BATCHES = 5
 REGRET_SIGMAS = 2.0
-REGRET_LEAST = {"error_rate": 0.005, "mae": 0.02}  # absolute for the rate, relative to the replaced model for mae
+# absolute for the rate, else relative to the replaced model's mean loss, which for rmse is that of the squares
+REGRET_LEAST = {"error_rate": 0.005, "mae": 0.02, "rmse": 0.04, "log_loss": 0.02}
 
 
 @dataclass(frozen=True, kw_only=True)

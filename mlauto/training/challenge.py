@@ -6,16 +6,18 @@ them, so neither has an advantage.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlauto.errors import DeliveryError, TrainingError
-from mlauto.product import ModelProduct
 from mlauto.records import CheckOutcome, Signature, TrainedModel, TrainingSet
 from mlauto.training.allowed import is_allowed
 from mlauto.training.evaluate import COMPARABLE_ROWS, Answers, compare, not_worse_than_champion, row_losses, valid
 from mlauto.training.exchange import Evaluation, Holdout
+
+if TYPE_CHECKING:
+    from mlauto.product import ModelProduct  # where a backtest's fits are made there is no pydantic
 
 __all__ = ["ChampionPredict", "Split", "challenge", "champion_answers", "split"]
 
@@ -60,7 +62,7 @@ def split(training_set: TrainingSet, champion: TrainingSet | None) -> Split:
 
 
 def challenge(
-    product: ModelProduct,
+    product: "ModelProduct",
     evaluation: Evaluation,
     holdout: Holdout,
     signature: Signature,
@@ -94,7 +96,7 @@ def challenge(
     return first, not_worse_than_champion(compare(losses[0], losses[1], limit), limit=limit)
 
 
-def _mismatch(product: ModelProduct, holdout: Holdout, signature: Signature) -> str | None:
+def _mismatch(product: "ModelProduct", holdout: Holdout, signature: Signature) -> str | None:
     """How the signature differs from what the model may and can be asked for."""
     never = {product.data.target, product.data.timestamp, *product.data.exclude}
     leaks = [name for name in signature.columns if name in never]

@@ -120,12 +120,12 @@ def _part(answers: Answers, keep: Sequence[bool]) -> Answers:
     )
 
 
-def check_written(output: Path) -> None:
-    """Raise `TrainingError` when among what the child wrote is anything but plain files, in folders.
+def check_written(output: Path, names: Sequence[str] = WRITTEN) -> None:
+    """Raise `TrainingError` when among what the child wrote is anything but plain files, in the folder named first.
 
     The team's code ran there: a link could name any file of ours, and a pipe would never end.
     """
-    found = [output / name for name in WRITTEN]
+    found = [output / name for name in names]
     found += [Path(folder, name) for folder, below, files in os.walk(found[0]) for name in (*below, *files)]
     for path in found:
         if os.path.lexists(path) and not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):

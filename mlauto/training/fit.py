@@ -30,6 +30,7 @@ from mlauto.training.exchange import Evaluation, FitRequest, Holdout, Importance
 from mlauto.training.members import Recipe, recipe
 from mlauto.training.plan import add_plan
 from mlauto.training.requirements import pinned
+from mlauto.training.roles import features_of, labels_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,22 +190,10 @@ def _read(request: FitRequest) -> _Rows:
 
     frame = pd.read_parquet(request.frame)
     weights = np.load(request.weights, allow_pickle=False)
-    if request.target not in frame.columns:
-        raise TrainingError(f"the data has no column {request.target!r}: correct data.target")
     if len(weights) != len(frame) or not 0 < request.holdout < len(frame):
         raise TrainingError(f"{len(frame)} rows, {len(weights)} weights and a holdout of {request.holdout} do not fit")
-    target = frame[request.target]
-    if target.isna().any():
-        raise TrainingError(f"target {request.target!r} is missing in {int(target.isna().sum())} of {len(frame)} rows")
-    if request.task == "regression" and target.dtype.kind not in "iufb":
-        raise TrainingError(
-            f"target {request.target!r} holds text: data.task must be classification, or the file fixed"
-        )
-    labels = target.to_numpy(dtype=np.float64) if request.task == "regression" else target.to_numpy()
-    dropped = {request.target, request.timestamp, *request.exclude}
-    features = frame[[name for name in frame.columns if name not in dropped]]
-    if features.columns.empty:
-        raise TrainingError("no feature column is left: shorten data.exclude")
+    labels = labels_of(frame, request.target, request.task)
+    features = features_of(frame, request.target, request.timestamp, *request.exclude)
     return _Rows(features, labels, weights)
 
 

@@ -1,7 +1,7 @@
-"""Fits on parts of one history, each done once: what a fit lost is kept in a folder under the digest of its inputs.
+"""Fits on parts of one history, each done once: what a fit said is kept in a folder under the digest of its inputs.
 
 Processes that share the folder wait for one another's fits instead of repeating them. A kept file that a crash or a
-disk has damaged is made again.
+disk has damaged is made again. Models that average several histories are put together from their members' fits.
 """
 
 import fcntl
@@ -21,41 +21,45 @@ from numpy.typing import NDArray
 
 from mlauto.errors import TrainingError
 from mlauto.records import TrainingSet
+from mlauto.runtime.keeping import forget_unused, keep_below, use
 from mlauto.store import atomic_write, digest_of
 from mlauto.training.averaging import able, averages, filled, mean_answer
 from mlauto.training.backtest import Fit, Model, Trial
 from mlauto.training.challenge import split
 from mlauto.training.deciding import Losses
 from mlauto.training.estimator import fitted, team_code
-from mlauto.training.evaluate import compare, not_worse_than_champion, score_of
+from mlauto.training.evaluate import Answers, compare, not_worse_than_champion, row_losses, score_of
 from mlauto.training.training_set import AcceptedBatch, member_weights, weighted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Fits"]
+__all__ = ["CACHE_LIMIT", "Fits", "Said", "forget_fits"]
 
 FORMAT = 2  # of the kept files
+CACHE_LIMIT = 1 << 30  # bytes; four policies on 45,000 rows leave 70 MB where there are two classes
+CLASSES = frozenset({"error_rate", "log_loss"})
+
+
+def forget_fits(cache: Path) -> None:
+    """Remove the kept fits that no backtest has used for 60 days, and the longest unused ones beyond 1 GiB."""
+    forget_unused(cache)
+    keep_below(cache, CACHE_LIMIT)
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """What one fit says of rows: losses, numbers or probabilities (of `classes`), and the CPU seconds of the fit."""
+class Said:
+    """What a fit says of rows: losses, numbers or probabilities (of `classes`, none without `predict_proba`).
+
+    `seconds` are the fit's CPU seconds. Of an average, `parts` are the losses of the members at `places`.
+    """
 
     losses: Losses
     answers: NDArray[np.float64]
     classes: NDArray[Any]
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Averaged:
-    """What a model loses, and what each of its members does that take part: those at `places`."""
-
-    losses: Losses
-    seconds: float
-    parts: tuple[Losses, ...]
-    places: tuple[int, ...]
+    parts: tuple[Losses, ...] = ()
+    places: tuple[int, ...] = ()
 
 
 class Fits:
@@ -78,12 +82,13 @@ class Fits:
     ) -> None:
         self.features = features
         self.labels = labels
-        self.classes = np.unique(labels) if metric == "error_rate" else np.empty(0)
+        self.classes = np.unique(labels) if metric in CLASSES else np.empty(0)
         self.edges = tuple(edges)
         self.metric = metric
         self.estimator = estimator
         self.cache = cache
         self.sigmas = sigmas
+        self.given = inputs
         self.inputs = digest_of(FORMAT, inputs, metric, self.edges)
 
     @property
@@ -94,16 +99,16 @@ class Fits:
     @property
     def task(self) -> str:
         """What the metric is one of."""
-        return "classification" if self.metric == "error_rate" else "regression"
+        return "classification" if self.metric in CLASSES else "regression"
 
     def fit(self, model: Model) -> Fit:
         """The model's losses in all later batches. Raises `TrainingError` when it cannot be fitted or predict."""
         begin = self.edges[model.batches]
-        found = self._answers(model, 0, slice(begin, None))
+        found = self.said(model)
         ends = [edge - begin for edge in self.edges[model.batches + 1 :]]
         cut = [tuple(np.split(each, ends[:-1])) if ends else () for each in (found.losses, *found.parts)]
-        parts = tuple(tuple(float(losses.mean()) for losses in one) for one in cut[1:])
-        return Fit(later=cut[0], seconds=found.seconds, parts=_all(found.places, len(model.members), parts))
+        means = [[float(losses.mean()) for losses in one] for one in cut[1:]]
+        return Fit(later=cut[0], seconds=found.seconds, parts=_of_all(found.places, len(model.members), means))
 
     def trial(self, model: Model, champion: Model | None) -> Trial:
         """The holdout's score by a model fitted without it, and whether the candidate may follow the champion.
@@ -112,7 +117,7 @@ class Fits:
         """
         rows = split(self.training_set(model), self.training_set(champion) if champion else None)
         end = self.edges[model.batches]
-        own = self._answers(model, rows.holdout, slice(end - rows.holdout, end))
+        own = self.said(model, rows.holdout)
         found = None
         if champion is not None and not rows.absent:
             theirs = np.concatenate(self.fit(champion).later)[: end - self.edges[champion.batches]]
@@ -121,98 +126,129 @@ class Fits:
         reference = score_of(self.metric, own.losses)
         return Trial(reference=reference, passed=verdict.passed, summary=verdict.summary, seconds=own.seconds)
 
-    def training_set(self, model: Model) -> TrainingSet:
-        """The batches that the model is fitted on, weighted as the live loop weights them."""
-        batches = [
-            AcceptedBatch(key=f"{number:06d}", digest=f"{number:06d}", rows=self.edges[number + 1] - self.edges[number])
-            for number in range(model.batches)
-        ]
-        return weighted(batches, model.members, total=model.batches)
+    def said(self, model: Model, holdout: int = 0) -> Said:
+        """What a model, fitted without the newest `holdout` rows of its history, says of those, or else of later rows.
 
-    def _answers(self, model: Model, holdout: int, asked: slice) -> _Averaged:
-        """What the model loses on the rows `asked`, fitted without the newest `holdout` rows."""
-        chosen = self.training_set(model)
-        end = self.edges[model.batches]
-        matrix = member_weights(chosen, model.members)
-        used = slice(end - matrix.shape[1], end - holdout)
-        matrix = matrix[:, : matrix.shape[1] - holdout]
-        if len(model.members) == 1 or not averages(self.estimator, self.task):
-            mixed = np.repeat([one.weight for one in chosen.batches], [one.rows for one in chosen.batches])
-            one = self._kept(model, holdout, used=used, weights=mixed[: matrix.shape[1]], asked=asked)
-            return _Averaged(one.losses, one.seconds, (), ())
-        places = able(self.labels[used], matrix, self.task)
-        fits = [
-            self._kept(_alone(model, place), holdout, used=used, weights=matrix[place], asked=asked) for place in places
-        ]
-        answers = mean_answer([fit.answers for fit in fits], [model.members[place].share for place in places])
-        losses = self._losses(fits[0].classes[answers.argmax(axis=1)] if answers.ndim > 1 else answers, asked)
-        seconds = sum(fit.seconds for fit in fits)
-        return _Averaged(losses, seconds, tuple(fit.losses for fit in fits), tuple(places))
+        Raises `TrainingError` as `fit` does.
+        """
+        able_to = averages(self.estimator, self.task) or self.estimator is None  # made elsewhere: it shows
+        if len(model.members) > 1 and able_to and (mean := self._mean(model, holdout)) is not None:
+            return mean
+        return self.one(model, holdout)
 
-    def _kept(self, model: Model, holdout: int, *, used: slice, weights: Losses, asked: slice) -> _Kept:
-        """One fit on the rows `used`, and what it says of the rows `asked`; made once."""
-        histories = [(one.history.half_life, one.history.window, one.share) for one in model.members]
-        key = digest_of(self.inputs, model.batches, histories, holdout)
-        path = self.cache / key[:2] / f"{key}.npz"
+    def one(self, model: Model, holdout: int = 0) -> Said:
+        """The same of a single fit, on the mixture of the members' histories where there are several; made once."""
+        path = self.path_of(model, holdout)
         if (found := self._read(path)) is not None:
             return found
         with _locked(path.parent):
             if (found := self._read(path)) is not None:
                 return found
-            made = self._made(used, weights, asked)
+            made = self._made(model, holdout)
             buffer = io.BytesIO()
             # errors are 0 or 1: one byte each
             small = made.losses.astype(np.uint8) if self.metric == "error_rate" else made.losses
-            codes = np.searchsorted(self.classes, made.classes) if len(made.classes) else np.empty(0, dtype=np.intp)
-            np.savez_compressed(
-                buffer, losses=small, answers=made.answers, codes=codes, seconds=np.float64(made.seconds)
-            )
+            codes = np.searchsorted(self.classes, made.classes).astype(np.int64)
+            seconds = np.float64(made.seconds)
+            np.savez_compressed(buffer, losses=small, answers=made.answers, codes=codes, seconds=seconds)
             atomic_write(path, buffer.getvalue())
         return made
 
-    def _made(self, used: slice, weights: Losses, asked: slice) -> _Kept:
-        needed = weights > 0
-        labels = self.labels[used][needed]
+    def path_of(self, model: Model, holdout: int = 0) -> Path:
+        """Where a single fit is kept, once it was made."""
+        histories = [(one.history.half_life, one.history.window, one.share) for one in model.members]
+        key = digest_of(self.inputs, model.batches, histories, holdout)
+        return self.cache / key[:2] / f"{key}.npz"
+
+    def training_set(self, model: Model) -> TrainingSet:
+        """The batches that the model is fitted on, weighted as the live loop weights them."""
+        batches = [
+            AcceptedBatch(key=f"{number:06d}", digest=f"{number:06d}", rows=rows)
+            for number, rows in enumerate(self.rows[: model.batches])
+        ]
+        return weighted(batches, model.members, total=model.batches)
+
+    def asked(self, model: Model, holdout: int) -> slice:
+        """The rows that such a fit is asked for."""
+        end = self.edges[model.batches]
+        return slice(end - holdout, end) if holdout else slice(end, None)
+
+    def _mean(self, model: Model, holdout: int) -> Said | None:
+        """The average of the members' fits; None where they offer nothing that can be averaged."""
+        matrix = member_weights(self.training_set(model), model.members)
+        end = self.edges[model.batches]
+        used = slice(end - matrix.shape[1], end - holdout)
+        places = able(self.labels[used], matrix[:, : matrix.shape[1] - holdout], self.task)
+        fits = [self.one(_alone(model, place), holdout) for place in places]
+        asked = self.asked(model, holdout)
+        classes = fits[0].classes
+        seconds = sum(fit.seconds for fit in fits)
+        if not len(self.labels[asked]):
+            return Said(np.empty(0), np.empty(0), classes, seconds, tuple(fit.losses for fit in fits), tuple(places))
+        if self.task == "classification" and not len(classes):
+            return None
+        answers = mean_answer([fit.answers for fit in fits], [model.members[place].share for place in places])
+        predicted = answers if self.task == "regression" else classes[answers.argmax(axis=1)]
+        losses = self._losses(predicted, answers, classes, asked)
+        return Said(losses, answers, classes, seconds, tuple(fit.losses for fit in fits), tuple(places))
+
+    def _made(self, model: Model, holdout: int) -> Said:
+        chosen = self.training_set(model)
+        end = self.edges[model.batches]
+        weights = np.repeat([one.weight for one in chosen.batches], [one.rows for one in chosen.batches])
+        used = slice(end - len(weights), end - holdout)
+        labels = self.labels[used]
         classes = set(labels.tolist())
         if self.task == "classification" and len(classes) < 2:
             raise TrainingError(
                 f"all {len(labels)} rows to fit on are of the class {classes.pop()!r}: nothing to tell apart"
             )
         began = time.process_time()
-        fit, _ = fitted(self.estimator, self.features.iloc[used][needed], labels, weights[needed])
+        fit, _ = fitted(self.estimator, self.features.iloc[used], labels, weights[: len(labels)])
         seconds = time.process_time() - began
+        asked = self.asked(model, holdout)
         rows = self.features.iloc[asked]
-        if not len(rows):
-            return _Kept(np.empty(0), np.empty(0), np.empty(0), seconds)
         odds = self.task == "classification" and hasattr(fit, "predict_proba")
+        named = np.asarray(fit.classes_) if odds else np.empty(0)
+        if not len(rows):
+            return Said(np.empty(0), np.empty(0), named, seconds)
         with team_code(f"predicting {len(rows):,} rows"):
             predicted = np.asarray(fit.predict(rows)).ravel()
             answers = np.asarray(fit.predict_proba(rows), dtype=np.float64) if odds else np.empty(0)
-        if self.task == "regression":
-            answers = predicted.astype(np.float64)
-        return _Kept(
-            self._losses(predicted, asked), answers, np.asarray(fit.classes_) if odds else np.empty(0), seconds
-        )
+            if self.task == "regression":
+                answers = predicted.astype(np.float64)
+        return Said(self._losses(predicted, answers, named, asked), answers, named, seconds)
 
-    def _losses(self, predicted: NDArray[Any], asked: slice) -> Losses:
+    def _losses(
+        self, predicted: NDArray[Any], answers: NDArray[np.float64], classes: NDArray[Any], asked: slice
+    ) -> Losses:
         truth = self.labels[asked]
         if len(predicted) != len(truth):
             raise TrainingError(f"predict returned {len(predicted)} values for {len(truth)} rows: one value per row")
-        if self.task == "classification":
+        if self.metric == "error_rate":
             return np.asarray(predicted != truth, dtype=np.float64)
-        losses: Losses = np.abs(predicted.astype(np.float64) - truth)
+        if self.metric == "log_loss":
+            if not len(classes):
+                raise TrainingError("log_loss needs probabilities, and the estimator has no predict_proba")
+            given = Answers(predictions=truth.tolist(), probabilities=answers.tolist(), classes=classes.tolist())
+            losses = row_losses("log_loss", truth.tolist(), given)
+        else:
+            errors = answers - truth
+            losses = np.abs(errors) if self.metric == "mae" else errors**2
         if not np.isfinite(losses).all():
             raise TrainingError("the estimator predicts values that are not finite")
         return losses
 
-    def _read(self, path: Path) -> _Kept | None:
+    def _read(self, path: Path) -> Said | None:
         """What was kept; None when nothing was, or what is there is damaged."""
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
                 classes = self.classes[kept["codes"]]
-                return _Kept(kept["losses"].astype(np.float64), kept["answers"], classes, float(kept["seconds"]))
+                found = Said(kept["losses"].astype(np.float64), kept["answers"], classes, float(kept["seconds"]))
         except (FileNotFoundError, EOFError, KeyError, ValueError, IndexError, zipfile.BadZipFile, zlib.error):
             return None
+        use(path)
+        return found
 
 
 def _alone(model: Model, place: int) -> Model:
@@ -220,7 +256,7 @@ def _alone(model: Model, place: int) -> Model:
     return replace(model, members=(replace(model.members[place], share=1.0),))
 
 
-def _all(places: Sequence[int], members: int, parts: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
+def _of_all(places: Sequence[int], members: int, parts: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
     """The mean losses of all members by batch, those that were left out filled in."""
     if not parts:
         return ()

@@ -2,12 +2,25 @@
 
 import json
 import os
+import shutil
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
+import pandas as pd
 import pytest
+import yaml
 
 from mlauto.commands.client import GatewayClient
+from mlauto.commands.history import Plan, attributes_of, cut
+from mlauto.commands.products import find_product
+from mlauto.orchestration.platform import Platform
+from mlauto.orchestration.steps import report_commit, take_batch, verify_newest_commit
+from mlauto.product import ModelProduct
 from mlauto.records import (
     Action,
     Batch,
@@ -26,7 +39,11 @@ from mlauto.records import (
     Verdict,
     VerifiedCommit,
 )
+from mlauto.runtime.warm import WarmProcess
+from mlauto.settings import Settings
 from mlauto.store import Store
+from mlauto.training.landing import FolderLanding, pending, plan
+from mlauto_tests.integration.conftest import Origin
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +145,130 @@ def history(store: Store) -> Store:
     """A store that holds the history of the product `bike`."""
     write_history(store, "bike")
     return store
+
+
+TIDE = """
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+
+def build():
+    return make_pipeline(StandardScaler(), LogisticRegression())
+"""
+SUITE = {
+    "name": "expectations",
+    "expectations": [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "y"}, "meta": {}}],
+    "meta": {},
+}
+PLAN = Plan(target="y", task="classification", timestamp="when", exclude=("id",), batches=10, initial=3)
+
+
+@dataclass
+class Harbour:
+    """An installation whose product `tides` has a green commit and ten ingested batches of 50 or 51 rows.
+
+    What decides them moves after the fifth; `rows` has them all as one file.
+    """
+
+    settings: Settings
+
+    @property
+    def platform(self) -> Platform:
+        return Platform.from_settings(self.settings)
+
+    @property
+    def product(self) -> ModelProduct:
+        return find_product(self.settings, "tides")
+
+    @property
+    def rows(self) -> Path:
+        return self.settings.root / "turn.csv"
+
+    @property
+    def plan(self) -> Plan:
+        return PLAN
+
+    def change(self, **sections: dict[str, Any]) -> None:
+        """Set keys of sections of the product's YAML."""
+        path = self.settings.defs / "tides" / "defs.yaml"
+        document = yaml.safe_load(path.read_text())
+        for name, keys in sections.items():
+            document["attributes"][name] |= keys
+        path.write_text(yaml.safe_dump(document))
+
+    def commit(self, model: str) -> None:
+        """A new commit with another module, verified."""
+        origin = Origin.__new__(Origin)
+        origin.path = self.settings.root / self.product.code.repository
+        sha = origin.commit("another model", src__tide__model_py=model)
+        self.platform.mirror(self.product).fetch()
+        assert report_commit(self.platform, self.product, sha, print).passed
+        verify_newest_commit(self.platform, self.product)
+
+    @classmethod
+    def made(cls, root: Path) -> "Harbour":
+        """Built as the loop builds it: landed, planned, validated, accepted; committed, tested, verified."""
+        settings = Settings.from_environment(
+            {"MLAUTO_ROOT": str(root), "MLAUTO_HOME": str(root / "home"), "MLAUTO_DEFS": str(root / "defs")}
+        )
+        harbour = cls(settings)
+        attributes = attributes_of("tides", PLAN, PLAN.exclude, 50)
+        attributes["code"] |= {"estimator": "tide.model:build", "checks": ["python -m compileall -q ."]}
+        folder = settings.defs / "tides"
+        folder.mkdir(parents=True)
+        (folder / "defs.yaml").write_text(yaml.safe_dump({"type": "mlauto.ModelProduct", "attributes": attributes}))
+        (folder / "expectations.json").write_text(json.dumps(SUITE))
+        (root / "models").mkdir()
+        Origin(root / "models" / "tides")
+        harbour.commit(TIDE)
+        frame = turning(505)
+        frame.to_csv(harbour.rows, index=False)
+        landing = FolderLanding(settings.resolve(harbour.product.data.landing))
+        landing.prepare()
+        for number, part in enumerate(cut(frame, PLAN.batches)):
+            path = landing.folder / f"{number}.csv"
+            part.to_csv(path, index=False)
+            os.utime(path, (time.time() - 60,) * 2)
+            plan(harbour.platform.store, "tides", landing, time.time())
+            key = pending(harbour.platform.store, "tides")[-1]
+            assert take_batch(harbour.platform, harbour.product, key).outcome == "accepted"
+        return harbour
+
+
+def turning(rows: int) -> pd.DataFrame:
+    """Rows in the order of time; the threshold of `y` on `x` moves in the middle."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=rows)
+    limit = np.where(np.arange(rows) < rows // 2, 0.0, 1.2)
+    times = pd.date_range("2025-01-01", periods=rows, freq="h")
+    noise = random.normal(size=rows)
+    return pd.DataFrame({"when": times, "id": range(rows), "x": x, "noise": noise, "y": (x > limit).astype(int)})
+
+
+@pytest.fixture(scope="session")
+def harbour_template(tmp_path_factory: pytest.TempPathFactory) -> Harbour:
+    """Made once, for copying only."""
+    return Harbour.made(tmp_path_factory.mktemp("harbour") / "root")
+
+
+@pytest.fixture(scope="session")
+def warm_fits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The socket of a warm process that can fit without importing anything first."""
+    libraries = ("pandas", "sklearn.linear_model", "sklearn.pipeline", "sklearn.dummy", "mlauto.training.fits")
+    warm = WarmProcess(tmp_path_factory.mktemp("warm") / "warm.sock", libraries)
+    process = warm.start()
+    yield warm.address
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait(timeout=20)
+
+
+@pytest.fixture
+def harbour(harbour_template: Harbour, warm_fits: Path, tmp_path: Path) -> Harbour:
+    """One of the test's own; what it fits runs in forks of a warm process."""
+    root = tmp_path / "root"
+    shutil.copytree(harbour_template.settings.root, root, symlinks=True)
+    made = Harbour(replace(harbour_template.settings, root=root, home=root / "home", defs=root / "defs"))
+    (made.settings.home / "warm.sock").symlink_to(warm_fits)
+    return made

@@ -1,13 +1,26 @@
 """What a backtest prints, draws and writes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
 from rich.console import Console
 
-from mlauto.commands.backtest_report import Report, Row, draw_pareto, front, print_report, wide_console, write_report
+from mlauto.commands.backtest_report import (
+    Report,
+    Row,
+    draw_pareto,
+    front,
+    print_report,
+    publish,
+    wide_console,
+    write_report,
+)
+from mlauto.commands.history import Plan
 from mlauto.training.backtest import Outcome, Step
+from mlauto.training.weighting import History
 
 
 def row(name: str, loss: float, trainings: int, metric: str = "error_rate") -> Row:
@@ -91,3 +104,33 @@ def test_the_json_has_every_decision(tmp_path: Path) -> None:
     economy = found["policies"][1]
     assert (economy["name"], round(economy["gap"], 6)) == ("economy", 0.05)
     assert economy["outcome"]["steps"][0]["reason"] == "because"
+
+
+@pytest.mark.parametrize(("measure", "loss", "gap"), [(None, 9.0, 1.25), ("rmse", 3.0, 0.5)])
+def test_a_report_is_in_the_metrics_own_unit(measure: str | None, loss: float, gap: float) -> None:
+    """Mean squared errors are shown as roots, and the gap is one of roots; the best history is found by the way."""
+    plan = Plan(target="y", task="regression", batches=8, initial=2, measure=measure)
+    played = {"economy": row("economy", 9.0, 3).outcome}
+    fixed = {History(): row("", 16.0, 6).outcome, History(window=5): row("", 4.0, 6).outcome}
+
+    made = Report.of(played, fixed, plan, file="tides", model="tide.model:build at 12345678", own="economy")
+
+    [economy] = made.policies
+    assert (economy.outcome.loss, economy.gap) == (loss, gap)
+    assert economy.outcome.steps[0].loss == loss
+    assert made.best == made.hindsight.name == "last 5 batches"
+    assert made.metric == (measure or "mae")
+
+
+def test_the_products_own_policy_is_marked(tmp_path: Path) -> None:
+    """In the table; in the JSON it is named beside the rows, which keep their names."""
+    console = Console(width=120)
+    with console.capture() as capture:
+        publish(replace(report(), own="economy"), tmp_path / "found.json", tmp_path / "found.svg", console)
+    written = json.loads((tmp_path / "found.json").read_text())
+
+    assert "economy (the product's)" in capture.get()
+    assert "never (the product's)" not in capture.get()
+    assert written["own"] == "economy"
+    assert "economy" in [one["name"] for one in written["policies"]]
+    assert (tmp_path / "found.svg").stat().st_size > 1000

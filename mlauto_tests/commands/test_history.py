@@ -22,6 +22,7 @@ def test_the_metric_follows_the_task() -> None:
     """The ones that products decide by when nothing else is said."""
     assert Plan(target="y", task="regression").metric == "mae"
     assert Plan(target="y", task="classification").metric == "error_rate"
+    assert Plan(target="y", task="classification", measure="log_loss").metric == "log_loss"
 
 
 def test_its_product_is_judged_on_windows_of_one_batch() -> None:

@@ -167,3 +167,4 @@ def test_losses_give_the_score_of_their_answers() -> None:
 
     assert mean_score("error_rate", losses("error_rate", truth, predicted)) == score("error_rate", truth, predicted)
     assert mean_score("mae", losses("mae", truth, predicted)) == score("mae", truth, predicted)
+    assert mean_score("rmse", losses("rmse", truth, predicted)) == score("rmse", truth, predicted)

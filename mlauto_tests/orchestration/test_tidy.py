@@ -300,3 +300,16 @@ def test_a_training_that_goes_no_further_tidies_up_itself(released: World) -> No
     assert model.commit.sha == origin
     assert not model.passed
     assert not released.store.tree_path(stray).exists()
+
+
+def test_fits_that_no_backtest_uses_go(released: World) -> None:
+    """A product that is delivered again and again does not keep the fits of a backtest of last year."""
+    folder = released.settings.home / "backtest" / "00"
+    folder.mkdir(parents=True)
+    for name, used_at in (("old", 1.0), ("young", time.time())):
+        (folder / f"{name}.npz").write_bytes(b"losses")
+        os.utime(folder / f"{name}.npz", (used_at, used_at))
+
+    tidied(released)
+
+    assert [path.name for path in folder.iterdir()] == ["young.npz"]

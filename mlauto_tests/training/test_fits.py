@@ -1,6 +1,7 @@
 """Fits on parts of a history: weights, losses, holdouts as in training, and that each is done once."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.linear_model import RidgeClassifier
 
 from mlauto.errors import TrainingError
+from mlauto.runtime.keeping import UNUSED_SECONDS
 from mlauto.training.backtest import Model
-from mlauto.training.fits import Fits
+from mlauto.training.fits import CACHE_LIMIT, Fits, forget_fits
 from mlauto.training.weighting import History, Member
 
 EDGES = tuple(range(0, 501, 100))
@@ -169,3 +172,45 @@ def test_answers_that_are_none_are_refused(tmp_path: Path, estimator: Any, metri
 
     with pytest.raises(TrainingError, match=said):
         fits.fit(fitted(1, History()))
+
+
+def test_squares_are_what_a_root_is_taken_of(tmp_path: Path) -> None:
+    """The reference is the root of their mean, as in training."""
+    fits = made(tmp_path, steps(), DummyRegressor(), metric="rmse", inputs="squares")
+    model = fitted(2, History(window=1))
+
+    assert [part.mean() for part in fits.fit(model).later] == pytest.approx([1.0, 4.0, 9.0])
+    assert fits.trial(fitted(3, History(window=1)), model).reference.metric == "rmse"
+    assert fits.said(fitted(2, History()), 20).losses == pytest.approx([(1 - 80 / 180) ** 2] * 20)
+
+
+def test_log_loss_is_of_the_true_labels_probability(tmp_path: Path) -> None:
+    """A label that was never seen has next to none; without probabilities there is no such loss."""
+    labels = ["a", "b"] * 50 + ["a"] * 300 + ["c"] * 100
+    fits = made(tmp_path, labels, DummyClassifier(strategy="prior"), metric="log_loss", inputs="odds")
+    bare = made(tmp_path, ["a", "b"] * 250, RidgeClassifier(), metric="log_loss", inputs="bare")
+
+    later = fits.fit(fitted(1, History())).later
+    assert later[0] == pytest.approx([np.log(2)] * 100)
+    assert later[-1] == pytest.approx([-np.log(1e-15)] * 100)
+    with pytest.raises(TrainingError, match="no predict_proba"):
+        bare.fit(fitted(1, History()))
+
+
+def test_the_cache_forgets_what_no_backtest_used(mean: Fits, tmp_path: Path) -> None:
+    """A fit that was taken from it counts as used; beyond the limit in bytes the longest unused ones go."""
+    old, used = (fitted(count, History()) for count in (2, 3))
+    for model in (old, used):
+        mean.fit(model)
+        os.utime(mean.path_of(model), (1.0, 1.0))
+    mean.fit(used)
+    large = mean.cache / "00" / "large.npz"
+    large.parent.mkdir(exist_ok=True)
+    with large.open("wb") as stream:
+        stream.truncate(CACHE_LIMIT)
+    os.utime(large, (time.time() - UNUSED_SECONDS / 2,) * 2)
+
+    forget_fits(mean.cache)
+
+    assert [mean.path_of(model).exists() for model in (old, used)] == [False, True]
+    assert not large.exists()

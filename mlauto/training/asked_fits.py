@@ -1,0 +1,71 @@
+"""The fits of a product's history, as numbers: what is not there yet is noted as missing, for others to make.
+
+The code that makes them is the team's, and runs in a workshop only (`mlauto.training.fits_maker`).
+"""
+
+from contextlib import suppress
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from mlauto.errors import MlautoError, TrainingError
+from mlauto.training.backtest import Fit, Model, Trial
+from mlauto.training.evaluate import score_of
+from mlauto.training.fit_many import Unit
+from mlauto.training.fits import Fits, Said
+
+__all__ = ["AskedFits", "MissingFitError"]
+
+
+class MissingFitError(MlautoError):
+    """A fit that was asked for is not there yet: it is noted, and to be made before the question is asked again."""
+
+
+class AskedFits(Fits):
+    """Fits that are made elsewhere. `missing` are those that were asked for in vain, `failed` those that cannot be."""
+
+    def __init__(self, *arguments: Any, **given: Any) -> None:
+        super().__init__(*arguments, estimator=None, **given)
+        self.missing: dict[str, Unit] = {}
+        self.failed: dict[str, str] = {}
+        self.blind = False  # whether a missing fit is taken for one that loses nothing, so that more is asked for
+
+    def fit(self, model: Model) -> Fit:
+        """As `Fits` does. Raises `MissingFitError` unless blind."""
+        try:
+            return super().fit(model)
+        except MissingFitError:
+            if not self.blind:
+                raise
+            ends = self.edges[model.batches :]
+            return Fit(later=tuple(np.zeros(b - a) for a, b in pairwise(ends)), seconds=0.0)
+
+    def trial(self, model: Model, champion: Model | None) -> Trial:
+        """As `Fits` does; a missing one is guessed, so that what most likely follows is asked for in the same walk."""
+        try:
+            return super().trial(model, champion)
+        except MissingFitError:
+            later = self.fit(model).later
+            if not later:
+                raise
+            return Trial(reference=score_of(self.metric, later[0]), passed=True, summary="a guess", seconds=0.0)
+
+    def rows_of(self, unit: Unit) -> int:
+        """How many losses that fit has."""
+        return unit.holdout or self.edges[-1] - self.edges[unit.model.batches]
+
+    def _made(self, model: Model, holdout: int) -> Said:
+        key = self.path_of(model, holdout).stem
+        if key in self.failed:
+            raise TrainingError(self.failed[key])
+        self.missing[key] = Unit(model=model, holdout=holdout)
+        raise MissingFitError(f"{self.missing[key]} is not made yet")
+
+    def _mean(self, model: Model, holdout: int) -> Said | None:
+        """As `Fits` does; all members' fits that are missing are noted in one go."""
+        for place in range(len(model.members)):
+            with suppress(MissingFitError, TrainingError):
+                self.one(replace(model, members=(replace(model.members[place], share=1.0),)), holdout)
+        return super()._mean(model, holdout)
