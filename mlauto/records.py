@@ -18,7 +18,6 @@ __all__ = [
     "Deployment",
     "ExpectationFailure",
     "Image",
-    "LiveMetrics",
     "Problem",
     "RolloutEvidence",
     "Score",
@@ -279,27 +278,6 @@ class Deployment:
     checks: tuple[CheckOutcome, ...] = ()
     fallback: str | None = None
     events: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class LiveMetrics:
-    """What was measured of the live version over the last window; None where there was nothing to measure.
-
-    `p99_low_ms` is the lower 97.5 % confidence bound of `p99_ms`: the true figure is hardly better than that.
-    """
-
-    version: str | None
-    measured: float
-    requests: int
-    errors: int
-    p50_ms: float | None
-    p99_ms: float | None
-    labelled: int
-    quality: Score | None
-    drift: dict[str, float] = field(default_factory=dict)
-    newest: float | None = None
-    problem: str | None = None
-    p99_low_ms: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlauto.measured import LiveMetrics
 from mlauto.monitoring.drift import Profile, distances
 from mlauto.monitoring.labels import JoinState, join_labels
 from mlauto.monitoring.predictionlog import LogReader, Prediction
 from mlauto.monitoring.scores import score, usable
-from mlauto.records import LiveMetrics, Score
+from mlauto.records import Score
 
 __all__ = ["least_p99", "measure", "quantile", "unmeasured"]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from mlauto.measured import LiveMetrics
 from mlauto.monitoring.compaction import Compaction
 from mlauto.orchestration.platform import Platform
 from mlauto.records import (
@@ -18,7 +19,6 @@ from mlauto.records import (
     CiReport,
     Commit,
     Image,
-    LiveMetrics,
     Score,
     TrainedModel,
     TrainingSet,

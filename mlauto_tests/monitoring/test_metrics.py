@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from mlauto.errors import MeasurementError
+from mlauto.measured import LiveMetrics
 from mlauto.monitoring.drift import profile
 from mlauto.monitoring.metrics import measure, unmeasured
-from mlauto.records import LiveMetrics
 
 Measure = Callable[..., LiveMetrics]
 

@@ -13,6 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from mlauto.measured import LiveMetrics
 from mlauto.orchestration import render
 from mlauto.records import (
     Action,
@@ -24,7 +25,6 @@ from mlauto.records import (
     Commit,
     ExpectationFailure,
     Image,
-    LiveMetrics,
     Score,
     SourceFile,
     Status,
