@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fits"]
 
-FORMAT = 1  # of the kept files
+FORMAT = 2  # of the kept files, and of what a fit does with its inputs
 
 
 class Fits:

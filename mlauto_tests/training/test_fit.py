@@ -235,13 +235,17 @@ def test_sample_weights_reach_the_final_step(ask: Ask, fit: Fit, rows: Rows) -> 
     assert evaluation_of(request).weights == "passed as own__sample_weight"
 
 
-def test_an_estimator_that_takes_no_weights_is_fitted_without(ask: Ask, fit: Fit) -> None:
-    """Weights that cannot be given are named in the evaluation, and are no failure."""
-    request = ask("neighbours")
+def test_an_estimator_that_takes_no_weights_is_fitted_on_a_resample(ask: Ask, fit: Fit, rows: Rows) -> None:
+    """Old rows are thinned out by their weight, the evaluation says so; equal weights have nothing to say."""
+    weights = np.repeat([0.25, 1.0], [200, 100])
+    request = ask("neighbours", rows(300), weights)
 
     assert fit(request).exit_code == 0
 
-    assert evaluation_of(request).weights == "not used, Pipeline with KNeighborsRegressor takes none"
+    said = "resampled: 90 of 240 rows, Pipeline with KNeighborsRegressor takes no weights"
+    assert evaluation_of(request).weights == said
+    assert fit(equal := ask("neighbours")).exit_code == 0
+    assert evaluation_of(equal).weights == "not used: all are equal, and Pipeline with KNeighborsRegressor takes none"
 
 
 def test_the_seed_makes_two_trainings_equal(ask: Ask, fit: Fit) -> None:
