@@ -136,7 +136,9 @@ class Validation:
 class Batch:
     """One arrival of data files. `digest` names the typed Parquet in the store; None when the batch was not accepted.
 
-    `duplicates` are the names of those files whose content was accepted before: they are not trained on again.
+    `duplicates` are the names of those files whose content was accepted before: they are not trained on again. `rows`
+    are those in `digest`; `unlabelled` more had no label, and wait (`waiting`: file -> Parquet of its states in the
+    store). `warnings` are sentences about what is strange, and was accepted all the same.
     """
 
     key: str
@@ -146,6 +148,9 @@ class Batch:
     validation: Validation
     arrived: float
     duplicates: tuple[str, ...] = ()
+    unlabelled: int = 0
+    waiting: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -154,11 +159,13 @@ class Batch:
 
     @property
     def outcome(self) -> str:
-        """`accepted`, `duplicate` (nothing new in it), `withdrawn` (its files went away unread) or `quarantined`."""
+        """`accepted`, `duplicate` (nothing new), `waiting` (for labels), `withdrawn` (gone unread), `quarantined`."""
         if self.accepted:
             return "accepted"
         if len(self.duplicates) == len(self.files):
             return "duplicate" if self.files else "withdrawn"
+        if self.validation.passed and self.unlabelled:
+            return "waiting"
         return "quarantined"
 
 

@@ -13,7 +13,7 @@ import random
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ def _fit(request: FitRequest) -> None:
     tree, output = Path(request.tree).resolve(), Path(request.output).resolve()
     root, folder = import_root(tree), output / "artifact"
     folder.mkdir(parents=True, exist_ok=True)
-    rows = _read(request)
+    request, rows = _read(request)
     kinds = artifact.kinds_of_features(rows.features)
     check_allowed(request.limits, request.categories, kinds)
     _limit_threads()
@@ -180,8 +180,11 @@ def _tried(request: FitRequest, estimator: Any, rows: _Rows, folder: Path, clock
     )
 
 
-def _read(request: FitRequest) -> _Rows:
-    """The rows of the request. Raises `TrainingError` when they cannot be trained on."""
+def _read(request: FitRequest) -> tuple[FitRequest, _Rows]:
+    """The labelled rows of the request, and it with as many to hold out as of the newest are left.
+
+    Raises `TrainingError` when they cannot be trained on.
+    """
     import pandas as pd
 
     frame = pd.read_parquet(request.frame)
@@ -190,19 +193,30 @@ def _read(request: FitRequest) -> _Rows:
         raise TrainingError(f"the data has no column {request.target!r}: correct data.target")
     if len(weights) != len(frame) or not 0 < request.holdout < len(frame):
         raise TrainingError(f"{len(frame)} rows, {len(weights)} weights and a holdout of {request.holdout} do not fit")
+    there = frame[request.target].notna().to_numpy()
+    if not there.all():
+        print(f"{(~there).sum():,} of {len(there):,} rows have no {request.target!r}: left out", flush=True)
+        request = replace(request, holdout=int(there[-request.holdout :].sum()))
+        frame, weights = frame[there].reset_index(drop=True), weights[..., there]
+        if not 0 < request.holdout < len(frame):
+            raise TrainingError(f"target {request.target!r} is missing in all of the newest rows: label them, or wait")
     target = frame[request.target]
-    if target.isna().any():
-        raise TrainingError(f"target {request.target!r} is missing in {int(target.isna().sum())} of {len(frame)} rows")
     if request.task == "regression" and target.dtype.kind not in "iufb":
         raise TrainingError(
             f"target {request.target!r} holds text: data.task must be classification, or the file fixed"
         )
     labels = target.to_numpy(dtype=np.float64) if request.task == "regression" else target.to_numpy()
+    older = labels[: -request.holdout]
+    if len(pd.unique(older)) < 2:
+        raise TrainingError(
+            f"target {request.target!r} is {older[:1].tolist()[0]!r} in all {len(older):,} rows to fit on: there is"
+            " nothing to tell apart; wait for other data, or correct data.target"
+        )
     dropped = {request.target, request.timestamp, *request.exclude}
     features = frame[[name for name in frame.columns if name not in dropped]]
     if features.columns.empty:
         raise TrainingError("no feature column is left: shorten data.exclude")
-    return _Rows(features, labels, weights)
+    return request, _Rows(features, labels, weights)
 
 
 def _limit_threads() -> None:

@@ -14,8 +14,8 @@ def resampled(weights: NDArray[np.float64], classes: NDArray[Any] | None = None,
     A row is kept with the probability weight / largest weight, once or not at all, so that sums over the kept rows are
     unbiased for weighted sums over all, up to that factor. Of every run of neighbours with equal weights (a batch) as
     many are kept as is expected, rounded up or down. Of each of the `classes` (one label per row) at least one row
-    stays: where the draw leaves none, the heaviest one, the newest of those. `weights` are finite, not negative, and
-    not all 0.
+    that weighs anything stays: where the draw leaves none, the heaviest one, the newest of those. `weights` are finite,
+    not negative, and not all 0.
     Systematic resampling: Kitagawa 1996, with one point for each row of full weight.
     """
     random = np.random.default_rng(seed)
@@ -37,7 +37,7 @@ def _missing(chances: NDArray[np.float64], classes: NDArray[Any], kept: NDArray[
     """The heaviest row, the newest of those, of every class that has none among `kept`."""
     there = set(classes[kept].tolist())
     found = []
-    for label in dict.fromkeys(classes.tolist()):
+    for label in dict.fromkeys(classes[chances > 0].tolist()):
         if label not in there:
             rows = np.flatnonzero(classes == label)
             found.append(int(rows[chances[rows] == chances[rows].max()][-1]))

@@ -81,3 +81,11 @@ def test_equal_weights_keep_all_rows_and_one_row_is_enough() -> None:
     """There is nothing to thin out."""
     assert resampled(np.full(7, 0.3)).tolist() == list(range(7))
     assert resampled(np.array([0.2])).tolist() == [0]
+
+
+def test_rows_without_weight_are_never_kept() -> None:
+    """Not even for the sake of a class that has no others."""
+    weights = np.repeat([0.0, 0.5, 1.0], 20)
+    classes = np.repeat(["gone", "old", "new"], 20).astype(object)
+
+    assert resampled(weights, classes).min() >= 20
