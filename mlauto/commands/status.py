@@ -9,6 +9,7 @@ from typing import Any
 from mlauto.delivery.decisions import rejection
 from mlauto.delivery.progress import Rollout, Stage
 from mlauto.delivery.stages import current_rollout
+from mlauto.measured import LiveMetrics
 from mlauto.monitoring.incidents import Incident, open_incident
 from mlauto.records import (
     Batch,
@@ -93,6 +94,7 @@ class ProductStatus:
     production: Deployment | None
     rollout: Rollout | None
     verdict: Verdict | None
+    metrics: LiveMetrics | None
     incident: Incident | None
     problems: tuple[Problem, ...]
     quarantined: tuple[Quarantined, ...]
@@ -112,6 +114,7 @@ def status_of(settings: Settings, product: str) -> ProductStatus:
         production=store.read_record(product, "production", Deployment),
         rollout=current_rollout(product, store),
         verdict=store.read_record(product, "verdict", Verdict),
+        metrics=store.read_record(product, "live_metrics", LiveMetrics),
         incident=open_incident(store, product),
         problems=_problems(store, product),
         quarantined=_quarantined(settings, store, product),
@@ -232,6 +235,8 @@ def _lines(status: ProductStatus, now: float) -> list[tuple[str, str]]:
     if rollout is not None and rollout.stage is not Stage.PROMOTED and rollout.why:
         lines.append(("rollout", f"{rollout.told}, {_ago(now - rollout.since)}"))
     lines.append(("verdict", f"{verdict.status}: {verdict.cause} (action: {verdict.action})" if verdict else nothing))
+    if status.metrics:
+        lines.append(("labels", _labels_line(status.metrics)))
     if status.incident:
         incident = status.incident
         tried = f"{_count(incident.attempts, 'retraining', 'retrainings')} so far, now: {incident.action}"
@@ -241,6 +246,12 @@ def _lines(status: ProductStatus, now: float) -> list[tuple[str, str]]:
         why = "; ".join(batch.reasons[:3]) or "see reason.json"
         lines.append(("quarantined", f"{batch.key} ({', '.join(batch.files[:3])}): {why}"))
     return lines
+
+
+def _labels_line(metrics: LiveMetrics) -> str:
+    delay = metrics.label_delay
+    late = f"{_span(delay.median)} after the prediction, 90 % within {_span(delay.p90)}" if delay else "none yet"
+    return f"{late}; {_count(metrics.waiting, 'prediction waits', 'predictions wait')} for one"
 
 
 def _model_line(model: ModelState, now: float) -> str:
@@ -256,7 +267,11 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _ago(seconds: float) -> str:
+    return f"{_span(seconds)} ago"
+
+
+def _span(seconds: float) -> str:
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{max(0.0, seconds):.0f} s ago"
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
