@@ -175,8 +175,8 @@ def test_delays_are_those_of_the_labels_that_came_last(log: Any, join: Join) -> 
     log.label(log.predict(9.0, t=log.now - 1), 1.0, t=log.now)
     log.label(log.predict(9.0, t=log.now), 1.0, t=log.now - 0.2)  # clocks differ a little
     log.label(log.predict(9.0, t=log.now), 1.0, t=0.0)  # nobody knows when that came
-    assert join().delays == [10.0, 11.0, 12.0, 13.0, 1.0, 0.0]
-    assert join().delays == [10.0, 11.0, 12.0, 13.0, 1.0, 0.0]
+    assert join().delays == [10.0, 11.0, 12.0, 13.0, 0.0, 1.0]
+    assert join().delays == [10.0, 11.0, 12.0, 13.0, 0.0, 1.0]
 
     for _ in range(600):
         log.label(log.predict(1.0, t=log.now - 7), 1.0)
