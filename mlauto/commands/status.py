@@ -30,6 +30,7 @@ from mlauto.store import Store
 __all__ = ["DataState", "ModelState", "ProductStatus", "Quarantined", "RedCommit", "render", "status_of"]
 
 SHOWN = 10  # quarantined batches that are listed
+NEWEST = 3  # batches whose warnings are listed
 COLOURS = {"healthy": "green", "degraded": "red", "unknown": "yellow", "error": "red"}
 
 
@@ -83,7 +84,10 @@ class Quarantined:
 
 @dataclass(frozen=True, kw_only=True)
 class ProductStatus:
-    """One product's newest records; None where nothing has happened yet. `rollout` may have ended."""
+    """One product's newest records; None where nothing has happened yet. `rollout` may have ended.
+
+    `warnings` are what is strange about the newest three batches: rows that wait for labels, times that go back.
+    """
 
     product: str
     commit: Commit | None
@@ -98,6 +102,7 @@ class ProductStatus:
     incident: Incident | None
     problems: tuple[Problem, ...]
     quarantined: tuple[Quarantined, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def status_of(settings: Settings, product: str) -> ProductStatus:
@@ -118,6 +123,7 @@ def status_of(settings: Settings, product: str) -> ProductStatus:
         incident=open_incident(store, product),
         problems=_problems(store, product),
         quarantined=_quarantined(settings, store, product),
+        warnings=_warnings(store, product),
     )
 
 
@@ -185,6 +191,14 @@ def _quarantined(settings: Settings, store: Store, product: str) -> tuple[Quaran
     return tuple(found)
 
 
+def _warnings(store: Store, product: str) -> tuple[str, ...]:
+    found = []
+    for name in _newest(store.record_path(product, "batches").with_suffix(""), NEWEST):
+        batch = store.read_record(product, f"batches/{name.removesuffix('.json')}", Batch)
+        found += [f"{batch.key}: {warning}" for warning in batch.warnings] if batch else []
+    return tuple(found)
+
+
 def _newest(folder: "os.PathLike[str]", count: int) -> list[str]:
     """Names in a folder, newest change first; hidden ones (writes in progress) do not count."""
     try:
@@ -242,6 +256,7 @@ def _lines(status: ProductStatus, now: float) -> list[tuple[str, str]]:
         tried = f"{_count(incident.attempts, 'retraining', 'retrainings')} so far, now: {incident.action}"
         lines.append(("incident", f"since {_ago(now - incident.opened)}: {incident.cause} ({tried})"))
     lines += [("problem", f"{bad.where}, since {_ago(now - bad.since)}: {bad.text}") for bad in status.problems]
+    lines += [("batch", warning) for warning in status.warnings]
     for batch in status.quarantined:
         why = "; ".join(batch.reasons[:3]) or "see reason.json"
         lines.append(("quarantined", f"{batch.key} ({', '.join(batch.files[:3])}): {why}"))

@@ -210,6 +210,28 @@ def test_how_late_labels_are(
     assert said in shown(status)
 
 
+def test_what_is_strange_about_the_newest_batches(settings: Settings, history: Store) -> None:
+    """Rows that wait for labels are told here too; older batches' warnings are not."""
+    for number in range(5):
+        batch = Batch(
+            key=f"k{number}",
+            files=(),
+            rows=1,
+            digest="d",
+            validation=Validation(passed=True, evaluated=0),
+            arrived=0.0,
+            unlabelled=number,
+            warnings=(f"{number} of 9 rows have no label",) if number != 3 else (),
+        )
+        history.write_record("bike", f"batches/k{number}", batch)
+        os.utime(history.record_path("bike", f"batches/k{number}"), (9e9 + number, 9e9 + number))
+
+    status = status_of(settings, "bike")
+
+    assert status.warnings == ("k4: 4 of 9 rows have no label", "k2: 2 of 9 rows have no label")
+    assert "k4: 4 of 9 rows have no label" in shown(status)
+
+
 def test_a_newest_model_that_was_rolled_back_says_why(settings: Settings, history: Store) -> None:
     """Otherwise nobody would understand why the newest version is not the one in production."""
     reject("bike", Rejection(version="2", to="1", reason="asked for on the command line", at=3600.0), history)
