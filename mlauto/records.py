@@ -18,7 +18,6 @@ __all__ = [
     "Deployment",
     "ExpectationFailure",
     "Image",
-    "LiveMetrics",
     "Problem",
     "RolloutEvidence",
     "Score",
@@ -137,7 +136,9 @@ class Validation:
 class Batch:
     """One arrival of data files. `digest` names the typed Parquet in the store; None when the batch was not accepted.
 
-    `duplicates` are the names of those files whose content was accepted before: they are not trained on again.
+    `duplicates` are the names of those files whose content was accepted before: they are not trained on again. `rows`
+    are those in `digest`; `unlabelled` more had no label, and wait (`waiting`: file -> Parquet of its states in the
+    store). `warnings` are sentences about what is strange, and was accepted all the same.
     """
 
     key: str
@@ -147,6 +148,9 @@ class Batch:
     validation: Validation
     arrived: float
     duplicates: tuple[str, ...] = ()
+    unlabelled: int = 0
+    waiting: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -155,11 +159,13 @@ class Batch:
 
     @property
     def outcome(self) -> str:
-        """`accepted`, `duplicate` (nothing new in it), `withdrawn` (its files went away unread) or `quarantined`."""
+        """`accepted`, `duplicate` (nothing new), `waiting` (for labels), `withdrawn` (gone unread), `quarantined`."""
         if self.accepted:
             return "accepted"
         if len(self.duplicates) == len(self.files):
             return "duplicate" if self.files else "withdrawn"
+        if self.validation.passed and self.unlabelled:
+            return "waiting"
         return "quarantined"
 
 
@@ -291,27 +297,6 @@ class Deployment:
     checks: tuple[CheckOutcome, ...] = ()
     fallback: str | None = None
     events: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class LiveMetrics:
-    """What was measured of the live version over the last window; None where there was nothing to measure.
-
-    `p99_low_ms` is the lower 97.5 % confidence bound of `p99_ms`: the true figure is hardly better than that.
-    """
-
-    version: str | None
-    measured: float
-    requests: int
-    errors: int
-    p50_ms: float | None
-    p99_ms: float | None
-    labelled: int
-    quality: Score | None
-    drift: dict[str, float] = field(default_factory=dict)
-    newest: float | None = None
-    problem: str | None = None
-    p99_low_ms: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

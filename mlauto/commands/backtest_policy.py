@@ -9,12 +9,13 @@ import yaml
 from pydantic import ValidationError
 
 from mlauto.errors import ProductError
+from mlauto.measured import LiveMetrics
 from mlauto.monitoring.incidents import Incident, advance
 from mlauto.monitoring.judge import Limits, is_full, judge, proven
 from mlauto.monitoring.scores import better, mean_score
 from mlauto.monitoring.triage import Context, triage
 from mlauto.product import ModelProduct, Policy, Training
-from mlauto.records import Action, LiveMetrics, Score, Status, Verdict
+from mlauto.records import Action, Score, Status, Verdict
 from mlauto.training.deciding import Choice, Losses, Situation
 from mlauto.training.policy import on_new_data
 from mlauto.training.retraining import Evidence

@@ -9,6 +9,7 @@ from typing import Any
 from mlauto.delivery.decisions import rejection
 from mlauto.delivery.progress import Rollout, Stage
 from mlauto.delivery.stages import current_rollout
+from mlauto.measured import LiveMetrics
 from mlauto.monitoring.incidents import Incident, open_incident
 from mlauto.records import (
     Batch,
@@ -29,6 +30,7 @@ from mlauto.store import Store
 __all__ = ["DataState", "ModelState", "ProductStatus", "Quarantined", "RedCommit", "render", "status_of"]
 
 SHOWN = 10  # quarantined batches that are listed
+NEWEST = 3  # batches whose warnings are listed
 COLOURS = {"healthy": "green", "degraded": "red", "unknown": "yellow", "error": "red"}
 
 
@@ -82,7 +84,10 @@ class Quarantined:
 
 @dataclass(frozen=True, kw_only=True)
 class ProductStatus:
-    """One product's newest records; None where nothing has happened yet. `rollout` may have ended."""
+    """One product's newest records; None where nothing has happened yet. `rollout` may have ended.
+
+    `warnings` are what is strange about the newest three batches: rows that wait for labels, times that go back.
+    """
 
     product: str
     commit: Commit | None
@@ -93,9 +98,11 @@ class ProductStatus:
     production: Deployment | None
     rollout: Rollout | None
     verdict: Verdict | None
+    metrics: LiveMetrics | None
     incident: Incident | None
     problems: tuple[Problem, ...]
     quarantined: tuple[Quarantined, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def status_of(settings: Settings, product: str) -> ProductStatus:
@@ -112,9 +119,11 @@ def status_of(settings: Settings, product: str) -> ProductStatus:
         production=store.read_record(product, "production", Deployment),
         rollout=current_rollout(product, store),
         verdict=store.read_record(product, "verdict", Verdict),
+        metrics=store.read_record(product, "live_metrics", LiveMetrics),
         incident=open_incident(store, product),
         problems=_problems(store, product),
         quarantined=_quarantined(settings, store, product),
+        warnings=_warnings(store, product),
     )
 
 
@@ -182,6 +191,14 @@ def _quarantined(settings: Settings, store: Store, product: str) -> tuple[Quaran
     return tuple(found)
 
 
+def _warnings(store: Store, product: str) -> tuple[str, ...]:
+    found = []
+    for name in _newest(store.record_path(product, "batches").with_suffix(""), NEWEST):
+        batch = store.read_record(product, f"batches/{name.removesuffix('.json')}", Batch)
+        found += [f"{batch.key}: {warning}" for warning in batch.warnings] if batch else []
+    return tuple(found)
+
+
 def _newest(folder: "os.PathLike[str]", count: int) -> list[str]:
     """Names in a folder, newest change first; hidden ones (writes in progress) do not count."""
     try:
@@ -232,15 +249,24 @@ def _lines(status: ProductStatus, now: float) -> list[tuple[str, str]]:
     if rollout is not None and rollout.stage is not Stage.PROMOTED and rollout.why:
         lines.append(("rollout", f"{rollout.told}, {_ago(now - rollout.since)}"))
     lines.append(("verdict", f"{verdict.status}: {verdict.cause} (action: {verdict.action})" if verdict else nothing))
+    if status.metrics:
+        lines.append(("labels", _labels_line(status.metrics)))
     if status.incident:
         incident = status.incident
         tried = f"{_count(incident.attempts, 'retraining', 'retrainings')} so far, now: {incident.action}"
         lines.append(("incident", f"since {_ago(now - incident.opened)}: {incident.cause} ({tried})"))
     lines += [("problem", f"{bad.where}, since {_ago(now - bad.since)}: {bad.text}") for bad in status.problems]
+    lines += [("batch", warning) for warning in status.warnings]
     for batch in status.quarantined:
         why = "; ".join(batch.reasons[:3]) or "see reason.json"
         lines.append(("quarantined", f"{batch.key} ({', '.join(batch.files[:3])}): {why}"))
     return lines
+
+
+def _labels_line(metrics: LiveMetrics) -> str:
+    delay = metrics.label_delay
+    late = f"{_span(delay.median)} after the prediction, 90 % within {_span(delay.p90)}" if delay else "none yet"
+    return f"{late}; {_count(metrics.waiting, 'prediction waits', 'predictions wait')} for one"
 
 
 def _model_line(model: ModelState, now: float) -> str:
@@ -256,7 +282,11 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _ago(seconds: float) -> str:
+    return f"{_span(seconds)} ago"
+
+
+def _span(seconds: float) -> str:
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{max(0.0, seconds):.0f} s ago"
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"

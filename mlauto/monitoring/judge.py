@@ -4,9 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from mlauto.measured import LiveMetrics
 from mlauto.monitoring.scores import better
 from mlauto.product import ModelProduct
-from mlauto.records import Action, CheckOutcome, LiveMetrics, Score, Status, Verdict
+from mlauto.records import Action, CheckOutcome, Score, Status, Verdict
 
 __all__ = ["Limits", "failed_checks", "is_full", "judge", "proven"]
 

@@ -26,24 +26,29 @@ SETTLE_SECONDS = 1.0  # a label file that changed less than this ago may still b
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
-    """What one look into the folder of label files did; a `problem` names the file and what is wrong with it."""
+    """What one look into the folder of label files did; a `problem` names the file and what is wrong with it.
+
+    `waiting` sentences say of a file how many of its ids have no label yet: they were left out.
+    """
 
     files: int
     labels: int
     problems: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
 
 
 def import_labels(source: Path, folder: Path, path: Path, *, now: float) -> ImportReport:
     """Append the label files `source/*.csv` (columns `id`, `label`) that were not imported yet to the label log.
 
-    Several lines with one id are the rows of that request, in order. A file is known by its content, so that copying or
+    Several lines with one id are the rows of that request, in order; an id that has a line with an empty label is left
+    out, and comes with the same file once that is complete. A file is known by its content, so that copying or
     renaming it imports nothing; one that changed a second ago is left for the next call. `path` remembers what was
     seen. A process killed in between imports a file twice, which changes nothing: the newest label of an id wins.
     """
     seen = _read_seen(path)
     present: dict[str, str] = {}
     files = labels = 0
-    problems = []
+    problems, waiting = [], []
     known = set(seen.values())
     for name, file in _label_files(source, now):
         digest = seen.get(name) or file_digest(file)
@@ -56,11 +61,14 @@ def import_labels(source: Path, folder: Path, path: Path, *, now: float) -> Impo
         except DataError as error:
             problems.append(str(error))
             continue
-        _append(folder, [Label(id=key, y=values, t=now) for key, values in lines.items()])
-        files, labels = files + 1, labels + sum(len(values) for values in lines.values())
+        there = {key: values for key, values in lines.items() if None not in values}
+        _append(folder, [Label(id=key, y=values, t=now) for key, values in there.items()])
+        files, labels = files + 1, labels + sum(len(values) for values in there.values())
+        if len(there) < len(lines):
+            waiting.append(f"{file}: {len(lines) - len(there):,} of {len(lines):,} ids have no label yet: left out")
     if present != seen:
         atomic_write(path, msgspec.json.encode(present))
-    return ImportReport(files=files, labels=labels, problems=tuple(problems))
+    return ImportReport(files=files, labels=labels, problems=tuple(problems), waiting=tuple(waiting))
 
 
 def _read_seen(path: Path) -> dict[str, str]:
@@ -82,7 +90,7 @@ def _label_files(source: Path, now: float) -> Iterator[tuple[str, Path]]:
 
 
 def read_label_file(path: Path) -> dict[str, list[Any]]:
-    """Labels by prediction id. Raises `DataError` naming the file and the line when it is no such CSV."""
+    """Labels by prediction id, None for an empty one. Raises `DataError` naming file and line if it is no such CSV."""
     labels: dict[str, list[Any]] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -99,7 +107,9 @@ def read_label_file(path: Path) -> dict[str, list[Any]]:
 
 
 def _value(text: str) -> Any:
-    """A number where the text is exactly how one is written (`1`, `2.5`, but not `01`), else the text."""
+    """A number where the text is exactly how one is written (`1`, `2.5`, not `01`); None for nothing; else the text."""
+    if text.lower() in ("", "nan"):
+        return None
     for kind in (int, float):
         try:
             number = kind(text)

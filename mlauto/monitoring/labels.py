@@ -20,6 +20,7 @@ SCAN_LIMIT = 24  # prediction segments per call; what needs more waits for the n
 PENDING_LIMIT = 2000
 PENDING_SECONDS = 3600.0
 CONCURRENT = 4  # segments that may be written at a time, so that the older number is not the older prediction
+DELAYS = 500
 VERSIONS = 4  # the live one, its fallback and two more, for comparing after a rollback
 
 
@@ -37,13 +38,16 @@ class JoinState(msgspec.Struct):
     """What the join remembers. `windows`: version -> requests, oldest first. `pending`: labels without prediction yet.
 
     `counts`: `unknown` labels whose prediction does not exist, `unusable` ones with another number of values than rows,
-    `late` ones older than a full window, `damaged` lines, `skipped` bytes beyond the bound of a call.
+    `late` ones older than a full window, `damaged` lines, `skipped` bytes beyond the bound of a call. `delays` are
+    seconds from prediction to label of the 500 labels that were joined last, of any version; another label of the same
+    prediction does not count, nor do `late` ones.
     """
 
     cursors: dict[str, dict[int, int]] = msgspec.field(default_factory=dict)
     windows: dict[str, list[Joined]] = msgspec.field(default_factory=dict)
     pending: dict[str, tuple[float, list[Any]]] = msgspec.field(default_factory=dict)
     counts: dict[str, int] = msgspec.field(default_factory=dict)
+    delays: list[float] = msgspec.field(default_factory=list)
 
     def count(self, what: str, by: int = 1) -> None:
         """Add to a count."""
@@ -89,6 +93,7 @@ class _Join:
         self.folder, self.state = folder, state
         self.version, self.window, self.now = version, window, now
         self.labels: dict[str, tuple[float, list[Any]]] = {}
+        self.delays: list[tuple[float, float]] = []
 
     def read_labels(self) -> None:
         """The pending labels, then the unread ones of every origin in the order of their times."""
@@ -139,6 +144,7 @@ class _Join:
             for missing in wanted - found.keys():
                 self._keep_or_count(missing, waits=deferred or segment >= newest)
             self._insert(found)
+        self.state.delays = [*self.state.delays, *(delay for _, delay in sorted(self.delays))][-DELAYS:]
 
     def _by_segment(self) -> dict[int, list[str]]:
         grouped: dict[int, list[str]] = {}
@@ -168,16 +174,19 @@ class _Join:
         floors = {v: _age(entries[0]) for v, entries in self.state.windows.items() if self._is_full(v)}
         touched = set()
         for line in found.values():
-            label = self.labels[line.id][1]
-            if line.v is None or line.y is None or len(line.y) != len(label):
+            arrived, label = self.labels[line.id]
+            if line.v is None or not line.y or not label or len(label) % len(line.y):
                 self.state.count("unusable")
                 continue
+            label = label[-len(line.y) :]  # more than once in a file: the last one, as from file to file
             odds = line.p[-self.window :] if line.p else None
             joined = Joined(line.id, line.y[-self.window :], label[-self.window :], odds, line.t)
             if line.v in floors and _age(joined) < floors[line.v]:
                 self.state.count("late")
                 continue
             self.state.windows.setdefault(line.v, []).append(joined)
+            if arrived:
+                self.delays.append((arrived, round(max(0.0, arrived - line.t), 3)))
             touched.add(line.v)
         for version in touched:
             self.state.windows[version] = _newest(self.state.windows[version], self.window)

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlauto.measured import LabelDelay, LiveMetrics
 from mlauto.monitoring.drift import Profile, distances
 from mlauto.monitoring.labels import JoinState, join_labels
 from mlauto.monitoring.predictionlog import LogReader, Prediction
 from mlauto.monitoring.scores import score, usable
-from mlauto.records import LiveMetrics, Score
+from mlauto.records import Score
 
 __all__ = ["least_p99", "measure", "quantile", "unmeasured"]
 
@@ -35,7 +36,9 @@ def measure(
     """Metrics of the version that is live now; `folder` holds its prediction log, `state` is the label join's own file.
 
     Quality is over the newest `window` labelled rows of that version (a request may have several), service figures over
-    the last `recent` seconds. Cost does not grow with the log. Raises `MeasurementError` when the log cannot be read.
+    the last `recent` seconds. `waiting` are the answered requests within the newest MB of the log that are newer
+    than the oldest of their version's window, and have no label yet; the delay is that of the newest labels, whatever
+    their version. Cost does not grow with the log. Raises `MeasurementError` when the log cannot be read.
     """
     if version is None:
         return unmeasured(None, "no version answers users: materialize production", now=now)
@@ -56,6 +59,8 @@ def measure(
         quality=quality,
         drift=distances(profiles, _rows(ours)) if profiles else {},
         newest=max((line.t for line in lines), default=None),
+        label_delay=_delay(joined),
+        waiting=_waiting(lines, joined, window),
     )
 
 
@@ -94,6 +99,22 @@ def _quality(
     probabilities = known if len(known) == len(rows) else None
     truth, predicted = [row[0] for row in rows], [row[1] for row in rows]
     return len(rows), score(metric, truth, predicted, probabilities, classes)
+
+
+def _delay(joined: JoinState) -> LabelDelay | None:
+    """How late labels are; None before the first one."""
+    delays = sorted(joined.delays)
+    median, p90 = quantile(delays, 0.5), quantile(delays, 0.9)
+    return None if median is None or p90 is None else LabelDelay(median=median, p90=p90, labels=len(delays))
+
+
+def _waiting(lines: Sequence[Prediction], joined: JoinState, window: int) -> int:
+    """Answered requests without a label that could still take a place in their version's window."""
+    labelled = {entry.id for entries in joined.windows.values() for entry in entries}
+    floors = {v: entries[0].t for v, entries in joined.windows.items() if joined.rows(v) >= window}
+    return sum(
+        line.error is None and line.id not in labelled and line.t >= floors.get(line.v or "", 0.0) for line in lines
+    )
 
 
 def _rows(lines: Sequence[Prediction]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from mlauto.errors import DeliveryError, MeasurementError
+from mlauto.measured import LiveMetrics
 from mlauto.monitoring.compaction import Compaction, compact
 from mlauto.monitoring.drift import Profile
 from mlauto.monitoring.incidents import open_incident
@@ -18,7 +19,7 @@ from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import keeps_problem
 from mlauto.orchestration.sensors.work import MAX_ATTEMPTS
 from mlauto.product import ModelProduct
-from mlauto.records import Deployment, LiveMetrics, Score, TrainedModel, TrainingSet, Verdict, VerifiedCommit
+from mlauto.records import Deployment, Score, TrainedModel, TrainingSet, Verdict, VerifiedCommit
 from mlauto.training.policy import evidence_of, on_new_data
 from mlauto.training.prequential import scores_of
 

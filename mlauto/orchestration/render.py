@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from mlauto.measured import LiveMetrics
 from mlauto.monitoring.compaction import Compaction
 from mlauto.orchestration.platform import Platform
 from mlauto.records import (
@@ -18,7 +19,6 @@ from mlauto.records import (
     CiReport,
     Commit,
     Image,
-    LiveMetrics,
     Score,
     TrainedModel,
     TrainingSet,
@@ -147,7 +147,7 @@ def ci_check(report: CiReport, kind: str) -> dg.AssetCheckResult:
 
 
 def batch(taken: Batch) -> Metadata:
-    """The files, the rows, and what Great Expectations found."""
+    """The files, the rows, what waits for labels, what is strange, and what Great Expectations found."""
     shown: dict[str, dg.MetadataValue[Any]] = {
         "dagster/row_count": dg.MetadataValue.int(taken.rows),
         "accepted": dg.MetadataValue.bool(taken.accepted),
@@ -155,6 +155,10 @@ def batch(taken: Batch) -> Metadata:
     }
     if taken.validation.failures:
         shown["failed_expectations"] = _failures(taken)
+    if taken.unlabelled:
+        shown["waiting_for_labels"] = dg.MetadataValue.int(taken.unlabelled)
+    if taken.warnings:
+        shown["warnings"] = table(("warning",), [(warning,) for warning in taken.warnings])
     return shown
 
 
@@ -173,6 +177,7 @@ def expectations(taken: Batch) -> dg.AssetCheckResult:
     validation = taken.validation
     named = ", ".join(sorted({f"{f.expectation}({f.column or ''})" for f in validation.failures}))
     said = validation.problem or (f"failed: {named}" if named else f"{validation.evaluated} expectations hold")
+    said = "; ".join([said, *taken.warnings])
     metadata = {"failed_expectations": _failures(taken)} if validation.failures else {}
     return dg.AssetCheckResult(
         check_name="expectations",
@@ -255,6 +260,8 @@ def live_metrics(metrics: LiveMetrics, verdict: Verdict) -> Metadata:
     numbers = {"p50_ms": metrics.p50_ms, "p99_ms": metrics.p99_ms}
     if metrics.quality is not None:
         numbers[metrics.quality.metric] = metrics.quality.value
+    if metrics.label_delay is not None:
+        numbers |= {"label_delay_s": metrics.label_delay.median, "label_delay_p90_s": metrics.label_delay.p90}
     return {
         "verdict": dg.MetadataValue.text(verdict.status.value),
         "action": dg.MetadataValue.text(verdict.action.value),
@@ -263,6 +270,7 @@ def live_metrics(metrics: LiveMetrics, verdict: Verdict) -> Metadata:
         "requests": dg.MetadataValue.int(metrics.requests),
         "errors": dg.MetadataValue.int(metrics.errors),
         "labelled": dg.MetadataValue.int(metrics.labelled),
+        "waiting_for_labels": dg.MetadataValue.int(metrics.waiting),
         **{name: _number(value) for name, value in numbers.items() if value is not None},
     }
 

@@ -32,7 +32,7 @@ class Journal:
     def __init__(self, metrics: Metrics, products_home: Path) -> None:
         """Logs are written to `products_home/<product>/predictions`, synced as `MLAUTO_LOG_SYNC` says."""
         self.metrics = metrics
-        self._home = products_home
+        self.home = products_home
         self._logs: dict[str, PredictionLog] = {}
         self._syncer = Syncer(os.environ.get("MLAUTO_LOG_SYNC") or "background")
         self.waits = self._syncer.shared
@@ -41,7 +41,7 @@ class Journal:
         """The product's prediction log, opened when it is first needed."""
         found = self._logs.get(product)
         if found is None:
-            found = self._logs[product] = PredictionLog(self._home / product / "predictions", self._syncer)
+            found = self._logs[product] = PredictionLog(self.home / product / "predictions", self._syncer)
         return found
 
     def answered(

@@ -23,6 +23,7 @@ from mlauto.serving.feedback import parse_feedback
 from mlauto.serving.http import ClientGoneError, Headers, Receive, Scope, Send, body_of, reply, reply_error
 from mlauto.serving.invocations import invocations_reply
 from mlauto.serving.journal import FailedError
+from mlauto.serving.measured import MEASURED, measured
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.others import Whole
 from mlauto.serving.protocol import infer_reply
@@ -39,6 +40,7 @@ GAUGES = {
     "mlauto_version_starts": ("product", "version"),
     "mlauto_gateway_pid": (),
     "mlauto_gateway_workers": (),
+    **MEASURED,
 }
 
 
@@ -170,6 +172,7 @@ class PublicApp:
             "mlauto_version_starts": {(p.name, b.version): b.generation for p, b in running},
             "mlauto_gateway_pid": {(): self._whole.pids[0]},
             "mlauto_gateway_workers": {(): len(self._whole.pids)},
+            **measured(self._traffic.journal.home, self._supervisor.products),
         }
 
 

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import sys
 import traceback
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from mlauto.errors import TrainingError
 from mlauto.training.evaluate import Answers
+from mlauto.training.resample import resampled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,13 +116,31 @@ def weight_parameter(estimator: Any) -> str | None:
 
 
 def fitted(estimator: Any, features: "pd.DataFrame", labels: Any, weights: Any) -> tuple[Any, str]:
-    """A fitted clone of the estimator, and a sentence on how the sample weights were used."""
+    """A fitted clone of the estimator, and a sentence on how the sample weights were used.
+
+    One that takes no weights is fitted on rows that are drawn by weight (see `resample`), so that old rows count less
+    for it, too; the draw is the same for the same weights.
+    """
     from sklearn.base import clone
 
-    keyword = weight_parameter(estimator)
+    keyword, weights = weight_parameter(estimator), np.asarray(weights, dtype=np.float64)
+    said = f"passed as {keyword}" if keyword else f"not used: all are equal, and {described(estimator)} takes none"
+    if keyword is None and weights.min() < weights.max():
+        kept = resampled(weights, labels if _is_classifier(estimator) else None, seed=zlib.crc32(weights.tobytes()))
+        said = f"resampled: {len(kept):,} of {len(labels):,} rows, {described(estimator)} takes no weights"
+        features, labels = features.iloc[kept].reset_index(drop=True), labels[kept]
     with team_code(f"fitting {described(estimator)} on {len(features):,} rows"):
         model = clone(estimator).fit(features, labels, **({keyword: weights} if keyword else {}))
-    return model, f"passed as {keyword}" if keyword else f"not used, {described(estimator)} takes none"
+    return model, said
+
+
+def _is_classifier(estimator: Any) -> bool:
+    """Also for an estimator that is no scikit-learn class, and has no tags to say so."""
+    from sklearn.base import is_classifier
+
+    if hasattr(estimator, "__sklearn_tags__"):
+        return bool(is_classifier(estimator))
+    return hasattr(estimator, "predict_proba")
 
 
 def answers_of(model: Any, features: "pd.DataFrame", task: str) -> Answers:

@@ -13,12 +13,13 @@ import random
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from mlauto.errors import TrainingError
 from mlauto.records import Score, Signature
@@ -95,7 +96,7 @@ def _fit(request: FitRequest) -> None:
     tree, output = Path(request.tree).resolve(), Path(request.output).resolve()
     root, folder = import_root(tree), output / "artifact"
     folder.mkdir(parents=True, exist_ok=True)
-    rows = _read(request)
+    request, rows, there = _read(request)
     kinds = artifact.kinds_of_features(rows.features)
     check_allowed(request.limits, request.categories, kinds)
     _limit_threads()
@@ -106,7 +107,7 @@ def _fit(request: FitRequest) -> None:
     estimator = build(request.estimator, root)
     seeded = seed(estimator, request.seed)
     clock.lap("import")
-    how = recipe(request, estimator, rows.features, rows.labels)
+    how = recipe(request, estimator, rows.features, rows.labels, there)
     trial = _tried(request, how, rows, folder, clock)
     model, _ = how.fit(rows.features, rows.labels)
     clock.lap("refit")
@@ -184,17 +185,35 @@ def _tried(request: FitRequest, how: Recipe, rows: _Rows, folder: Path, clock: _
     )
 
 
-def _read(request: FitRequest) -> _Rows:
-    """The rows of the request. Raises `TrainingError` when they cannot be trained on."""
+def _read(request: FitRequest) -> tuple[FitRequest, _Rows, NDArray[np.bool_]]:
+    """The labelled rows of the request, and it with as many to hold out as of the newest are left.
+
+    Raises `TrainingError` when they cannot be trained on.
+    """
     import pandas as pd
 
     frame = pd.read_parquet(request.frame)
     weights = np.load(request.weights, allow_pickle=False)
     if len(weights) != len(frame) or not 0 < request.holdout < len(frame):
         raise TrainingError(f"{len(frame)} rows, {len(weights)} weights and a holdout of {request.holdout} do not fit")
+    there = np.ones(len(frame), dtype=bool)
+    if request.target in frame.columns:
+        there = frame[request.target].notna().to_numpy()
+    if not there.all():
+        print(f"{(~there).sum():,} of {len(there):,} rows have no {request.target!r}: left out", flush=True)
+        request = replace(request, holdout=int(there[-request.holdout :].sum()))
+        frame, weights = frame[there].reset_index(drop=True), weights[there]
+        if not 0 < request.holdout < len(frame):
+            raise TrainingError(f"target {request.target!r} is missing in all of the newest rows: label them, or wait")
     labels = labels_of(frame, request.target, request.task)
+    older = labels[: -request.holdout]
+    if len(pd.unique(older)) < 2:
+        raise TrainingError(
+            f"target {request.target!r} is {older[:1].tolist()[0]!r} in all {len(older):,} rows to fit on: there is"
+            " nothing to tell apart; wait for other data, or correct data.target"
+        )
     features = features_of(frame, request.target, request.timestamp, *request.exclude)
-    return _Rows(features, labels, weights)
+    return request, _Rows(features, labels, weights), there
 
 
 def _limit_threads() -> None:

@@ -5,7 +5,7 @@ steps are ordered for that: content first, then the outcome's record, then what 
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +16,11 @@ from mlauto.errors import DataError
 from mlauto.product import Data, ModelProduct
 from mlauto.records import Batch, SourceFile, Validation
 from mlauto.store import Store, atomic_write, file_digest
-from mlauto.training.frames import joined, kinds_of, read_file
+from mlauto.training.frames import kinds_of, read_file
+from mlauto.training.intake import Intake, intake, newest_time, ordered
 from mlauto.training.landing import LandedFile, Landing, PlannedBatch, forget, planned, settle
 from mlauto.training.training_set import accept, accepted_batches
+from mlauto.training.waiting import keep_frame, remember
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,9 +60,10 @@ def ingest(
 
     Accepted: typed Parquet in the store, by digest, rows in order of the product's timestamp, and an entry in the index
     of accepted batches. Not accepted: the files are in `quarantine/<key>/` with `reason.json` (the batch as JSON)
-    beside them. Content that was accepted before is not trained on again; a batch of nothing else is a `duplicate`,
-    and its files stay. A file that is gone or has changed since it was planned is left out: changed, it arrives as
-    another batch.
+    beside them. Rows without a label wait in the store until their file comes again with more of them; a batch without
+    any is `waiting`. Content that was accepted before is not trained on again; a batch of nothing else is a
+    `duplicate`. The files of both stay. A file that is gone or has changed since it was planned is left out: changed,
+    it arrives as another batch.
 
     Raises `DataError` when the batch was never planned or a file changes under the reader, and whatever `validate`
     raises about itself, such as `ProductError` for a suite that is no use: then nothing is decided, and nothing moves.
@@ -73,7 +76,8 @@ def ingest(
             _quarantine(store, product.name, batch, plan, landing)
         store.write_record(product.name, f"batches/{key}", batch)
     if batch.digest is not None:
-        _enter(store, product.name, batch, batch.digest)
+        _enter(store, product, batch, batch.digest)
+    remember(store, product.name, batch)
     settle(store, product.name, key)
     return batch
 
@@ -106,17 +110,43 @@ def _examined(
     )
     if arrival.problem:
         return batch
-    frame, problem = None, None
+    index = accepted_batches(store, product.name)
+    frames, problem = {}, None
     try:
-        frame = _read(product, arrival.new, store, landing)
+        frames = _read(product.data, arrival.new, index.kinds, landing)
     except DataError as error:
         problem = str(error)
     _unchanged(arrival.new, landing)
-    if frame is None:
+    if problem is not None:
         return replace(batch, validation=replace(batch.validation, problem=problem))
-    validation = _complete(validate(frame), frame, product.data)
-    digest = _keep(store, frame) if validation.passed else None
-    return replace(batch, rows=len(frame), digest=digest, validation=validation)
+    seen = ordered(frames, index.kinds, product.data.timestamp)
+    validation = _complete(validate(seen), seen, product.data)
+    batch = replace(batch, rows=len(seen), validation=validation)
+    if not validation.passed:
+        return batch
+    found = intake(store, product.name, frames, product.data, kinds=index.kinds, latest=index.latest)
+    return _taken(batch, found, store)
+
+
+def _taken(batch: Batch, found: Intake, store: Store) -> Batch:
+    """The valid batch with what training takes of it: accepted, waiting for labels, or nothing new."""
+    batch = replace(
+        batch,
+        rows=len(found.rows),
+        digest=keep_frame(store, found.rows) if len(found.rows) else None,
+        duplicates=batch.duplicates + found.repeated,
+        unlabelled=found.unlabelled,
+        waiting=found.waiting,
+        warnings=found.warnings,
+    )
+    problem = None
+    if batch.outcome == "duplicate":
+        problem = f"nothing new: no row of {found.repeated[0]} got a label since it came last"
+    elif batch.outcome == "waiting":
+        problem = f"no new row has a label yet: {found.unlabelled:,} wait, and nothing is trained on"
+    elif batch.outcome == "quarantined":
+        return replace(batch, validation=replace(batch.validation, passed=False, problem="there are no rows in it"))
+    return replace(batch, validation=replace(batch.validation, problem=problem)) if problem else batch
 
 
 def _arrival(product: str, plan: PlannedBatch, store: Store, landing: Landing) -> _Arrival:
@@ -148,15 +178,12 @@ def _arrival(product: str, plan: PlannedBatch, store: Store, landing: Landing) -
     return _Arrival(files=tuple(files), new=tuple(new), duplicates=tuple(origins), problem=problem)
 
 
-def _read(product: ModelProduct, files: tuple[LandedFile, ...], store: Store, landing: Landing) -> "pd.DataFrame":
-    """All rows of the files as one typed frame, columns in the order of earlier batches, rows in order of time."""
-    kinds = accepted_batches(store, product.name).kinds
-    timestamp = product.data.timestamp or ""
-    frames = [read_file(landing.fetch(file.name), kinds=kinds, timestamp=timestamp) for file in files]
-    frame = joined(frames)
-    order = [column for column in kinds if column in frame] + [column for column in frame if column not in kinds]
-    frame = frame[order]
-    return frame.sort_values(timestamp, kind="stable", ignore_index=True) if timestamp in frame else frame
+def _read(
+    data: Data, files: tuple[LandedFile, ...], kinds: Mapping[str, str], landing: Landing
+) -> "dict[str, pd.DataFrame]":
+    """The files as typed frames, by name."""
+    timestamp = data.timestamp or ""
+    return {file.name: read_file(landing.fetch(file.name), kinds=kinds, timestamp=timestamp) for file in files}
 
 
 def _unchanged(files: tuple[LandedFile, ...], landing: Landing) -> None:
@@ -175,26 +202,15 @@ def _complete(validation: Validation, frame: "pd.DataFrame", data: Data) -> Vali
     return validation
 
 
-def _keep(store: Store, frame: "pd.DataFrame") -> str:
-    """Digest of the frame as Parquet in the store: equal frames, equal digest."""
-    scratch = store.scratch("batch")
-    parquet = scratch / "batch.parquet"
-    try:
-        frame.to_parquet(parquet, engine="pyarrow", index=False, compression="zstd")
-        return store.put_file(parquet)
-    finally:
-        parquet.unlink(missing_ok=True)
-        scratch.rmdir()
-
-
-def _enter(store: Store, product: str, batch: Batch, digest: str) -> None:
+def _enter(store: Store, product: ModelProduct, batch: Batch, digest: str) -> None:
     """What follows from an accepted batch: the index, and where each content was first seen."""
     import pandas as pd
 
-    accept(store, product, batch, kinds_of(pd.read_parquet(store.verified_file(digest))))
+    frame = pd.read_parquet(store.verified_file(digest))
+    accept(store, product.name, batch, kinds_of(frame), newest_time(frame, product.data.timestamp))
     for file in batch.files:
         if file.name not in batch.duplicates:
-            store.write_record(product, _origin_name(file.digest), Origin(key=batch.key, name=file.name))
+            store.write_record(product.name, _origin_name(file.digest), Origin(key=batch.key, name=file.name))
 
 
 def _quarantine(store: Store, product: str, batch: Batch, plan: PlannedBatch, landing: Landing) -> None:

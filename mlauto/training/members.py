@@ -49,25 +49,32 @@ class Recipe:
         return averaged(models, self.averaged.shares, self.task), said
 
 
-def recipe(request: FitRequest, estimator: Any, features: "pd.DataFrame", labels: NDArray[Any]) -> Recipe:
-    """What the request asks for; members' shares follow how the champion's have done in the batches it never saw."""
-    mixed = np.load(request.weights, allow_pickle=False)[np.newaxis]
+def recipe(
+    request: FitRequest, estimator: Any, features: "pd.DataFrame", labels: NDArray[Any], there: NDArray[np.bool_]
+) -> Recipe:
+    """What the request asks for; members' shares follow how the champion's have done in the batches it never saw.
+
+    `there` says which of the request's rows have a label: only those are in `features` and `labels`.
+    """
+    mixed = np.load(request.weights, allow_pickle=False)[np.newaxis, there]
     if not request.members or not averages(estimator, request.task):
         return Recipe(estimator, request.task, mixed)
-    learned = (*request.learned, *_since(request, features, labels))[-RECALLED:]
+    learned = (*request.learned, *_since(request, features, labels, there))[-RECALLED:]
     shares = shares_after([share for _, share in request.members], learned)
     names = tuple(name for name, _ in request.members)
     said = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, shares, strict=True))
     print(f"averaging {len(names)} histories: {said}", flush=True)
-    weights = np.load(request.member_weights, allow_pickle=False)
+    weights = np.load(request.member_weights, allow_pickle=False)[:, there]
     return Recipe(estimator, request.task, weights, Averaged(histories=names, shares=shares, losses=learned))
 
 
-def _since(request: FitRequest, features: "pd.DataFrame", labels: NDArray[Any]) -> list[tuple[float, ...]]:
+def _since(
+    request: FitRequest, features: "pd.DataFrame", labels: NDArray[Any], there: NDArray[np.bool_]
+) -> list[tuple[float, ...]]:
     """The champion's members' losses in the batches that it was not fitted on; nothing where it cannot be asked."""
     if not request.champion or not request.unseen:
         return []
-    folder = Path(request.champion)
+    folder, before = Path(request.champion), np.concatenate([[0], np.cumsum(there)])
     own = msgspec.json.decode((folder / "trusted.json").read_bytes(), type=list[str])
     try:
         trust.import_skops_quickly()
@@ -81,7 +88,8 @@ def _since(request: FitRequest, features: "pd.DataFrame", labels: NDArray[Any]) 
                 metric=request.metric,
                 task=request.task,
             )
-            for a, b in request.unseen
+            for a, b in before[np.asarray(request.unseen)].tolist()
+            if b > a
         ]
     except (TrainingError, trust.UntrustedTypeError) as error:
         # another commit's columns or types: the shares stay where they were

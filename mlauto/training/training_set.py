@@ -49,12 +49,14 @@ class AcceptedBatch:
 class AcceptedBatches:
     """The newest accepted batches (at most 1,000), oldest first; `total` counts all that there ever were.
 
-    `kinds` are the kinds of their columns, in order: what later files are brought to.
+    `kinds` are the kinds of their columns, in order: what later files are brought to. `latest` is the newest timestamp
+    in any of them, as a number.
     """
 
     batches: tuple[AcceptedBatch, ...] = ()
     total: int = 0
     kinds: dict[str, str] = field(default_factory=dict)
+    latest: float | None = None
 
 
 def accepted_batches(store: Store, product: str) -> AcceptedBatches:
@@ -62,8 +64,11 @@ def accepted_batches(store: Store, product: str) -> AcceptedBatches:
     return store.read_record(product, "batches_accepted", AcceptedBatches) or AcceptedBatches()
 
 
-def accept(store: Store, product: str, batch: Batch, kinds: Mapping[str, str]) -> None:
-    """Enter an accepted batch into the index; entering it again changes nothing. Safe among processes."""
+def accept(store: Store, product: str, batch: Batch, kinds: Mapping[str, str], newest: float | None = None) -> None:
+    """Enter an accepted batch into the index; entering it again changes nothing. Safe among processes.
+
+    `newest` is the newest timestamp in it, as a number.
+    """
     if batch.digest is None:
         raise DataError(f"batch {batch.key} of {product} has no data: only accepted batches are trained on")
     with _locked(store.record_path(product, "batches_accepted").with_suffix(".lock")):
@@ -71,8 +76,13 @@ def accept(store: Store, product: str, batch: Batch, kinds: Mapping[str, str]) -
         if any(entry.key == batch.key for entry in index.batches):
             return
         entry = AcceptedBatch(key=batch.key, digest=batch.digest, rows=batch.rows)
-        newest = sorted((*index.batches, entry), key=lambda one: one.key)[-MAX_BATCHES:]
-        merged = AcceptedBatches(batches=tuple(newest), total=index.total + 1, kinds=_merged(index.kinds, kinds))
+        kept = sorted((*index.batches, entry), key=lambda one: one.key)[-MAX_BATCHES:]
+        merged = AcceptedBatches(
+            batches=tuple(kept),
+            total=index.total + 1,
+            kinds=_merged(index.kinds, kinds),
+            latest=max((time for time in (index.latest, newest) if time is not None), default=None),
+        )
         store.write_record(product, "batches_accepted", merged)
 
 

@@ -23,6 +23,7 @@ from mlauto.runtime.workshop import RunPython, environment_digest
 from mlauto_tests.commands.conftest import TIDE, Harbour
 
 QUIET = Console(quiet=True)
+DEGRADED = "{on_degraded: true}"
 
 
 def played(harbour: Harbour, **given: Any) -> Report:
@@ -95,13 +96,13 @@ def test_the_metric_is_the_products(harbour: Harbour) -> None:
     harbour.change(monitoring={"metric": "log_loss"})
     console = Console(width=140)
     with console.capture() as capture:
-        found = played(harbour, policies=["economy"], console=console)
+        found = played(harbour, policies=[DEGRADED], console=console)
 
     rows = {row.name: row for row in found.policies}
     assert found.metric == "log_loss"
     assert rows["never"].outcome.loss > rows["every_batch"].outcome.loss > 0.1
-    assert rows["economy"].outcome.trainings > 0
-    assert any("log_loss" in step.reason for step in rows["economy"].outcome.steps)
+    assert rows[DEGRADED].outcome.trainings > 0
+    assert any("log_loss" in step.reason for step in rows[DEGRADED].outcome.steps)
     assert "log_loss" in capture.get()
 
 

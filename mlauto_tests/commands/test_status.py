@@ -15,6 +15,7 @@ from rich.console import Console
 from mlauto.commands.status import ProductStatus, render, status_of
 from mlauto.delivery.decisions import Rejection, reject
 from mlauto.errors import StoreError
+from mlauto.measured import LabelDelay, LiveMetrics
 from mlauto.monitoring.incidents import record_verdict
 from mlauto.records import (
     Action,
@@ -89,6 +90,7 @@ def test_a_product_that_has_done_nothing(settings: Settings) -> None:
         production=None,
         rollout=None,
         verdict=None,
+        metrics=None,
         incident=None,
         problems=(),
         quarantined=(),
@@ -174,6 +176,60 @@ def test_a_degraded_product_and_its_incident(settings: Settings, history: Store)
     assert (status.incident.version, status.incident.attempts) == ("2", 1)
     assert "degraded: mae rose to 90 (action: retrain)" in shown(status)
     assert "since 20 s ago: mae rose to 90 (1 retraining so far, now: retrain)" in shown(status)
+
+
+@pytest.mark.parametrize(
+    ("delay", "waiting", "said"),
+    [
+        (None, 0, "none yet; 0 predictions wait for one"),
+        (LabelDelay(median=40.0, p90=60.0, labels=9), 1, "40 s after the prediction, 90 % within 1 min; 1 prediction"),
+        (LabelDelay(median=7200.0, p90=200_000.0, labels=9), 1200, "2 h after the prediction, 90 % within 2 d; 1,200"),
+    ],
+)
+def test_how_late_labels_are(
+    settings: Settings, history: Store, delay: LabelDelay | None, waiting: int, said: str
+) -> None:
+    """As the live sensor measured it last."""
+    metrics = LiveMetrics(
+        version="2",
+        measured=1.0,
+        requests=9,
+        errors=0,
+        p50_ms=None,
+        p99_ms=None,
+        labelled=0,
+        quality=None,
+        label_delay=delay,
+        waiting=waiting,
+    )
+    history.write_record("bike", "live_metrics", metrics)
+
+    status = status_of(settings, "bike")
+
+    assert status.metrics == metrics
+    assert said in shown(status)
+
+
+def test_what_is_strange_about_the_newest_batches(settings: Settings, history: Store) -> None:
+    """Rows that wait for labels are told here too; older batches' warnings are not."""
+    for number in range(5):
+        batch = Batch(
+            key=f"k{number}",
+            files=(),
+            rows=1,
+            digest="d",
+            validation=Validation(passed=True, evaluated=0),
+            arrived=0.0,
+            unlabelled=number,
+            warnings=(f"{number} of 9 rows have no label",) if number != 3 else (),
+        )
+        history.write_record("bike", f"batches/k{number}", batch)
+        os.utime(history.record_path("bike", f"batches/k{number}"), (9e9 + number, 9e9 + number))
+
+    status = status_of(settings, "bike")
+
+    assert status.warnings == ("k4: 4 of 9 rows have no label", "k2: 2 of 9 rows have no label")
+    assert "k4: 4 of 9 rows have no label" in shown(status)
 
 
 def test_a_newest_model_that_was_rolled_back_says_why(settings: Settings, history: Store) -> None:

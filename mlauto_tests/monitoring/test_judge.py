@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlauto.measured import LiveMetrics
 from mlauto.monitoring.judge import Limits, failed_checks, is_full, judge, proven
 from mlauto.monitoring.metrics import unmeasured
 from mlauto.monitoring.scores import score
 from mlauto.product import ModelProduct
-from mlauto.records import Action, CheckOutcome, LiveMetrics, Score, Status, Verdict
+from mlauto.records import Action, CheckOutcome, Score, Status, Verdict
 
 NOW = 10_000.0
 LIMITS = Limits(tolerance=0.10, min_labels=50, p99_ms=100.0, error_rate=0.001, stale_after=600.0)

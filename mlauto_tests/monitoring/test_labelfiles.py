@@ -126,10 +126,44 @@ def test_bytes_that_are_no_text(source: Path) -> None:
 
 
 def test_labels_keep_their_meaning(source: Path) -> None:
-    """Numbers become numbers; what only looks like one (`01`, `nan`) stays text; a byte order mark is no column."""
+    """Numbers become numbers; what only looks like one (`01`) stays text; a byte order mark is no column."""
     path = put(source, "a.csv", '\ufeffid,other,label\na,x,1\nb,x,2.50\nc,x,01\nd,x,nan\ne,x, yes \nf,x,"a,b"\n')
 
-    assert read_label_file(path) == {"a": [1], "b": [2.5], "c": ["01"], "d": ["nan"], "e": ["yes"], "f": ["a,b"]}
+    assert read_label_file(path) == {"a": [1], "b": [2.5], "c": ["01"], "d": [None], "e": ["yes"], "f": ["a,b"]}
+
+
+def test_ids_without_a_label_wait_for_the_complete_file(source: Path, run: Run, log: Any, state: Path) -> None:
+    """Empty labels are none, also of one row of several; nothing is lost, and the file's next state brings them."""
+    one, two, three = log.predict(1.0), log.predict(2.0, 3.0), log.predict(4.0)
+    path = put(source, "a.csv", f"id,label\n{one},\n{two},20\n{two},NaN\n{three},40\n")
+
+    first = run()
+    joined = join_labels(log.folder, state, version="1", window=10, now=log.now)
+
+    assert (first.files, first.labels, first.problems) == (1, 1, ())
+    assert first.waiting == (f"{path}: 2 of 3 ids have no label yet: left out",)
+    assert [entry.label for entry in joined.windows["1"]] == [[40]]
+
+    put(source, "a.csv", f"id,label\n{one},10\n{two},20\n{two},30\n{three},40\n", time=1_600_000_100.0)
+    second = run()
+    joined = join_labels(log.folder, state, version="1", window=10, now=log.now)
+
+    assert (second.labels, second.waiting) == (4, ())
+    assert [entry.label for entry in joined.windows["1"]] == [[10], [20, 30], [40]]
+
+
+def test_an_id_that_is_there_twice_counts_once(source: Path, run: Run, log: Any, state: Path) -> None:
+    """In one file the last lines of an id are its label, as the newest file's are from file to file."""
+    one, two = log.predict(1.0), log.predict(2.0, 3.0)
+    put(source, "a.csv", f"id,label\n{one},10\n{two},20\n{two},30\n{one},11\n{two},20\n{two},31\n")
+    put(source, "b.csv", f"id,label\n{one},12\n")
+
+    run()
+    joined = join_labels(log.folder, state, version="1", window=10, now=log.now)
+
+    assert [entry.label for entry in joined.windows["1"]] == [[12], [20, 31]]
+    assert joined.rows("1") == 3
+    assert joined.counts == {}
 
 
 def test_large_files_fill_bounded_segments(source: Path, run: Run, log: Any) -> None:

@@ -151,6 +151,38 @@ def test_unknown_ids_are_counted_and_harm_nothing(log: Any, join: Join) -> None:
     assert found.counts == {"unknown": 3, "unusable": 2}
 
 
+def test_a_label_that_came_twice_in_one_line_counts_once(log: Any, join: Join) -> None:
+    """As often as the request has rows, the last ones are the label; any other number cannot be assigned."""
+    log.label(log.predict(1.0), 5.0, 6.0)
+    log.label(log.predict(1.0, 2.0), 1.0, 2.0, 3.0, 4.0)
+    log.label(log.predict(1.0, 2.0), 1.0, 2.0, 3.0)
+    log.label(log.predict(1.0))
+
+    found = join()
+
+    assert pairs(found) == [(1.0, 6.0), (1.0, 3.0), (2.0, 4.0)]
+    assert found.counts == {"unusable": 2}
+
+
+def test_delays_are_those_of_the_labels_that_came_last(log: Any, join: Join) -> None:
+    """In the order of arrival, of all versions, each prediction once, a bounded number; also across calls."""
+    ids = [log.predict(float(n), t=log.now - 100, v=str(1 + n % 2)) for n in range(4)]
+    for number, prediction_id in enumerate(reversed(ids)):
+        log.label(prediction_id, 0.0, t=log.now - 90 + number)
+    assert join().delays == [10.0, 11.0, 12.0, 13.0]
+
+    log.label(ids[0], 1.0, t=log.now)  # another label of the same prediction
+    log.label(log.predict(9.0, t=log.now - 1), 1.0, t=log.now)
+    log.label(log.predict(9.0, t=log.now), 1.0, t=log.now - 0.2)  # clocks differ a little
+    log.label(log.predict(9.0, t=log.now), 1.0, t=0.0)  # nobody knows when that came
+    assert join().delays == [10.0, 11.0, 12.0, 13.0, 0.0, 1.0]
+    assert join().delays == [10.0, 11.0, 12.0, 13.0, 0.0, 1.0]
+
+    for _ in range(600):
+        log.label(log.predict(1.0, t=log.now - 7), 1.0)
+    assert join(window=2000).delays == [7.0] * 500
+
+
 def test_versions_are_kept_apart(log: Any, join: Join) -> None:
     """Each version has a window; the live one's and the three newest others' are kept."""
     for version in ("1", "2", "3", "4", "5", "6"):

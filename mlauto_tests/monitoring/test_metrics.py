@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from mlauto.errors import MeasurementError
+from mlauto.measured import LabelDelay, LiveMetrics
 from mlauto.monitoring.drift import profile
 from mlauto.monitoring.metrics import measure, unmeasured
-from mlauto.records import LiveMetrics
 
 Measure = Callable[..., LiveMetrics]
 
@@ -178,6 +178,39 @@ def test_measuring_again_is_quick_behind_a_long_history(live: Measure, log: Any)
     assert found.labelled == 500
     assert found.requests == 5000
     assert min(took) < 0.2
+
+
+def test_how_late_labels_are(live: Measure, log: Any) -> None:
+    """Median and 90 % quantile of the seconds from prediction to label; nothing before the first label."""
+    assert live().label_delay is None
+    for number in range(1, 11):
+        log.label(log.predict(1.0, t=log.now - number * 10), 2.0)
+
+    assert live().label_delay == LabelDelay(median=50.0, p90=90.0, labels=10)
+
+
+def test_how_many_predictions_wait_for_a_label(live: Measure, log: Any) -> None:
+    """Answered ones of any version; not those that failed, nor those that are older than a full window."""
+    ids = [log.predict(1.0, t=log.now - 50 + number, v=str(1 + number % 2)) for number in range(10)]
+    log.fail()
+    assert live().waiting == 10
+
+    for prediction_id in ids[:4]:
+        log.label(prediction_id, 1.0)
+    assert live().waiting == 6
+
+    for prediction_id in ids[6:]:
+        log.label(prediction_id, 1.0)
+    assert live().waiting == 2
+
+
+def test_what_a_full_window_has_passed_does_not_wait(live: Measure, log: Any) -> None:
+    """A label for a prediction that is older than the window would not count any more."""
+    ids = [log.predict(1.0, t=log.now - 50 + number) for number in range(10)]
+    for prediction_id in ids[5:8]:
+        log.label(prediction_id, 1.0)
+
+    assert live(window=3).waiting == 2
 
 
 def test_the_room_is_light() -> None:

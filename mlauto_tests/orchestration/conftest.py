@@ -77,6 +77,7 @@ def made_product(name: str = "tides", **sections: Any) -> ModelProduct:
         },
         "data": {"landing": f"landing/{name}", "target": "y", "task": "regression"},
         "delivery": {"shadow": "0s", "canary": []},  # at once; tests of the stages say otherwise
+        "training": {"retrain": {"on_degraded": True}},  # tests of what else retrains say so
         "monitoring": {"every": "0s", "min_labels": 20, "window": 40, "cooldown": "60s"},
     }
     for section, changes in sections.items():

@@ -13,6 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from mlauto.measured import LabelDelay, LiveMetrics
 from mlauto.orchestration import render
 from mlauto.records import (
     Action,
@@ -24,7 +25,6 @@ from mlauto.records import (
     Commit,
     ExpectationFailure,
     Image,
-    LiveMetrics,
     Score,
     SourceFile,
     Status,
@@ -273,7 +273,9 @@ def test_live_metrics_are_numbers_where_there_are_any() -> None:
     score = Score(metric="log_loss", value=math.inf, low=0.1, high=math.inf, rows=10)
 
     empty = render.live_metrics(nothing, verdict)
-    full = render.live_metrics(replace(nothing, version="2", p50_ms=1.5, p99_ms=2.5, quality=score), verdict)
+    delay = LabelDelay(median=60.0, p90=90.5, labels=4)
+    measured = replace(nothing, version="2", p50_ms=1.5, p99_ms=2.5, quality=score, label_delay=delay, waiting=7)
+    full = render.live_metrics(measured, verdict)
 
     assert {name: value.value for name, value in empty.items()} == {
         "verdict": "unknown",
@@ -283,9 +285,33 @@ def test_live_metrics_are_numbers_where_there_are_any() -> None:
         "requests": 0,
         "errors": 0,
         "labelled": 0,
+        "waiting_for_labels": 0,
     }
     assert (full["p50_ms"].value, full["p99_ms"].value, full["log_loss"].value) == (1.5, 2.5, "inf")
+    late = ("label_delay_s", "label_delay_p90_s", "waiting_for_labels")
+    assert [full[name].value for name in late] == [60.0, 90.5, 7]
     assert_storable(full)
+
+
+def test_a_batch_says_what_waits_and_what_is_strange() -> None:
+    """On the asset and on its check; a batch with nothing of the kind has no such entry."""
+    plain = Batch(
+        key="b",
+        files=(SourceFile(name="f.csv", digest="d", size=3),),
+        rows=7,
+        digest="d",
+        validation=Validation(passed=True, evaluated=4),
+        arrived=2.0,
+    )
+    strange = replace(plain, unlabelled=5, warnings=("5 of 12 rows | wait", "time goes back"))
+
+    shown = render.batch(strange)
+
+    assert shown["waiting_for_labels"].value == 5
+    assert_plain(shown["warnings"], columns=1, rows=2)
+    assert render.expectations(strange).description == "4 expectations hold; 5 of 12 rows | wait; time goes back"
+    assert not {"waiting_for_labels", "warnings"} & render.batch(plain).keys()
+    assert_storable(shown)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from mlauto.monitoring.incidents import Incident
 from mlauto.orchestration.names import delivery_keys
 from mlauto.orchestration.steps import roll_back_release
 from mlauto.orchestration.tidy import referenced, tidy_up
-from mlauto.records import Action, Deployment, Image, Problem
+from mlauto.records import Action, Batch, Deployment, Image, Problem, Validation
 from mlauto.runtime.base import Route
 from mlauto.runtime.boxes import BOX_LABEL, box
 from mlauto.runtime.docker_workshop import DockerWorkshop
@@ -23,6 +23,7 @@ from mlauto.runtime.fake_engine import FakeEngine
 from mlauto.store import Store
 from mlauto.sweep import GRACE, LEFT_BEHIND
 from mlauto.training.landing import PlannedBatch
+from mlauto.training.waiting import remember
 from mlauto_tests.orchestration.conftest import World, made_product
 
 LATER = 2 * GRACE
@@ -135,6 +136,28 @@ def test_the_data_of_kept_versions_stays(released: World) -> None:
     assert "1 files" in said
     assert {path.name for path in released.store.objects.rglob("*") if path.is_file()} == before
     assert digest not in before
+
+
+def test_rows_that_wait_for_labels_stay(released: World) -> None:
+    """Their file's states are named by a record of their own, and are nobody's once that is gone."""
+    loose = released.settings.root / "loose"
+    loose.write_text("rows without labels")
+    digest = released.store.put_file(loose)
+    waiting = Batch(
+        key="k",
+        files=(),
+        rows=0,
+        digest=None,
+        validation=Validation(passed=True, evaluated=0),
+        arrived=1.0,
+        waiting={"a.csv": (digest,)},
+    )
+    remember(released.store, "tides", waiting)
+
+    assert tidied(released) == []
+    [record] = released.store.record_path("tides", "waiting").with_suffix("").rglob("*.json")
+    record.unlink()
+    assert len(tidied(released)) == 1
 
 
 def test_a_batch_that_is_not_in_the_index_yet_stays(released: World) -> None:

@@ -163,6 +163,18 @@ def test_labels_of_unknown_ids_are_refused(live: Gateway, prediction_id: str) ->
     assert len(prediction_lines(live.home, "bikes", "labels")) == before
 
 
+def test_metrics_have_what_monitoring_measured(live: Gateway) -> None:
+    """Read from the product's record in the state directory, whenever somebody asks."""
+    path = live.home / "products" / "bikes" / "records" / "live_metrics.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"measured": 5.5, "waiting": 3, "label_delay": {"median": 1.5, "p90": 2.5, "labels": 9}}')
+
+    text = live.client.get("/metrics").text
+
+    assert 'mlauto_label_delay_seconds{product="bikes",quantile="0.9"} 2.5' in text
+    assert 'mlauto_predictions_waiting_for_labels{product="bikes"} 3' in text
+
+
 def test_health_and_metrics(live: Gateway) -> None:
     """Live and ready are 200; metrics are Prometheus text with a sample for this product and version."""
     post(live, "/v2/models/bikes/invocations", {"instances": [ROW]})

@@ -151,6 +151,49 @@ def test_weights_count_wherever_they_arrive(nested: str) -> None:
     assert how == "passed as dummyregressor__sample_weight"
 
 
+def test_what_takes_no_weights_gets_a_resample() -> None:
+    """Neighbours see old rows as often as their weight says, near the answer of an estimator that takes weights."""
+    from sklearn.linear_model import LinearRegression
+    from sklearn.neighbors import KNeighborsRegressor
+
+    frame = pd.DataFrame({"a": np.zeros(2000)})
+    target = np.repeat([10.0, 0.0], 1000)
+    weights = np.repeat([0.25, 1.0], 1000)
+
+    model, how = fitted(KNeighborsRegressor(n_neighbors=1250), frame, target, weights)
+    weighted, _ = fitted(LinearRegression(), frame, target, weights)
+
+    assert how == "resampled: 1,250 of 2,000 rows, KNeighborsRegressor takes no weights"
+    assert model.predict(frame)[0] == pytest.approx(weighted.predict(frame)[0]) == pytest.approx(2.0)
+    again, _ = fitted(KNeighborsRegressor(n_neighbors=1250), frame, target, weights)
+    assert np.array_equal(again.predict(frame), model.predict(frame))
+
+
+def test_a_resample_keeps_every_class() -> None:
+    """Also for a classifier that scikit-learn knows nothing of."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    class Own:
+        def get_params(self, deep: bool = True) -> dict[str, Any]:
+            return {}
+
+        def fit(self, frame: pd.DataFrame, target: Any) -> "Own":
+            self.classes_ = np.unique(target)
+            return self
+
+        def predict_proba(self, frame: pd.DataFrame) -> Any:
+            return np.zeros((len(frame), len(self.classes_)))
+
+    frame = pd.DataFrame({"a": np.arange(1000.0)})
+    labels = np.array(["old"] * 2 + ["new"] * 998, dtype=object)
+    weights = np.repeat([0.01, 1.0], [2, 998])
+
+    for estimator in (KNeighborsClassifier(), Own()):
+        model, how = fitted(estimator, frame, labels, weights)
+        assert how.startswith("resampled: 999 of 1,000 rows")
+        assert set(classes_of(model)) == {"old", "new"}
+
+
 def test_fitting_leaves_the_estimator_unfitted() -> None:
     """Each fit is of a clone, so the second one starts where the first did."""
     from sklearn.linear_model import Ridge

@@ -235,13 +235,17 @@ def test_sample_weights_reach_the_final_step(ask: Ask, fit: Fit, rows: Rows) -> 
     assert evaluation_of(request).weights == "passed as own__sample_weight"
 
 
-def test_an_estimator_that_takes_no_weights_is_fitted_without(ask: Ask, fit: Fit) -> None:
-    """Weights that cannot be given are named in the evaluation, and are no failure."""
-    request = ask("neighbours")
+def test_an_estimator_that_takes_no_weights_is_fitted_on_a_resample(ask: Ask, fit: Fit, rows: Rows) -> None:
+    """Old rows are thinned out by their weight, the evaluation says so; equal weights have nothing to say."""
+    weights = np.repeat([0.25, 1.0], [200, 100])
+    request = ask("neighbours", rows(300), weights)
 
     assert fit(request).exit_code == 0
 
-    assert evaluation_of(request).weights == "not used, Pipeline with KNeighborsRegressor takes none"
+    said = "resampled: 90 of 240 rows, Pipeline with KNeighborsRegressor takes no weights"
+    assert evaluation_of(request).weights == said
+    assert fit(equal := ask("neighbours")).exit_code == 0
+    assert evaluation_of(equal).weights == "not used: all are equal, and Pipeline with KNeighborsRegressor takes none"
 
 
 def test_the_seed_makes_two_trainings_equal(ask: Ask, fit: Fit) -> None:
@@ -322,7 +326,6 @@ def test_partly_infinite_answers_are_scored_on_the_rest_and_marked(ask: Ask, fit
     ("change", "message"),
     [
         ({"target": "absent"}, "no column 'absent': correct data.target"),
-        ({"target": "temp"}, "target 'temp' is missing in"),
         ({"target": "kind"}, "target 'kind' holds text"),
         ({"timestamp": None}, "column 'timestamp' holds times"),
         ({"exclude": ("temp", "hour", "open", "kind", "leak")}, "no feature column is left"),
@@ -336,6 +339,45 @@ def test_data_that_cannot_be_fitted_is_refused(ask: Ask, fit: Fit, change: dict[
 
     assert ended.exit_code == 1
     assert message in ended.output.splitlines()[-1]
+
+
+def test_rows_without_a_target_are_left_out(ask: Ask, fit: Fit, rows: Rows) -> None:
+    """Some missing labels, of an old and of a new row, do not stop the training; the holdout is as much smaller."""
+    frame = rows(300)
+    frame.loc[[0, 1, 299], "target"] = np.nan
+    request = ask("ridge", frame)
+
+    ended = fit(request)
+
+    assert ended.exit_code == 0
+    assert "3 of 300 rows have no 'target': left out" in ended.output
+    found = evaluation_of(request)
+    assert (found.rows, found.holdout) == (297, request.holdout - 1)
+
+
+def test_no_label_in_the_holdout_is_an_error(ask: Ask, fit: Fit, rows: Rows) -> None:
+    """Nothing could be said of such a model."""
+    frame = rows(300)
+    frame.loc[150:, "target"] = np.nan
+
+    ended = fit(ask("ridge", frame))
+
+    assert ended.exit_code == 1
+    assert "target 'target' is missing in all of the newest rows" in ended.output
+
+
+def test_a_target_that_never_changes_is_named(ask: Ask, fit: Fit, rows: Rows) -> None:
+    """One class, or one number, in all rows to fit on: a sentence that names the target and its value."""
+    constant, single = rows(300), rows(300)
+    constant.loc[:, "target"] = 7.5
+    single["target"] = pd.Series(["high"] * 250 + ["low"] * 50, dtype="str")
+
+    flat = fit(ask("ridge", constant))
+    one = fit(replace(ask("logistic", single), task="classification", metric="error_rate"))
+
+    assert (flat.exit_code, one.exit_code) == (1, 1)
+    assert "target 'target' is 7.5 in all 240 rows to fit on: there is nothing to tell apart" in flat.output
+    assert "target 'target' is 'high' in all 240 rows to fit on" in one.output
 
 
 def test_a_cold_process_and_a_tree_without_src_do_as_well(ask: Ask, tree: Path, tmp_path: Path) -> None:

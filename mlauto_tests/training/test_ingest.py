@@ -319,17 +319,20 @@ def outcomes(desk: Desk, key: str) -> Iterator[object]:
     yield accepted_batches(desk.store, "demand")
     yield from (desk.landed(), desk.held(key), pending(desk.store, "demand"))
     yield sorted(desk.store.record_names("demand", "landing_forget"))
+    waiting = desk.store.record_path("demand", "waiting").with_suffix("")
+    yield [path.read_bytes() for path in sorted(waiting.rglob("*.json"))]
 
 
-@pytest.mark.parametrize("passed", [True, False])
-def test_killed_between_any_two_steps_the_outcome_is_the_same(tmp_path: Path, passed: bool) -> None:
+@pytest.mark.parametrize(("passed", "gaps"), [(True, 0), (True, 15), (True, 20), (False, 0)])
+def test_killed_between_any_two_steps_the_outcome_is_the_same(tmp_path: Path, passed: bool, gaps: int) -> None:
     """Kill -9 before each change of the file system in turn, then again in peace: one state, nothing lost or twice."""
 
     def fresh(name: str) -> tuple[Desk, str]:
         desk = Desk(tmp_path / name / "landing", Store(tmp_path / name / "home"))
         desk.verdict = Validation(passed=passed, evaluated=1)
-        desk.drop("a.csv", rows(0, 20))
-        desk.drop("b.csv", rows(20, 20))
+        for name, start in (("a.csv", 0), ("b.csv", 20)):
+            frame = rows(start, 20)
+            desk.drop(name, frame.assign(demand=frame["demand"].where(frame.index >= gaps)))
         return desk, desk.plan()
 
     calm, key = fresh("calm")

@@ -106,7 +106,7 @@ def _import_labels(tick: Tick, platform: Platform, product: ModelProduct) -> Non
     if folder.is_dir():
         home = platform.settings.product_home(product.name)
         report = import_labels(folder, home / "predictions", home / "imported_labels.json", now=time.time())
-        tick.notes += report.problems
+        tick.notes += report.problems + report.waiting
 
 
 def _compact(tick: Tick, platform: Platform, product: ModelProduct) -> None:
@@ -148,6 +148,7 @@ def _report(tick: Tick, platform: Platform, product: ModelProduct, observed: Obs
         return
     memory.update(said=said, evidence=evidence)
     platform.store.write_record(product.name, "verdict", verdict)
+    platform.store.write_record(product.name, "live_metrics", metrics)
     key = asset_key(product, "live_metrics")
     tick.events.append(dg.AssetMaterialization(key, metadata=dict(render.live_metrics(metrics, verdict))))
     for outcome in verdict.checks:

@@ -14,9 +14,9 @@ from mlauto_tests.orchestration.conftest import World, made_product, rows
 BATCH, SET, MODEL = (dg.AssetKey(["tides", name]) for name in ("batch", "training_set", "model"))
 
 
-def arrived(world: World) -> str:
+def arrived(world: World, now: float = 2_000_000_000.0) -> str:
     """The landed files as a planned batch with its partition; the key."""
-    plan(world.store, "tides", FolderLanding(world.settings.resolve("landing/tides")), 2_000_000_000.0)
+    plan(world.store, "tides", FolderLanding(world.settings.resolve("landing/tides")), now)
     key = pending(world.store, "tides")[-1]
     world.instance.add_dynamic_partitions("tides_batches", [key])
     return key
@@ -41,6 +41,31 @@ def test_a_good_file_is_validated_and_joins_the_training_set(world: World) -> No
     assert batch.metadata["dagster/row_count"].value == training_set.metadata["dagster/row_count"].value == 60
     assert (batch.tags or {})["dagster/data_version"] == stored.batches[0].digest
     assert (training_set.tags or {})["dagster/data_version"] == stored.digest
+
+
+def test_unlabelled_rows_wait_and_come_back_with_their_file(world: World) -> None:
+    """Through the assets: told on batch and check, left out of the training set, added once labelled."""
+    (world.settings.defs / "tides" / "expectations.json").write_text('{"name": "lenient", "expectations": []}')
+    full = rows(60)
+    world.land(full.assign(y=full["y"].where(full.index < 40)), "a.csv")
+    first = world.run(dg.RunRequest(asset_selection=[BATCH, SET], partition_key=arrived(world)))
+    world.land(full.assign(y=None), "b.csv")
+    second = world.run(dg.RunRequest(asset_selection=[BATCH, SET], partition_key=arrived(world)))
+    world.land(full, "a.csv")  # in its place, which the folder does not show at once
+    third = world.run(dg.RunRequest(asset_selection=[BATCH, SET], partition_key=arrived(world, 2_000_000_100.0)))
+
+    assert (first.success, second.success, third.success) == (True, False, True)
+    [batch] = first.asset_materializations_for_node("tides__batch")
+    assert (batch.metadata["dagster/row_count"].value, batch.metadata["waiting_for_labels"].value) == (40, 20)
+    [check] = first.get_asset_check_evaluations()
+    assert (check.passed, "20 of 60 rows have no label in 'y': they wait" in str(check.description)) == (True, True)
+    [stopped] = second.get_asset_check_evaluations()
+    assert not stopped.passed
+    assert str(stopped.description).startswith("no new row has a label yet: 60 wait")
+    assert (world.settings.resolve("landing/tides") / "b.csv").exists()
+    training_set = world.store.read_record("tides", "training_set", TrainingSet)
+    assert training_set is not None
+    assert [one.rows for one in training_set.batches] == [40, 20]
 
 
 @pytest.mark.parametrize("broken", ["values", "columns", "bytes"])

@@ -14,6 +14,7 @@ from mlauto.orchestration.sensors import data
 from mlauto.records import Batch, TrainingSet, VerifiedCommit
 from mlauto.training.landing import pending, settle
 from mlauto.training.training_set import accepted_batches, assemble
+from mlauto.training.weighting import members_of
 from mlauto_tests.orchestration.conftest import World, made_product, rows
 
 
@@ -202,12 +203,19 @@ def test_a_batch_that_comes_during_a_delivery_delivers_nothing(world: World) -> 
 
 @pytest.mark.parametrize(
     ("retrain", "gathered", "delivers"),
-    [("economy", 3, False), ("never", 3, False), ("every_batch", 0, True), ("quality", 1, False), ("quality", 2, True)],
+    [
+        ("economy", 3, False),
+        ("never", 3, False),
+        ("every_batch", 0, True),
+        ("quality", 0, True),
+        ({"every_batches": 3}, 1, False),
+        ({"every_batches": 3}, 2, True),
+    ],
 )
 def test_the_policy_decides_whether_a_batch_is_trained_on(
-    released: World, retrain: str, gathered: int, delivers: bool
+    released: World, retrain: str | dict[str, int], gathered: int, delivers: bool
 ) -> None:
-    """Economy waits for quality to suffer; a policy that counts batches counts those before and this one."""
+    """Economy waits for what the batch shows; a policy that counts batches counts those before and this one."""
     released.products = [made_product(training={"retrain": retrain})]
     for seed in range(gathered):
         released.gather(seed)
@@ -290,6 +298,6 @@ def test_a_quiet_tick_with_many_files_is_quick(world: World) -> None:
 def test_a_verified_commit_alone_asks_for_no_batch(released: World) -> None:
     """Nothing landed, nothing is asked for; the training set is current."""
     assert released.store.read_record("tides", "verified_commit", VerifiedCommit) is not None
-    assemble(released.store, "tides", 5.0)
+    assemble(released.store, "tides", members_of(released.product.training))
 
     assert asked(released.tick("data")) == ()

@@ -11,6 +11,7 @@ import pytest
 
 from mlauto.delivery.decisions import approve
 from mlauto.errors import MlautoError
+from mlauto.measured import LiveMetrics
 from mlauto.monitoring.incidents import closed_incidents, open_incident
 from mlauto.orchestration.names import (
     DELIVERS_TAG,
@@ -91,6 +92,12 @@ def test_a_healthy_version_is_reported_once(released: World) -> None:
     assert told["mae"] == pytest.approx(0.1)
     assert verdict(released).status == "healthy"
     assert second.asset_events == []
+    recorded = released.store.read_record("tides", "live_metrics", LiveMetrics)
+    assert recorded is not None
+    assert recorded.label_delay is not None
+    assert told["label_delay_s"] <= recorded.label_delay.p90 < 60
+    assert recorded.label_delay.labels == 80
+    assert (told["waiting_for_labels"], recorded.waiting) == (0, 0)
     assert metadata(third)["requests"] == 80
     assert open_incident(released.store, "tides") is None
 
