@@ -359,3 +359,28 @@ def test_real_streams_are_learnt(
 
     assert model.passed, model.checks
     assert model.checks[0].details["sigmas"] < -5
+
+
+def test_averages_learn_from_one_model_to_the_next(
+    trained: Train, product: Make, training_set: Sets, rows: Rows, store: Store, child: Counted
+) -> None:
+    """The live model's members are tried on the batch it never saw; what they lost is handed on, and moves shares."""
+    made = product(training={"retrain": "quality"})
+    frames = [rows(200, 1), rows(200, 2), rows(200, 3, shift=30.0)]
+    first = trained(made, training_set(*frames[:2]))
+    three = training_set(*frames)
+    second = trained(made, three, champion=first)
+    third = trained(made, training_set(*frames, rows(200, 4, shift=30.0)), champion=second)
+
+    assert first.averaged is not None
+    assert second.averaged is not None
+    assert third.averaged is not None
+    assert first.averaged.losses == ()
+    assert len(second.averaged.losses) == 1
+    assert third.averaged.losses[:1] == second.averaged.losses
+    assert third.averaged.shares[0] > 2 * third.averaged.shares[3]  # the newest batch was the new world's first
+    assert sum(third.averaged.shares) == pytest.approx(1.0)
+    assert [model.trainings for model in (first, second, third)] == [0, 1, 2]
+    assert "Average of fits on last 1 batches" in (store.tree_path(third.artifact) / "card.md").read_text()
+    evaluation = msgspec.json.decode((store.tree_path(third.artifact) / "evaluation.json").read_bytes())
+    assert evaluation["compiled"], evaluation["compiling"]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mlauto.errors import TrainingError
-from mlauto.training.weighting import BLEND, History, Member, shared
+from mlauto.product import Training
+from mlauto.training.weighting import BLEND, History, Member, members_of, mixture, shared, shares_after
 
 PAIR = (Member(history=History(half_life=1.0), share=0.5), Member(history=History(), share=0.5))
 
@@ -110,3 +111,29 @@ def test_every_member_needs_a_loss(losses: list[list[float]]) -> None:
     """A batch with too few or too many losses is refused."""
     with pytest.raises(TrainingError, match="give 2 for each batch"):
         shares(losses)
+
+
+def test_a_products_histories() -> None:
+    """Those that it names, with shares that add up; else the average of the policy, else its half-life alone."""
+    named = Training.model_validate({"histories": [{"window": 3}, {"half_life": 2, "share": 3}]})
+
+    assert members_of(named) == (
+        Member(history=History(window=3), share=0.25),
+        Member(history=History(half_life=2.0), share=0.75),
+    )
+    assert members_of(Training()) == BLEND
+    assert members_of(Training(retrain="every_batch", half_life=7.0)) == (Member(history=History(half_life=7.0)),)
+
+
+def test_a_mixture_is_the_members_weights_by_their_shares() -> None:
+    """What a model that cannot be averaged is fitted with."""
+    pair = (Member(history=History(window=1), share=0.25), Member(history=History(half_life=1.0), share=0.75))
+
+    assert mixture(pair, [2, 1, 0]).tolist() == [0.1875, 0.375, 1.0]
+
+
+def test_shares_without_members_names() -> None:
+    """The same numbers, for a process that knows no histories."""
+    losses = [[0.3, 0.2], [0.25, 0.2]]
+
+    assert shares_after([0.5, 0.5], losses) == tuple(one.share for one in shared(PAIR, losses))

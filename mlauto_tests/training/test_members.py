@@ -1,0 +1,130 @@
+"""How the training child fits one history or several, and how shares follow what the live model's members lost."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+from sklearn.dummy import DummyRegressor
+from sklearn.svm import LinearSVC
+
+from mlauto.training.averaging import averaged
+from mlauto.training.exchange import FitRequest
+from mlauto.training.members import recipe
+
+ROWS = 60
+
+
+def request(folder: Path, **changes: Any) -> FitRequest:
+    """Three batches of twenty rows; the newest only, and all of them."""
+    np.save(folder / "weights.npy", np.ones(ROWS))
+    np.save(folder / "members.npy", np.stack([np.repeat([0.0, 0.0, 1.0], 20), np.ones(ROWS)]))
+    given: dict[str, Any] = {
+        "tree": "",
+        "estimator": "",
+        "frame": "",
+        "weights": str(folder / "weights.npy"),
+        "holdout": 10,
+        "target": "y",
+        "task": "regression",
+        "metric": "mae",
+        "output": "",
+        "cache": "",
+        "members": (("last 1 batches", 0.5), ("all history", 0.5)),
+        "member_weights": str(folder / "members.npy"),
+    }
+    return FitRequest(**{**given, **changes})
+
+
+def champion(folder: Path, *says: float) -> Path:
+    """A live model whose two members say one number each."""
+    folder.mkdir()
+    models = {n: DummyRegressor(strategy="constant", constant=v).fit([[0]], [v]) for n, v in enumerate(says)}
+    skops.io.dump(averaged(models, (0.5, 0.5), "regression"), folder / "model.skops")
+    (folder / "trusted.json").write_bytes(msgspec.json.encode([]))
+    return folder
+
+
+@pytest.fixture
+def features() -> pd.DataFrame:
+    return pd.DataFrame({"x": np.arange(float(ROWS))})
+
+
+EVERY = np.ones(ROWS, dtype=bool)
+LABELS = np.repeat([0.0, 1.0, 5.0], 20)
+
+
+def test_each_member_is_fitted_on_its_own_history(tmp_path: Path, features: pd.DataFrame) -> None:
+    """The newest batch says 5, all of it 2: half and half is 3.5."""
+    how = recipe(request(tmp_path), DummyRegressor(), features, LABELS, EVERY)
+
+    model, said = how.fit(features, LABELS)
+
+    assert model.predict(features[:1]) == pytest.approx([3.5])
+    assert said == "passed as sample_weight"
+    assert how.averaged is not None
+    assert how.averaged.shares == (0.5, 0.5)
+
+
+def test_shares_follow_what_the_live_models_members_lost(
+    tmp_path: Path, features: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first member said 5 where it was 5: all is given to it, and the losses are handed on."""
+    asked = request(
+        tmp_path, champion=str(champion(tmp_path / "live", 5.0, 0.0)), unseen=((40, 60),), learned=((1.0, 1.0),)
+    )
+
+    how = recipe(asked, DummyRegressor(), features, LABELS, EVERY)
+
+    assert how.averaged is not None
+    assert how.averaged.losses == ((1.0, 1.0), (0.0, 5.0))
+    assert how.averaged.shares[0] > 0.999
+    assert how.fit(features, LABELS)[0].predict(features[:1]) == pytest.approx([5.0], abs=0.01)
+    assert "averaging 2 histories: last 1 batches 100%, all history 0%" in capsys.readouterr().out
+
+
+def test_rows_without_a_label_are_in_nobodys_history(tmp_path: Path, features: pd.DataFrame) -> None:
+    """Weights and the batches' places move together; a batch without any label says nothing."""
+    there = EVERY.copy()
+    there[[0, *range(20, 40)]] = False
+    live = champion(tmp_path / "live", 5.0, 4.0)
+    asked = request(tmp_path, champion=str(live), unseen=((20, 40), (40, 60)))
+
+    how = recipe(asked, DummyRegressor(), features[there], LABELS[there], there)
+
+    assert how.weights.shape == (2, 39)
+    assert how.averaged is not None
+    assert how.averaged.losses == ((0.0, 1.0),)
+
+
+def test_a_live_model_that_cannot_be_asked_changes_nothing(
+    tmp_path: Path, features: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it was fitted on is no longer there: said, and the shares stay."""
+    live = tmp_path / "live"
+    live.mkdir()
+    models = {n: DummyRegressor().fit(pd.DataFrame({"gone": [1.0, 2.0]}), [1.0, 2.0]) for n in range(2)}
+    for model in models.values():
+        model.n_outputs_ = "many"  # type: ignore[attr-defined]
+    skops.io.dump(averaged(models, (0.5, 0.5), "regression"), live / "model.skops")
+    (live / "trusted.json").write_bytes(b"[]")
+
+    how = recipe(request(tmp_path, champion=str(live), unseen=((40, 60),)), DummyRegressor(), features, LABELS, EVERY)
+
+    assert how.averaged is not None
+    assert how.averaged.losses == ()
+    assert "could not be compared on new batches" in capsys.readouterr().out
+
+
+def test_what_cannot_be_averaged_is_fitted_once(tmp_path: Path, features: pd.DataFrame) -> None:
+    """On the mixture of the histories; so is a single history."""
+    single = recipe(request(tmp_path, members=()), DummyRegressor(), features, LABELS, EVERY)
+    margins = recipe(request(tmp_path, task="classification"), LinearSVC(), features, LABELS, EVERY)
+
+    assert single.averaged is None
+    assert margins.averaged is None
+    assert single.fit(features, LABELS)[0].predict(features[:1]) == pytest.approx([2.0])
+    assert single.part(slice(0, 40)).fit(features[:40], LABELS[:40])[0].predict(features[:1]) == pytest.approx([0.5])

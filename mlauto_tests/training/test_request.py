@@ -1,0 +1,136 @@
+"""What the child is asked for: rows, weights of each member, and where the live model's members can be tried."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlauto.errors import TrainingError
+from mlauto.product import ModelProduct
+from mlauto.records import Averaged, Commit, Score, Signature, TrainedModel, TrainingSet
+from mlauto.store import Store
+from mlauto.training.exchange import FitRequest
+from mlauto.training.request import fit_request
+
+Make = Callable[..., ModelProduct]
+Rows = Callable[..., pd.DataFrame]
+Sets = Callable[..., TrainingSet]
+PAIR = [{"window": 1}, {"half_life": 2}]
+NAMES = ("last 1 batches", "half-life 2")
+
+
+@pytest.fixture
+def artifact(store: Store, tmp_path: Path) -> str:
+    """A stored tree, for a model."""
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    (folder / "model.skops").write_bytes(b"a model")
+    return store.put_tree(folder)
+
+
+def live(known: TrainingSet, artifact: str, averaged: Averaged | None) -> TrainedModel:
+    return TrainedModel(
+        version="7",
+        key="key",
+        artifact=artifact,
+        commit=Commit(sha="sha", tree="tree", subject="s", author="a", time=0.0),
+        training_set=known,
+        run_id="run",
+        signature=Signature(columns={"temp": "number"}, task="regression"),
+        reference=Score(metric="mae", value=1.0, low=0.9, high=1.1, rows=100),
+        scores=(),
+        checks=(),
+        seed=0,
+        reason="first model",
+        trained=0.0,
+        averaged=averaged,
+    )
+
+
+@pytest.fixture
+def asked(store: Store, tmp_path: Path) -> Callable[..., FitRequest]:
+    def made(product: ModelProduct, training_set: TrainingSet, champion: TrainedModel | None = None) -> FitRequest:
+        scratch = tmp_path / "scratch"
+        scratch.mkdir(exist_ok=True)
+        given: dict[str, Any] = {"tree": tmp_path, "holdout": 5, "store": store, "scratch": scratch}
+        return fit_request(product, training_set, champion=champion, **given)
+
+    return made
+
+
+def test_one_history_is_one_row_of_weights(
+    asked: Callable[..., FitRequest], product: Make, training_set: Sets, rows: Rows
+) -> None:
+    """As the training set has them."""
+    request = asked(product(training={"retrain": "every_batch"}), training_set(rows(4), rows(6)))
+
+    assert np.load(request.weights).tolist() == [0.5] * 4 + [1.0] * 6
+    assert (request.members, request.member_weights, request.champion) == ((), "", "")
+    assert len(pd.read_parquet(request.frame)) == 10
+
+
+def test_several_histories_have_weights_each(
+    asked: Callable[..., FitRequest], product: Make, training_set: Sets, rows: Rows
+) -> None:
+    """Their names and first shares go along; without a live model nothing is known of them."""
+    request = asked(product(training={"histories": PAIR}), training_set(rows(2), rows(3)))
+
+    assert request.members == ((NAMES[0], 0.5), (NAMES[1], 0.5))
+    assert np.load(request.member_weights).tolist() == [
+        [0.0, 0.0, 1.0, 1.0, 1.0],
+        [0.707107, 0.707107, 1.0, 1.0, 1.0],
+    ]
+    assert (request.learned, request.champion, request.unseen) == ((), "", ())
+
+
+def test_the_live_models_members_are_tried_on_what_it_never_saw(
+    asked: Callable[..., FitRequest], product: Make, training_set: Sets, rows: Rows, store: Store, artifact: str
+) -> None:
+    """Batch by batch, with what is known of them from before."""
+    three = training_set(rows(2), rows(3, 1), rows(4, 2))
+    averaged = Averaged(histories=NAMES, shares=(0.3, 0.7), losses=((0.2, 0.1),))
+    known = TrainingSet(batches=three.batches[:1], digest="one")
+
+    request = asked(product(training={"histories": PAIR}), three, live(known, artifact, averaged))
+
+    assert request.learned == ((0.2, 0.1),)
+    assert request.unseen == ((2, 5), (5, 9))
+    assert request.champion == str(store.tree_path(artifact))
+
+
+@pytest.mark.parametrize(
+    "averaged", [None, Averaged(histories=("all history", "half-life 2"), shares=(0.5, 0.5), losses=((1.0, 2.0),))]
+)
+def test_other_histories_tell_nothing_of_these(
+    asked: Callable[..., FitRequest],
+    product: Make,
+    training_set: Sets,
+    rows: Rows,
+    artifact: str,
+    averaged: Averaged | None,
+) -> None:
+    """A live model that averages nothing, or other histories, is no evidence."""
+    two = training_set(rows(2), rows(3, 1))
+    known = TrainingSet(batches=two.batches[:1], digest="one")
+
+    request = asked(product(training={"histories": PAIR}), two, live(known, artifact, averaged))
+
+    assert (request.learned, request.champion) == ((), "")
+
+
+def test_a_changed_live_model_is_not_opened(
+    asked: Callable[..., FitRequest], product: Make, training_set: Sets, rows: Rows, store: Store, artifact: str
+) -> None:
+    """What lies in the store under its digest must be what the digest says."""
+    two = training_set(rows(2), rows(3, 1))
+    path = store.tree_path(artifact) / "model.skops"
+    path.chmod(0o600)
+    path.write_bytes(b"another")
+    averaged = Averaged(histories=NAMES, shares=(0.5, 0.5))
+    champion = live(TrainingSet(batches=two.batches[:1], digest="one"), artifact, averaged)
+
+    with pytest.raises(TrainingError, match="version 7 was changed in the store"):
+        asked(product(training={"histories": PAIR}), two, champion)
