@@ -29,7 +29,8 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.neighbors import KNeighborsRegressor
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # ships no types
 
-from mlauto.product import Code, Data, ModelProduct, Training
+from mlauto.product import Code, Data, ModelProduct
+from mlauto.product_training import Training
 from mlauto.records import Batch, Commit, Score, Signature, TrainedModel, TrainingSet, Validation
 from mlauto.store import Store
 from mlauto.training.estimator import fitted

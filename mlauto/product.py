@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, StrictInt, StrictStr, WithJsonSchema, field_validator, model_validator
 
 from mlauto.product_section import Duration, Section
-from mlauto.product_training import Policy, Training
+from mlauto.product_training import Training
 
-__all__ = ["Code", "Data", "Delivery", "ModelProduct", "Monitoring", "Policy", "Section", "ServiceLevel", "Training"]
+__all__ = ["Code", "Data", "Delivery", "ModelProduct", "Monitoring", "ServiceLevel"]
 
 Limit = tuple[float | None, float | None]
 Category = StrictStr | StrictInt

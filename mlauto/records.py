@@ -9,6 +9,7 @@ from typing import Any
 
 __all__ = [
     "Action",
+    "Averaged",
     "Batch",
     "BatchWeight",
     "CheckOutcome",

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mlauto.product import ModelProduct, Policy
-from mlauto.product_training import POLICIES
+from mlauto.product import ModelProduct
+from mlauto.product_training import POLICIES, Policy
 
 
 def make(**sections: Any) -> ModelProduct:

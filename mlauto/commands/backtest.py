@@ -22,7 +22,7 @@ from mlauto.commands.backtest_report import Report, publish, wide_console
 from mlauto.commands.history import Plan
 from mlauto.commands.replay_report import progress
 from mlauto.errors import MlautoError, TrainingError
-from mlauto.product import Policy
+from mlauto.product_training import Policy
 from mlauto.training.backtest import Model, Outcome
 from mlauto.training.fits import forget_fits
 from mlauto.training.weighting import History, Member

@@ -10,7 +10,8 @@ from typing import Any
 from mlauto.commands.backtest_policy import LiveCheck, LivePolicy
 from mlauto.commands.history import Plan, attributes_of, edges_of, roles_of
 from mlauto.commands.proposal import Proposal, read_source
-from mlauto.product import ModelProduct, Policy
+from mlauto.product import ModelProduct
+from mlauto.product_training import Policy
 from mlauto.store import digest_of, file_digest
 from mlauto.training.backtest import Models, Outcome, simulate
 from mlauto.training.baselines import baseline

@@ -14,7 +14,8 @@ from mlauto.monitoring.incidents import Incident, advance
 from mlauto.monitoring.judge import Limits, is_full, judge, proven
 from mlauto.monitoring.scores import better, mean_score
 from mlauto.monitoring.triage import Context, triage
-from mlauto.product import ModelProduct, Policy, Training
+from mlauto.product import ModelProduct
+from mlauto.product_training import Policy, Training
 from mlauto.records import Action, Score, Status, Verdict
 from mlauto.training.deciding import Choice, Losses, Situation
 from mlauto.training.policy import on_new_data

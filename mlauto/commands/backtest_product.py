@@ -23,7 +23,8 @@ from mlauto.commands.replay_report import progress
 from mlauto.commands.stored_history import read_history
 from mlauto.errors import ProductError
 from mlauto.orchestration.platform import Platform
-from mlauto.product import ModelProduct, Policy
+from mlauto.product import ModelProduct
+from mlauto.product_training import Policy
 from mlauto.training.asked_fits import AskedFits, MissingFitError
 from mlauto.training.backtest import Outcome
 from mlauto.training.fits import forget_fits

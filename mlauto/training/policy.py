@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mlauto.product import ModelProduct, Policy
+from mlauto.product import ModelProduct
+from mlauto.product_training import Policy
 from mlauto.records import TrainedModel, TrainingSet
 from mlauto.store import digest_of
 from mlauto.training.retraining import Evidence, Scored, afforded, due

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from mlauto.errors import TrainingError
-from mlauto.product import Policy
+from mlauto.product_training import Policy
 
 __all__ = ["Evidence", "Scored", "afforded", "due"]
 

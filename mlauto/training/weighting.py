@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mlauto.errors import TrainingError
 
 if TYPE_CHECKING:
-    from mlauto.product import Training
+    from mlauto.product_training import Training
 
 __all__ = ["ALL", "BLEND", "RECALLED", "History", "Member", "members_of", "mixture", "shared", "shares_after"]
 

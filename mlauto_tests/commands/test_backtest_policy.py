@@ -8,8 +8,8 @@ import pytest
 from mlauto.commands.backtest_policy import NAMED, LiveCheck, LivePolicy, read_policy
 from mlauto.commands.history import Plan, attributes_of
 from mlauto.errors import ProductError
-from mlauto.product import ModelProduct, Policy
-from mlauto.product_training import POLICIES
+from mlauto.product import ModelProduct
+from mlauto.product_training import POLICIES, Policy
 from mlauto.records import Score, Status
 from mlauto.training.backtest import Fit, Model, Outcome, Trial, simulate
 from mlauto.training.deciding import Situation

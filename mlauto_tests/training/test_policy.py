@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from mlauto.product import ModelProduct, Policy
+from mlauto.product import ModelProduct
+from mlauto.product_training import Policy
 from mlauto.records import BatchWeight, Commit, Score, Signature, TrainedModel, TrainingSet
 from mlauto.training.deciding import Labelled
 from mlauto.training.policy import Decision, Trigger, grown, model_key, new_batches, on_new_data, why_train

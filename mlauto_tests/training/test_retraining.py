@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from mlauto.errors import TrainingError
-from mlauto.product import Policy
-from mlauto.product_training import POLICIES
+from mlauto.product_training import POLICIES, Policy
 from mlauto.training.retraining import Evidence, due
 
 ECONOMY = POLICIES["economy"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlauto.errors import TrainingError
-from mlauto.product import Training
+from mlauto.product_training import Training
 from mlauto.training.weighting import BLEND, History, Member, members_of, mixture, shared, shares_after
 
 PAIR = (Member(history=History(half_life=1.0), share=0.5), Member(history=History(), share=0.5))
