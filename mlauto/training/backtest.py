@@ -104,12 +104,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A model, with its members' losses in the labelled batches that its shares were learned from."""
+    """A model that went live."""
 
     model: Model
     fit: Fit
     trial: Trial | None
-    learned: tuple[tuple[float, ...], ...]
 
 
 @dataclass
@@ -118,6 +117,7 @@ class _Run:
     metric: str
     check: Check | None
     rows: Sequence[int]
+    initial: int
     fits: list[_Fitted] = field(default_factory=list)
     live: int = 0
     newest: int = 0  # batches that the newest model was to be fitted on, whether or not that worked
@@ -132,8 +132,7 @@ class _Run:
         """Fit, and let it answer from batch `first` on unless its trial says no; then why not."""
         champion = self.fits[self.live] if self.fits else None
         self.newest = batches
-        learned = _learned(champion, batches, members)
-        model = Model(batches=batches, members=shared(members, learned))
+        model = Model(batches=batches, members=shared(members, self.learned(batches, members)))
         try:
             fit = self.models.fit(model)
             trial = None if self.check is None else self.models.trial(model, champion.model if champion else None)
@@ -144,11 +143,24 @@ class _Run:
         self.seconds += fit.seconds + (trial.seconds if trial else 0.0)
         if champion is not None and trial is not None and not trial.passed:
             return trial.summary
-        self.fits.append(_Fitted(model, fit, trial, learned))
+        self.fits.append(_Fitted(model, fit, trial))
         if champion is not None:
             self.promotions.append((self.live, len(self.fits) - 1, first))
         self.live = len(self.fits) - 1
         return ""
+
+    def learned(self, batches: int, members: tuple[Member, ...]) -> list[tuple[float, ...]]:
+        """The members' losses in the labelled batches, each as in the model that answered it then.
+
+        So they are judged as far ahead as they have to see: further where labels are late.
+        """
+        rows = []
+        histories = [one.history for one in members]
+        for number, (index, _) in enumerate(self.answered[: batches - self.initial], start=self.initial):
+            one = self.fits[index]
+            if one.fit.parts and [member.history for member in one.model.members] == histories:
+                rows.append(tuple(part[number - one.model.batches] for part in one.fit.parts))
+        return rows[-RECALLED:]
 
     def losses(self, index: int, batch: int) -> Losses:
         one = self.fits[index]
@@ -213,7 +225,7 @@ def simulate(
     Without a `check` there are no verdicts and no trials: every model that could be fitted goes live. Raises
     `TrainingError` when the first model cannot be fitted.
     """
-    run, steps, scored = _Run(models, metric, check, models.rows), [], list[Labelled]()
+    run, steps, scored = _Run(models, metric, check, models.rows, initial), [], list[Labelled]()
     run.train(initial, members, initial)
     run.seconds = 0.0
     for number in range(initial, batches):
@@ -245,14 +257,3 @@ def simulate(
         regretted=run.regretted(batches),
         steps=tuple(steps),
     )
-
-
-def _learned(champion: _Fitted | None, batches: int, members: tuple[Member, ...]) -> tuple[tuple[float, ...], ...]:
-    """What is known of the members: the champion's record, and how its own have done since it was fitted."""
-    if champion is None or not champion.fit.parts:
-        return ()
-    if [one.history for one in champion.model.members] != [one.history for one in members]:
-        return ()
-    since = batches - champion.model.batches
-    newest = tuple(tuple(part[batch] for part in champion.fit.parts) for batch in range(since))
-    return (*champion.learned, *newest)[-RECALLED:]
