@@ -15,6 +15,7 @@ import numpy as np
 
 from mlauto.monitoring.comparison import Outcome, paired_difference, unpaired_difference
 from mlauto.monitoring.metrics import least_p99, quantile
+from mlauto.monitoring.pairing import outcomes
 from mlauto.monitoring.predictionlog import Label, LogReader, Prediction
 from mlauto.monitoring.scores import REGRESSION, same_label, score, usable
 from mlauto.records import RolloutEvidence, Score
@@ -135,7 +136,7 @@ class _Gathered:
             self.times[version].append(line.ms)
         rows = len(line.y)
         truth = self._truth.get(line.id, (0.0, []))[1]
-        own = _outcomes(line, truth) if len(truth) == rows else []
+        own = outcomes(line, truth) if len(truth) == rows else []
         self.own[version].extend(one for one in own if one.usable(self.metric))
         shadow = self._shadow.get(line.id) if version == self.champion else None
         if shadow is None or shadow.y is None or len(shadow.y) != rows:
@@ -143,7 +144,7 @@ class _Gathered:
         answers = zip(shadow.y, line.y, strict=True)
         self.both.extend(pair for pair in answers if usable(self.metric, *pair))
         if own:
-            pairs = zip(_outcomes(shadow, truth), own, strict=True)
+            pairs = zip(outcomes(shadow, truth), own, strict=True)
             self.pairs.extend(pair for pair in pairs if all(one.usable(self.metric) for one in pair))
 
     def errors(self, version: str) -> int:
@@ -172,11 +173,6 @@ class _Gathered:
         odds = [one.odds for one in rows if one.odds is not None]
         probabilities = odds if len(odds) == len(rows) else None
         return score(self.metric, [one.truth for one in rows], [one.predicted for one in rows], probabilities, classes)
-
-
-def _outcomes(line: Prediction, truth: Sequence[Any]) -> list[Outcome]:
-    odds: Sequence[Sequence[float] | None] = line.p or [None] * len(truth)
-    return [Outcome(*row) for row in zip(truth, line.y or (), odds, strict=False)]
 
 
 def _width(difference: Score) -> float:
