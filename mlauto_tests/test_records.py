@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from mlauto import records
+from mlauto.proof import RolloutEvidence
 from mlauto.records import (
     Action,
     Batch,
@@ -19,7 +20,6 @@ from mlauto.records import (
     ExpectationFailure,
     Image,
     LiveMetrics,
-    RolloutEvidence,
     Score,
     Signature,
     SourceFile,

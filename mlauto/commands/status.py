@@ -10,6 +10,7 @@ from mlauto.delivery.decisions import rejection
 from mlauto.delivery.progress import Rollout, Stage
 from mlauto.delivery.stages import current_rollout
 from mlauto.monitoring.incidents import Incident, open_incident
+from mlauto.orchestration.proofs import watch_told
 from mlauto.records import (
     Batch,
     CiReport,
@@ -82,7 +83,10 @@ class Quarantined:
 
 @dataclass(frozen=True, kw_only=True)
 class ProductStatus:
-    """One product's newest records; None where nothing has happened yet. `rollout` may have ended."""
+    """One product's newest records; None where nothing has happened yet. `rollout` may have ended.
+
+    `watch`: what the rows have proven that its version and the one before predicted both.
+    """
 
     product: str
     commit: Commit | None
@@ -96,6 +100,7 @@ class ProductStatus:
     incident: Incident | None
     problems: tuple[Problem, ...]
     quarantined: tuple[Quarantined, ...]
+    watch: str | None = None
 
 
 def status_of(settings: Settings, product: str) -> ProductStatus:
@@ -115,6 +120,7 @@ def status_of(settings: Settings, product: str) -> ProductStatus:
         incident=open_incident(store, product),
         problems=_problems(store, product),
         quarantined=_quarantined(settings, store, product),
+        watch=watch_told(store, product),
     )
 
 
@@ -231,6 +237,7 @@ def _lines(status: ProductStatus, now: float) -> list[tuple[str, str]]:
     rollout = status.rollout
     if rollout is not None and rollout.stage is not Stage.PROMOTED and rollout.why:
         lines.append(("rollout", f"{rollout.told}, {_ago(now - rollout.since)}"))
+    lines += [("watch", status.watch)] if status.watch else []
     lines.append(("verdict", f"{verdict.status}: {verdict.cause} (action: {verdict.action})" if verdict else nothing))
     if status.incident:
         incident = status.incident

@@ -18,7 +18,8 @@ from mlauto.monitoring.metrics import least_p99, quantile
 from mlauto.monitoring.pairing import outcomes
 from mlauto.monitoring.predictionlog import Label, LogReader, Prediction
 from mlauto.monitoring.scores import REGRESSION, same_label, score, usable
-from mlauto.records import RolloutEvidence, Score
+from mlauto.proof import ABSOLUTE, RELATIVE, RolloutEvidence
+from mlauto.records import Score
 
 __all__ = ["gather_evidence"]
 
@@ -69,6 +70,7 @@ def gather_evidence(
         disagreement=gathered.disagreement(),
         paired=paired,
         labelled={version: len(gathered.own[version]) for version in versions},
+        allowed=gathered.allowed(classes),
         difference=difference.value if difference else None,
         difference_low=difference.low if difference else None,
         difference_high=difference.high if difference else None,
@@ -167,6 +169,13 @@ class _Gathered:
         if paired is None or (unpaired is not None and _width(unpaired) < _width(paired)):
             return unpaired, 0
         return paired, paired.rows
+
+    def allowed(self, classes: Sequence[object]) -> float:
+        """The difference that is no loss yet, in units of the metric."""
+        if self.metric == "error_rate":
+            return ABSOLUTE
+        usual = self._score(self.champion, classes)
+        return 0.0 if usual is None else RELATIVE * abs(1 - usual.value if self.metric == "r2" else usual.value)
 
     def _score(self, version: str, classes: Sequence[object]) -> Score | None:
         rows = self.own[version]

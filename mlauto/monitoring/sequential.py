@@ -25,30 +25,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mlauto.monitoring.watchrecord import Tally
 from mlauto.proof import ABSOLUTE, RELATIVE, THRESHOLD
 
-__all__ = ["Evaluation", "Tally", "added", "evaluated"]
+__all__ = ["Evaluation", "added", "evaluated"]
 
 Floats = NDArray[np.float64]
 SMALLEST_BLOCK = 10
 SHARE = 100  # a block has at least this part of the rows before it, so that a million rows are some 700 blocks
 FEWEST_BLOCKS = 5
-TIGHTEST = 100.0  # rows after which the bounds are tightest: effects of a tenth of a row's deviation are soonest found
+PRIOR = 10.0  # rows: effects of about a third of a row's deviation are expected, so that 60 labels may be enough
 MOST_ALIKE = 0.9
 LARGEST_EXPONENT = 700.0  # of e, as a float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tally:
-    """What is remembered of the rows: the closed blocks (rows, excess), the open one, and sums over all rows."""
-
-    rows: int = 0
-    blocks: tuple[tuple[int, float], ...] = ()
-    open_rows: int = 0
-    open_excess: float = 0.0
-    old: float = 0.0
-    squares: float = 0.0
-    largest: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +92,7 @@ def evaluated(tally: Tally, metric: str) -> Evaluation | None:
     spread = _spread(tally, metric, rows, excess)
     if spread == 0:
         return None
-    part = TIGHTEST / (total + TIGHTEST)
+    part = PRIOR / (total + PRIOR)
     half = math.sqrt(spread * _reach(part, len(rows)) / total)
     far = mean**2 * total / spread
     exponent = len(rows) / 2 * math.log((1 + far) / (1 + part * far))

@@ -8,7 +8,7 @@ its beginning may err at each new start.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ import numpy as np
 from mlauto.monitoring.comparison import Outcome, outcome_losses
 from mlauto.monitoring.pairing import Pair, Pairing, outcomes, written_since
 from mlauto.monitoring.predictionlog import Label, LogReader, segment_of
-from mlauto.monitoring.sequential import Tally, added, evaluated
+from mlauto.monitoring.sequential import added, evaluated
+from mlauto.monitoring.watchrecord import Labels, Subject, Watch, read_watch
 from mlauto.proof import Proof
 from mlauto.store import atomic_write
 
-__all__ = ["Subject", "Watch", "look", "read_watch"]
+__all__ = ["look"]
 
 ORIGINS = ("labels", "imported")
 LABEL_BYTES = 8 << 20  # of new labels per origin and look; of more, the newest
@@ -30,42 +31,6 @@ PATIENCE_SECONDS = 60.0  # a label may come before the copy's answer is on disk
 WAITING = 5000
 REMEMBERED = 20_000  # newest requests that are not counted again when they are labelled again
 LARGEST = 1e100  # a loss beyond it comes from a label that is none, and its square has no float
-
-Labels = dict[str, tuple[float, list[Any]]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """What is watched: whether `new` is worse than `old` by `metric`, on requests since then."""
-
-    new: str
-    old: str
-    since: float
-    metric: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Watch:
-    """What is remembered. `waiting`: labels whose prediction or copy is still to come; `unmatched` counts the lost.
-
-    `counted`: the newest requests in the tally, as 64-bit numbers.
-    """
-
-    subject: Subject
-    tally: Tally = field(default_factory=Tally)
-    proof: Proof | None = None
-    unmatched: int = 0
-    cursors: dict[str, dict[int, int]] = field(default_factory=dict)
-    waiting: Labels = field(default_factory=dict)
-    counted: bytes = b""
-
-
-def read_watch(path: Path) -> Watch | None:
-    """The newest watch; None where there was none, or another version of mlauto wrote it: it then begins anew."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Watch)
-    except (FileNotFoundError, msgspec.MsgspecError):
-        return None
 
 
 def look(folder: Path, path: Path, subject: Subject, *, now: float, classes: Sequence[object] = ()) -> Watch:

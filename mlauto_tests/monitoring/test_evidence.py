@@ -11,7 +11,7 @@ import pytest
 from mlauto.errors import MeasurementError
 from mlauto.monitoring import evidence as module
 from mlauto.monitoring.evidence import gather_evidence
-from mlauto.records import RolloutEvidence
+from mlauto.proof import RolloutEvidence
 from mlauto_tests.serving.conftest import ROW, bundles, eventually, gateway
 
 __all__ = ["bundles"]
