@@ -36,6 +36,7 @@ SHARE = 100  # a block has at least this part of the rows before it, so that a m
 FEWEST_BLOCKS = 5
 PRIOR = 10.0  # rows: effects of about a third of a row's deviation are expected, so that 60 labels may be enough
 MOST_ALIKE = 0.9
+CAUTION = 0.5  # standard errors of the blocks' correlation that are added to it
 LARGEST_EXPONENT = 700.0  # of e, as a float
 
 
@@ -123,7 +124,7 @@ def _spread(tally: Tally, metric: str, rows: Floats, excess: Floats) -> float:
     own = float((off**2).sum())
     lagged = float((off[1:] * off[:-1]).sum()) / own if own else 0.0
     lagged += (1 + 4 * lagged) / len(rows)  # it is too low by that, as the mean is from the same blocks
-    alike = min(MOST_ALIKE, max(0.0, lagged))
+    alike = min(MOST_ALIKE, max(0.0, lagged + CAUTION / math.sqrt(len(rows))))
     largest = 1.0 if metric == "error_rate" else tally.largest  # an error may come though none has
     independent = max(0.0, tally.squares / tally.rows - mean**2) + 2 * largest**2 / total
     return max(own * (1 + alike) / (1 - alike), len(rows) * independent)
