@@ -7,7 +7,6 @@ import msgspec
 import pytest
 
 from mlauto import records
-from mlauto.proof import RolloutEvidence
 from mlauto.records import (
     Action,
     Batch,
@@ -85,23 +84,6 @@ EXAMPLES: list[Any] = [
         labelled=4,
         quality=SCORE,
         drift={"a": 0.1},
-    ),
-    RolloutEvidence(
-        candidate="3",
-        champion="2",
-        since=1.0,
-        until=9.5,
-        requests={"2": 95, "3": 5},
-        errors={"2": 0, "3": 1},
-        p99_ms={"2": 1.5, "3": None},
-        shadows=7,
-        shadow_errors=0,
-        disagreement=0.25,
-        paired=4,
-        difference=-0.5,
-        difference_low=-1.0,
-        difference_high=0.0,
-        metric="mae",
     ),
     Verdict(status=Status.UNKNOWN, action=Action.ALERT, cause="no data", checks=(PASS, FAIL)),
 ]
