@@ -14,6 +14,9 @@ from mlauto.monitoring.watch import look
 from mlauto.monitoring.watchrecord import Subject, Watch, read_watch
 from mlauto_tests.monitoring.conftest import NOW
 from mlauto_tests.monitoring.test_pairing import copy
+from mlauto_tests.serving.conftest import ROW, bundles, eventually, gateway
+
+__all__ = ["bundles"]
 
 SUBJECT = Subject(new="3", old="2", since=NOW - 60, metric="mae")
 
@@ -213,3 +216,33 @@ def test_a_look_costs_the_same_however_long_the_watch_is(log: Any, state: Path) 
     assert state.stat().st_mtime_ns == written
     assert min(took) < 0.2
     assert state.stat().st_size < 500_000
+
+
+def test_the_watch_over_a_real_promotion(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """A gateway answers by one version and asks the other; labels that come later prove which one is worse."""
+    began, replies = time.time(), []
+    with gateway(tmp_path / "home") as running:
+        for name in ("bikes-1", "bikes-2"):
+            running.start(bundles, name)
+        folder = running.home / "products" / "bikes" / "predictions"
+        subject = Subject(new="2", old="1", since=began - 1, metric="mae")
+
+        def now() -> Watch:
+            return look(folder, tmp_path / "watch.json", subject, now=time.time())
+
+        running.switch("bikes", "2", "1", shadow="1")
+        for number in range(80):
+            row = {**ROW, "hour": number % 24}
+            reply = running.served.post("/v2/models/bikes/invocations", {"instances": [row]})
+            assert reply.headers["x-mlauto-version"] == "2", reply.text
+            replies.append((reply.headers["x-prediction-id"], reply.json()["predictions"][0] - 1000))
+        unlabelled = now()
+        for name, truth in replies:
+            assert running.served.post("/v2/models/bikes/feedback", {"id": name, "label": truth}).status_code == 200
+        watch = eventually(lambda: now().tally.rows >= 80 and now(), "eighty pairs")
+
+    assert unlabelled.tally.rows == 0
+    assert watch.proof is not None
+    assert watch.proof.worse
+    assert watch.proof.difference == pytest.approx(1000, abs=1)
+    assert (watch.tally.rows, watch.waiting, watch.unmatched) == (80, {}, 0)
