@@ -14,8 +14,8 @@ more are counted in it, as bad as the worst that was seen and one against each v
 or none, is not taken for certain (as Agresti and Min 2005 do for proportions).
 
 Betting row by row (Waudby-Smith and Ramdas 2024) needs no normality, but takes rows that err alike for fresh evidence.
-Betting on blocks is cautious by the width of their range, 2 for rates, and needs several times as many labels. Errors
-of numbers have no range: to clip them is to test something else than the metric.
+Betting on blocks is cautious by the width of their range, 2 for rates, and the more so the longer they are. Errors of
+numbers have no range: to clip them is to test something else than the metric.
 """
 
 import math
