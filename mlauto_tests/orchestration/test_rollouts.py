@@ -11,6 +11,7 @@ from mlauto.delivery.progress import Rollout, Stage
 from mlauto.delivery.stages import current_rollout
 from mlauto.orchestration import rollouts
 from mlauto.orchestration.names import ROLLBACK_TAG, ROLLBACK_TO_TAG, WORK_TAG
+from mlauto.records import Action, Status, Verdict
 from mlauto.runtime.base import Route
 from mlauto.serving.predictionlog import PredictionLog
 from mlauto_tests.orchestration.conftest import World, made_product
@@ -180,6 +181,21 @@ def test_labels_after_the_bake_time_still_undo_a_loss(watched: World) -> None:
     for row in ("outcome | rolled back", "version 2 with version 1", "proven from | 50", "confidence sequence"):
         assert row in shown["watch_evidence"]
     assert watched.tick("live").run_requests == []
+
+
+def test_a_proven_loss_is_not_retrained_away(watched: World) -> None:
+    """The live check fails too and there is new data: the version before is warm, and comes back first."""
+    names = asked(watched, [y + 9.0 + y % 2 for y in TRUTH], [y + 0.1 for y in TRUTH])
+    label(watched, names)
+    watched.gather()
+
+    [request] = watched.tick("live").run_requests or ()
+
+    verdict = watched.store.read_record("tides", "verdict", Verdict)
+    assert verdict is not None
+    assert (verdict.status, verdict.action) == (Status.DEGRADED, Action.ROLL_BACK)
+    assert verdict.cause == request.tags[ROLLBACK_TAG]
+    assert request.tags[ROLLBACK_TO_TAG] == "1"
 
 
 def test_a_version_that_is_proven_not_worse_is_settled_early(watched: World) -> None:
