@@ -28,7 +28,8 @@ from mlauto.delivery.rollback import abort, roll_back
 from mlauto.delivery.rollout import continue_rollout, roll_out
 from mlauto.delivery.stages import Way, current_rollout
 from mlauto.monitoring.evidence import gather_evidence
-from mlauto.records import Deployment, Image, RolloutEvidence
+from mlauto.proof import RolloutEvidence
+from mlauto.records import Deployment, Image
 from mlauto.runtime.local import LocalRuntime
 from mlauto.store import Store
 

@@ -111,9 +111,10 @@ class Delivery(Section):
     step: Duration = Field(30.0, description="least time of each canary step")
     hurry: bool = Field(True, description="straight to all users when the live version is known to be bad")
     bake: Duration = Field(60.0, description="how long the previous version stays warm as fallback")
-    latency_ms: float = Field(
-        250.0, gt=0, description="a one-row request in the test deployment must answer within (p99)"
+    watch: Duration = Field(
+        3600.0, description="longest time that it then gets copies, to be returned to if better (one more warm process)"
     )
+    latency_ms: float = Field(250.0, gt=0, description="limit for one row in the test deployment (p99)")
     replay: int = Field(
         200, ge=0, le=10_000, description="newest requests of users that a candidate must answer first; 0: none"
     )

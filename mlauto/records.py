@@ -20,7 +20,6 @@ __all__ = [
     "ExpectationFailure",
     "Image",
     "Problem",
-    "RolloutEvidence",
     "Score",
     "Signature",
     "SourceFile",
@@ -308,34 +307,6 @@ class Verdict:
     action: Action
     cause: str
     checks: tuple[CheckOutcome, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RolloutEvidence:
-    """What users' traffic showed of a candidate beside its champion between `since` and `until`; dicts are by version.
-
-    `p99_low_ms` is the lower 97.5 % confidence bound of `p99_ms`. `disagreement`: share of the shadow's rows that are
-    not what users got. `difference` is the candidate's loss minus the champion's in units of `metric`, above 0 where
-    the candidate is worse, with a 95 % interval; over `paired` rows that both predicted, or (0) over each one's own.
-    """
-
-    candidate: str
-    champion: str
-    since: float
-    until: float
-    requests: dict[str, int]
-    errors: dict[str, int]
-    p99_ms: dict[str, float | None]
-    shadows: int
-    shadow_errors: int
-    disagreement: float | None
-    paired: int
-    difference: float | None
-    difference_low: float | None
-    difference_high: float | None
-    metric: str
-    p99_low_ms: dict[str, float | None] = field(default_factory=dict)
-    labelled: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

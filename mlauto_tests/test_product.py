@@ -34,7 +34,7 @@ def test_the_smallest_product() -> None:
     assert product.code.branch == "main"
     assert product.code.checks == ("ruff check .", "pytest -q")
     assert product.training.policy == POLICIES["economy"]
-    assert product.delivery.mode == "auto"
+    assert (product.delivery.mode, product.delivery.watch) == ("auto", 3600.0)
     assert product.monitoring.every == 60.0
     assert (product.metric, product.tolerance) == ("mae", 0.10)
 
@@ -45,12 +45,12 @@ def test_the_whole_yaml_of_the_design() -> None:
         owners=["team:forecasting"],
         data={"timestamp": "timestamp", "exclude": ["casual", "registered"]},
         training={"retrain": "quality"},
-        delivery={"mode": "approve", "bake": "5m"},
+        delivery={"mode": "approve", "bake": "5m", "watch": "2h"},
         monitoring={"every": "60s", "metric": "rmse", "slo": {"p99_ms": 50, "error_rate": 0.01}},
     )
 
     assert product.data.exclude == ("casual", "registered")
-    assert product.delivery.bake == 300.0
+    assert (product.delivery.bake, product.delivery.watch) == (300.0, 7200.0)
     assert product.monitoring.slo.p99_ms == 50
     assert product.metric == "rmse"
     assert product.training.policy.every_batches == 1

@@ -11,6 +11,7 @@ from mlauto.delivery.progress import Rollout, Stage
 from mlauto.delivery.stages import current_rollout
 from mlauto.measured import LiveMetrics
 from mlauto.monitoring.incidents import Incident, open_incident
+from mlauto.orchestration.proofs import watch_told
 from mlauto.records import (
     Batch,
     CiReport,
@@ -87,6 +88,7 @@ class ProductStatus:
     """One product's newest records; None where nothing has happened yet. `rollout` may have ended.
 
     `warnings` are what is strange about the newest three batches: rows that wait for labels, times that go back.
+    `watch`: what the rows have proven that its version and the one before predicted both.
     """
 
     product: str
@@ -103,6 +105,7 @@ class ProductStatus:
     problems: tuple[Problem, ...]
     quarantined: tuple[Quarantined, ...]
     warnings: tuple[str, ...] = ()
+    watch: str | None = None
 
 
 def status_of(settings: Settings, product: str) -> ProductStatus:
@@ -124,6 +127,7 @@ def status_of(settings: Settings, product: str) -> ProductStatus:
         problems=_problems(store, product),
         quarantined=_quarantined(settings, store, product),
         warnings=_warnings(store, product),
+        watch=watch_told(store, product),
     )
 
 
@@ -248,6 +252,7 @@ def _lines(status: ProductStatus, now: float) -> list[tuple[str, str]]:
     rollout = status.rollout
     if rollout is not None and rollout.stage is not Stage.PROMOTED and rollout.why:
         lines.append(("rollout", f"{rollout.told}, {_ago(now - rollout.since)}"))
+    lines += [("watch", status.watch)] if status.watch else []
     lines.append(("verdict", f"{verdict.status}: {verdict.cause} (action: {verdict.action})" if verdict else nothing))
     if status.metrics:
         lines.append(("labels", _labels_line(status.metrics)))

@@ -6,6 +6,7 @@ from typing import Any
 
 from mlauto.errors import MlautoError
 from mlauto.monitoring.predictionlog import find_label, find_prediction, segment_of
+from mlauto.orchestration.proofs import watch_told
 from mlauto.records import Batch, BatchWeight, Commit, Image, Score, TrainedModel
 from mlauto.settings import Settings
 from mlauto.store import Store
@@ -53,6 +54,7 @@ class Explanation:
     image_kind: str | None = None
     image_digest: str | None = None
     dagster_run: str | None = None
+    watch: str | None = None
 
 
 def explain(settings: Settings, prediction_id: str) -> Explanation:
@@ -109,7 +111,7 @@ def _origin(store: Store, product: str, version: str) -> dict[str, Any]:
     run = store.read_record(product, f"runs/{version}", dict)
     if run is not None:
         origin["dagster_run"] = run.get("run_id")
-    return origin
+    return origin | {"watch": watch_told(store, product, version)}
 
 
 def _batch(store: Store, product: str, weighted: BatchWeight) -> BatchOrigin:
@@ -169,6 +171,7 @@ def _lines(found: Explanation) -> list[tuple[str, str]]:
             ("MLflow", found.mlflow_run and f"run {found.mlflow_run}, {found.product} version {found.version}"),
             (found.image_kind or "image", found.image_digest),
             ("Dagster run", found.dagster_run),
+            ("watch", found.watch),
         )
         if value
     ]

@@ -1,18 +1,20 @@
 """Whether users' traffic has proven a candidate faulty. Pure. Absence of proof lets a rollout go on.
 
 A rollout is looked at every few seconds, so that each rule asks for more than the usual 95 %: errors by an exact
-binomial test at 0.1 %, quality by a difference of three standard errors, latency by a confidence bound beyond both the
+binomial test at 0.1 %, quality by a test that holds at all looks at once, latency by a confidence bound beyond both the
 product's own limit and the champion's figure.
 """
 
+import math
 from dataclasses import dataclass
 
-from mlauto.records import RolloutEvidence
+from mlauto.proof import THRESHOLD, RolloutEvidence
 
 __all__ = ["Limits", "fault", "loss"]
 
 ALPHA = 0.001
-WIDER = 3.0 / 1.96  # from the evidence's 95 % interval to three standard errors
+USUAL = 1.96  # standard errors on either side in the evidence's 95 % interval
+TIGHTEST = 100.0  # rows after which bounds for all looks are tightest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +31,34 @@ def fault(evidence: RolloutEvidence, limits: Limits) -> str | None:
 
 
 def loss(evidence: RolloutEvidence) -> str | None:
-    """That the candidate predicts worse than the champion, as a sentence; None while that is not proven."""
+    """That the candidate predicts worse than the champion, as a sentence; None while that is not proven.
+
+    Proven on rows that both predicted, by the sequential test, or else on rows of each one's own.
+    """
+    if evidence.proof is not None and evidence.proof.worse:
+        return evidence.proof.told
     value, low = evidence.difference, evidence.difference_low
-    if value is None or low is None or value - (value - low) * WIDER <= 0:
+    if evidence.paired or value is None or low is None:
         return None
-    rows = f"{evidence.paired} rows that both predicted" if evidence.paired else "rows of each"
+    rows = min(evidence.labelled.get(version, 0) for version in (evidence.candidate, evidence.champion))
+    wider = _deviations(rows) / USUAL
+    if value - (value - low) * wider <= evidence.allowed:
+        return None
     return (
         f"its {evidence.metric} is worse than that of version {evidence.champion} by {value:.4g}"
-        f" (95 % interval {low:.4g} to {evidence.difference_high or value:.4g}, {rows})"
+        f" ({value - (value - low) * wider:.4g} at least, {evidence.allowed:.4g} allowed, on rows of each)"
     )
+
+
+def _deviations(rows: int) -> float:
+    """Standard errors within which a mean is at all looks at once, on either side with probability 1 % of an error.
+
+    Robbins' normal mixture (1970), asymptotically for any mean (Waudby-Smith et al. 2024).
+    """
+    if rows < 1:
+        return math.inf
+    whole = rows + TIGHTEST
+    return math.sqrt(whole / rows * (math.log(whole / TIGHTEST) + 2 * math.log(THRESHOLD)))
 
 
 def _errors(evidence: RolloutEvidence, limits: Limits) -> str | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mlauto.delivery.judge import Limits, fault
-from mlauto.records import RolloutEvidence
+from mlauto.proof import Proof, RolloutEvidence
 
 __all__ = ["Plan", "Rollout", "Stage", "aborted", "begun", "ended", "following"]
 
@@ -67,6 +67,14 @@ class Rollout:
     def under_way(self) -> bool:
         """True while the candidate runs beside the champion."""
         return self.stage in {Stage.SHADOW, Stage.CANARY}
+
+    def outcome(self, proof: Proof | None) -> str:
+        """What the comparison on the same rows came to, or that it goes on."""
+        if self.stage is Stage.ROLLED_BACK:
+            return "rolled back" if proof is not None and proof.worse else "rolled back for another reason"
+        if self.stage is Stage.PROMOTED:
+            return "proven not worse" if proof is not None and proof.not_worse else "ended without proof"
+        return f"given up, {self.stage}" if self.stage in {Stage.ABORTED, Stage.SUPERSEDED} else "watched"
 
     @property
     def told(self) -> str:

@@ -46,7 +46,7 @@ def roll_out(  # noqa: PLR0917 - what is rolled out, with what, then how
     _require_verified(product, image, test)
     with exclusive(product, store, wait=WAIT_SECONDS):
         change = Change(product, runtime, store, registry_promote, now, patience)
-        return _roll_out(change, image, mode, way) or _retire(change, way.plan.bake) or change.checked()
+        return _roll_out(change, image, mode, way) or _retire(change, way.plan.bake, way.outcome) or change.checked()
 
 
 def continue_rollout(
@@ -65,12 +65,15 @@ def continue_rollout(
         rollout = current_rollout(product, store)
         if rollout is not None and (rollout.under_way or not rollout.settled):
             go_on(change, rollout, _image(product, rollout, store), way)
-        return _retire(change, way.plan.bake) or change.checked()
+        return _retire(change, way.plan.bake, way.outcome) or change.checked()
 
 
-def retire_expired(product: str, runtime: Runtime, store: Store, *, bake: float, now: float) -> Deployment | None:
+def retire_expired(
+    product: str, runtime: Runtime, store: Store, *, bake: float, now: float, outcome: str = ""
+) -> Deployment | None:
     """Stop the fallback once the bake time is over; returns production as it is then, None when nothing was due.
 
+    `outcome` is what its watch came to, for the records.
     While a rollout or a rollback is under way nothing is: that one looks after the fallback itself.
     """
     production = store.read_record(product, "production", Deployment)
@@ -78,7 +81,7 @@ def retire_expired(product: str, runtime: Runtime, store: Store, *, bake: float,
         return None
     try:
         with exclusive(product, store, wait=0):
-            return _retire(Change(product, runtime, store, _promote_nothing, now, 0.0), bake)
+            return _retire(Change(product, runtime, store, _promote_nothing, now, 0.0), bake, outcome)
     except BusyError:
         return None
 
@@ -129,6 +132,8 @@ def _roll_out(change: Change, image: Image, mode: str, way: Way) -> Deployment |
         return replace(production, checks=(check,), events=(*production.events, note)[-EVENTS:])
     if _in_place(image, production) and (own is None or own.settled):
         _keep(change, image, production)
+        if own is not None and own.stage is Stage.BAKING:
+            go_on(change, own, image, way)
     elif own is not None and (own.under_way or not own.settled):
         go_on(change, own, image, way)
     else:
@@ -145,13 +150,14 @@ def _keep(change: Change, image: Image, production: Deployment | None) -> None:
     change.stop_leftovers(rollout.version if rollout is not None and rollout.under_way else None)
 
 
-def _retire(change: Change, bake: float) -> Deployment | None:
+def _retire(change: Change, bake: float, outcome: str) -> Deployment | None:
     """Stop a fallback whose bake time is over; production as it is then, None when nothing was due."""
     production = change.store.read_record(change.product, "production", Deployment)
     if production is None or production.fallback is None or not _expired(production, bake, change.now):
         return None
     change.runtime.stop(change.product, production.fallback)
-    text = f"version {production.fallback} retired after {bake:g} s of baking"
+    text = f"version {production.fallback} retired after {change.now - production.since:.0f} s of baking"
+    text += f": {outcome}" if outcome else ""
     retired = replace(production, fallback=None, events=with_event(production.events, change.now, text))
     change.store.write_record(change.product, "production", retired)
     rollout = current_rollout(change.product, change.store)

@@ -12,7 +12,8 @@ from mlauto.delivery.history import Served, note
 from mlauto.delivery.judge import Limits
 from mlauto.delivery.progress import Plan, Rollout, Stage, aborted, begun, ended, following
 from mlauto.errors import DeliveryError
-from mlauto.records import Deployment, Image, RolloutEvidence
+from mlauto.proof import RolloutEvidence
+from mlauto.records import Deployment, Image
 from mlauto.runtime.base import Route, Runtime
 from mlauto.store import Store
 
@@ -39,11 +40,15 @@ def nothing_gathered(_rollout: Rollout) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """How a product's candidates go to all users: the stages, what they are judged by, where the evidence is from."""
+    """How a product's candidates go to all users: the stages, what they are judged by, where the evidence is from.
+
+    `outcome`: what the watch over the newest promotion has come to, as a sentence, where there is one.
+    """
 
     plan: Plan = field(default_factory=Plan)
     limits: Limits = field(default_factory=Limits)
     gather: Gather = nothing_gathered
+    outcome: str = ""
 
 
 def current_rollout(product: str, store: Store) -> Rollout | None:
@@ -62,6 +67,8 @@ def is_due(product: str, runtime: Runtime, store: Store, way: Way, *, now: float
         return None
     if not rollout.settled:
         return rollout, "settle"
+    if rollout.stage is Stage.BAKING:
+        return None if _is_copied(product, rollout, runtime, store, way.plan) else (rollout, "route")
     if not rollout.under_way:
         return None
     after = following(rollout, way.plan, way.gather(rollout), way.limits, now=now)
@@ -78,7 +85,11 @@ def start_rollout(change: Change, image: Image, way: Way, champion: str | None) 
 
 def go_on(change: Change, rollout: Rollout, image: Image, way: Way) -> Rollout:
     """Record the next stage if it is due, and carry out what is recorded; the rollout as it is then."""
-    if rollout.settled:
+    if rollout.settled and rollout.stage is Stage.BAKING:
+        if _is_copied(change.product, rollout, change.runtime, change.store, way.plan):
+            return rollout
+        rollout = _recorded(change, replace(rollout, settled=False))
+    elif rollout.settled:
         after = following(rollout, way.plan, way.gather(rollout), way.limits, now=change.now)
         if after is rollout and _in_route(change.product, rollout, change.runtime):
             return rollout
@@ -135,6 +146,17 @@ def _in_route(product: str, rollout: Rollout, runtime: Runtime) -> bool:
     return (route.canary, route.percent, route.shadow) == (wanted.canary, wanted.percent, wanted.shadow)
 
 
+def _is_copied(product: str, rollout: Rollout, runtime: Runtime, store: Store, plan: Plan) -> bool:
+    """Whether the former champion gets the copies that it is to get, so far as the promoted version answers at all."""
+    production = store.read_record(product, "production", Deployment)
+    route = runtime.route(product)
+    if production is None or route is None or not rollout.shadowed or plan.bake <= 0:
+        return True
+    if production.fallback is None or {production.version, route.champion} != {rollout.version}:
+        return True
+    return route.shadow == production.fallback
+
+
 def _beside_champion(change: Change, rollout: Rollout) -> None:
     """The champion answers, the candidate gets its share or its copies."""
     production, champion = _in_production(change)
@@ -169,6 +191,9 @@ def _to_all(change: Change, rollout: Rollout, image: Image, plan: Plan) -> Rollo
     if production is None or production.fallback is None:
         return replace(rollout, stage=Stage.PROMOTED)
     if rollout.shadowed and plan.bake > 0:
+        former = store.read_record(product, f"images/{production.fallback}", Image)
+        if former is not None:
+            change.runtime.start(product, former)  # it may have died, and the route names it
         _routed(change, Route(production.version, production.fallback, shadow=production.fallback))
     return rollout
 

@@ -15,7 +15,7 @@ import numpy as np
 from mlauto.monitoring.scores import losses, mean_interval, usable
 from mlauto.records import Score
 
-__all__ = ["Outcome", "paired_difference", "unpaired_difference"]
+__all__ = ["Outcome", "outcome_losses", "paired_difference", "unpaired_difference"]
 
 FEWEST_ROWS = 20  # fewer rows prove nothing, whatever an interval for large samples says
 Z = 1.959964
@@ -43,7 +43,7 @@ def paired_difference(
     """
     if len(pairs) < FEWEST_ROWS:
         return None
-    first, second = (_losses(metric, [pair[side] for pair in pairs], classes) for side in (0, 1))
+    first, second = (outcome_losses(metric, [pair[side] for pair in pairs], classes) for side in (0, 1))
     value, half = mean_interval(first - second)
     if metric == "error_rate":
         half = max(half, _agresti_min(first - second))
@@ -69,9 +69,10 @@ def unpaired_difference(first: Score | None, second: Score | None) -> Score | No
     return Score(metric=first.metric, value=value, low=low, high=high, rows=min(first.rows, second.rows))
 
 
-def _losses(
+def outcome_losses(
     metric: str, outcomes: Sequence[Outcome], classes: Sequence[object]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Each row's loss, of rows that are all usable. Raises `MeasurementError` for log_loss without classes."""
     truth, predicted = [one.truth for one in outcomes], [one.predicted for one in outcomes]
     odds = [one.odds for one in outcomes if one.odds is not None] if metric == "log_loss" else None
     return losses(metric, truth, predicted, odds, classes)

@@ -15,9 +15,11 @@ import numpy as np
 
 from mlauto.monitoring.comparison import Outcome, paired_difference, unpaired_difference
 from mlauto.monitoring.metrics import least_p99, quantile
+from mlauto.monitoring.pairing import outcomes
 from mlauto.monitoring.predictionlog import Label, LogReader, Prediction
 from mlauto.monitoring.scores import REGRESSION, same_label, score, usable
-from mlauto.records import RolloutEvidence, Score
+from mlauto.proof import ABSOLUTE, RELATIVE, RolloutEvidence
+from mlauto.records import Score
 
 __all__ = ["gather_evidence"]
 
@@ -68,6 +70,7 @@ def gather_evidence(
         disagreement=gathered.disagreement(),
         paired=paired,
         labelled={version: len(gathered.own[version]) for version in versions},
+        allowed=gathered.allowed(classes),
         difference=difference.value if difference else None,
         difference_low=difference.low if difference else None,
         difference_high=difference.high if difference else None,
@@ -135,7 +138,7 @@ class _Gathered:
             self.times[version].append(line.ms)
         rows = len(line.y)
         truth = self._truth.get(line.id, (0.0, []))[1]
-        own = _outcomes(line, truth) if len(truth) == rows else []
+        own = outcomes(line, truth) if len(truth) == rows else []
         self.own[version].extend(one for one in own if one.usable(self.metric))
         shadow = self._shadow.get(line.id) if version == self.champion else None
         if shadow is None or shadow.y is None or len(shadow.y) != rows:
@@ -143,7 +146,7 @@ class _Gathered:
         answers = zip(shadow.y, line.y, strict=True)
         self.both.extend(pair for pair in answers if usable(self.metric, *pair))
         if own:
-            pairs = zip(_outcomes(shadow, truth), own, strict=True)
+            pairs = zip(outcomes(shadow, truth), own, strict=True)
             self.pairs.extend(pair for pair in pairs if all(one.usable(self.metric) for one in pair))
 
     def errors(self, version: str) -> int:
@@ -167,16 +170,18 @@ class _Gathered:
             return unpaired, 0
         return paired, paired.rows
 
+    def allowed(self, classes: Sequence[object]) -> float:
+        """The difference that is no loss yet, in units of the metric."""
+        if self.metric == "error_rate":
+            return ABSOLUTE
+        usual = self._score(self.champion, classes)
+        return 0.0 if usual is None else RELATIVE * abs(1 - usual.value if self.metric == "r2" else usual.value)
+
     def _score(self, version: str, classes: Sequence[object]) -> Score | None:
         rows = self.own[version]
         odds = [one.odds for one in rows if one.odds is not None]
         probabilities = odds if len(odds) == len(rows) else None
         return score(self.metric, [one.truth for one in rows], [one.predicted for one in rows], probabilities, classes)
-
-
-def _outcomes(line: Prediction, truth: Sequence[Any]) -> list[Outcome]:
-    odds: Sequence[Sequence[float] | None] = line.p or [None] * len(truth)
-    return [Outcome(*row) for row in zip(truth, line.y or (), odds, strict=False)]
 
 
 def _width(difference: Score) -> float:

@@ -14,9 +14,11 @@ from rich.console import Console
 
 from mlauto.commands.status import ProductStatus, render, status_of
 from mlauto.delivery.decisions import Rejection, reject
+from mlauto.delivery.progress import Rollout, Stage
 from mlauto.errors import StoreError
 from mlauto.measured import LabelDelay, LiveMetrics
 from mlauto.monitoring.incidents import record_verdict
+from mlauto.monitoring.watchrecord import Subject, Watch
 from mlauto.records import (
     Action,
     Batch,
@@ -34,6 +36,7 @@ from mlauto.records import (
 )
 from mlauto.settings import Settings
 from mlauto.store import Store
+from mlauto_tests.test_proof import PROOF
 
 
 def shown(status: ProductStatus) -> str:
@@ -230,6 +233,21 @@ def test_what_is_strange_about_the_newest_batches(settings: Settings, history: S
 
     assert status.warnings == ("k4: 4 of 9 rows have no label", "k2: 2 of 9 rows have no label")
     assert "k4: 4 of 9 rows have no label" in shown(status)
+
+
+def test_a_watch_is_told_in_a_sentence(settings: Settings, history: Store) -> None:
+    """What the rows that two versions predicted have proven, as long as it is the newest rollout's."""
+    rollout = Rollout(
+        version="3", image="i", champion="2", began=0.5, since=1.0, stage=Stage.BAKING, why="verified", settled=True
+    )
+    watch = Watch(subject=Subject(new="3", old="2", since=1.0, metric="mae"), proof=PROOF)
+    history.write_record("bike", "rollout", rollout)
+    history.write_record("bike", "watch", watch)
+    status = status_of(settings, "bike")
+    history.write_record("bike", "rollout", replace(rollout, version="4"))
+
+    assert f"version 3 watched: {PROOF.told}" in shown(status)
+    assert status_of(settings, "bike").watch is None
 
 
 def test_a_newest_model_that_was_rolled_back_says_why(settings: Settings, history: Store) -> None:

@@ -10,9 +10,12 @@ import pytest
 from rich.console import Console
 
 from mlauto.commands.why import Explanation, explain, render
+from mlauto.delivery.progress import Rollout, Stage
 from mlauto.errors import MlautoError
+from mlauto.monitoring.watchrecord import Subject, Watch
 from mlauto.settings import Settings
 from mlauto.store import Store
+from mlauto_tests.test_proof import PROOF
 
 ID = "00000000-0000002a-9f3c"
 
@@ -56,6 +59,20 @@ def test_everything_that_a_prediction_came_from(settings: Settings, history: Sto
     assert found.batch_count == 12
     assert [batch.key for batch in found.batches] == [f"b{number:03d}" for number in range(11, 1, -1)]
     assert all(batch.validated and batch.expectations == 9 for batch in found.batches)
+
+
+def test_a_watched_version_says_what_is_proven(settings: Settings, history: Store) -> None:
+    """Whoever asks why a prediction was so reads too whether its version is known to be worse."""
+    log(settings, "bike", "predictions", answered(v="3"))
+    rollout = Rollout(
+        version="3", image="i", champion="2", began=0.5, since=9.0, stage=Stage.ROLLED_BACK, why="a loss", settled=True
+    )
+    history.write_record("bike", "rollout", rollout)
+    history.write_record(
+        "bike", "watch", Watch(subject=Subject(new="3", old="2", since=1.0, metric="mae"), proof=PROOF)
+    )
+
+    assert f"version 3 rolled back: {PROOF.told}" in shown(explain(settings, ID))
 
 
 def test_the_text_names_every_link(settings: Settings, history: Store) -> None:

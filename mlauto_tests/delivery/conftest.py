@@ -16,12 +16,12 @@ from mlauto.delivery.rollout import continue_rollout, roll_out
 from mlauto.delivery.stages import Way
 from mlauto.delivery.verification import verify
 from mlauto.errors import DeliveryError
+from mlauto.proof import RolloutEvidence
 from mlauto.records import (
     CheckOutcome,
     Commit,
     Deployment,
     Image,
-    RolloutEvidence,
     Score,
     Signature,
     TrainedModel,

@@ -1,11 +1,13 @@
 """What proves a candidate faulty, and what does not."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mlauto.delivery.judge import Limits, fault, loss
 from mlauto_tests.delivery.conftest import make_evidence
+from mlauto_tests.test_proof import PROOF
 
 LIMITS = Limits(p99_ms=50.0, error_rate=0.001)
 
@@ -62,16 +64,41 @@ def test_slowness(low: float | None, champion: float, proven: bool) -> None:
         assert "p99 is above 51 ms (limit 50 ms, version 1 has 10 ms)" in found
 
 
+def test_a_loss_on_the_same_rows_is_proven_by_the_sequential_test() -> None:
+    """An interval that is made for one look proves nothing, as it is looked at again and again."""
+    narrow = make_evidence(difference=0.5, difference_low=0.4, difference_high=0.6, paired=200)
+    proven = replace(narrow, proof=PROOF)
+
+    assert loss(narrow) is None
+    assert loss(replace(narrow, proof=replace(PROOF, e_value=49.0))) is None
+    assert loss(replace(narrow, proof=replace(PROOF, difference=-0.5))) is None
+    assert fault(proven, LIMITS) == loss(proven) == PROOF.told
+
+
 @pytest.mark.parametrize(
-    ("value", "low", "proven"), [(0.10, 0.05, True), (0.10, 0.03, False), (0.10, -0.02, False), (-0.10, -0.15, False)]
+    ("value", "low", "rows", "allowed", "proven"),
+    [
+        (0.10, 0.06, 1000, 0.0, True),
+        (0.10, 0.06, 1000, 0.05, False),
+        (0.10, 0.06, 20, 0.0, False),
+        (0.10, 0.04, 1000, 0.0, False),
+        (0.10, -0.02, 1000, 0.0, False),
+        (-0.10, -0.15, 1000, 0.0, False),
+    ],
 )
-def test_loss(value: float, low: float, proven: bool) -> None:
-    """Three standard errors, as it is looked at again and again."""
-    evidence = make_evidence(difference=value, difference_low=low, difference_high=2 * value - low, paired=200)
+def test_a_loss_on_rows_of_each(value: float, low: float, rows: int, allowed: float, proven: bool) -> None:
+    """Without copies, by bounds that hold at all looks: some three to five standard errors, and what is allowed."""
+    evidence = make_evidence(
+        difference=value,
+        difference_low=low,
+        difference_high=2 * value - low,
+        labelled={"2": rows, "1": 9000},
+        allowed=allowed,
+    )
     found = loss(evidence)
 
     assert (found is not None) == proven
     assert fault(evidence, LIMITS) == found
     if found is not None:
         assert "its mae is worse than that of version 1 by 0.1" in found
-        assert "200 rows that both predicted" in found
+        assert "on rows of each" in found

@@ -8,6 +8,7 @@ import pytest
 from mlauto.delivery.judge import Limits
 from mlauto.delivery.progress import Plan, Rollout, Stage, aborted, begun, ended, following
 from mlauto_tests.delivery.conftest import NOW, make_evidence
+from mlauto_tests.test_proof import PROOF
 
 PLAN = Plan(shadow=10.0, canary=(5.0, 25.0), step=20.0, bake=60.0)
 LIMITS = Limits(p99_ms=50.0, error_rate=0.001)
@@ -105,3 +106,24 @@ def test_ends() -> None:
 
     assert (given_up.stage, given_up.settled, given_up.under_way) == (Stage.ABORTED, False, False)
     assert (closed.stage, closed.settled, closed.under_way) == (Stage.SUPERSEDED, True, False)
+
+
+@pytest.mark.parametrize(
+    ("stage", "proven", "told"),
+    [
+        (Stage.SHADOW, None, "watched"),
+        (Stage.BAKING, "worse", "watched"),
+        (Stage.ROLLED_BACK, "worse", "rolled back"),
+        (Stage.ROLLED_BACK, "better", "rolled back for another reason"),
+        (Stage.ROLLED_BACK, None, "rolled back for another reason"),
+        (Stage.PROMOTED, "better", "proven not worse"),
+        (Stage.PROMOTED, None, "ended without proof"),
+        (Stage.ABORTED, "worse", "given up, aborted"),
+        (Stage.SUPERSEDED, None, "given up, superseded"),
+    ],
+)
+def test_what_a_comparison_came_to(stage: Stage, proven: str | None, told: str) -> None:
+    """By the stage and by what is proven: a rollback for another reason is not laid to the watch."""
+    proof = {"worse": PROOF, "better": replace(PROOF, difference=-0.5), None: None}[proven]
+
+    assert replace(start(), stage=stage).outcome(proof) == told

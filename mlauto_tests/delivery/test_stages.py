@@ -1,6 +1,7 @@
 """Stages carried out: routes, rejections, history, and being killed between any two steps of every stage."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,53 @@ def test_the_bake_time_ends_it(delivery: Delivery) -> None:
     assert rollout_of(delivery).stage is Stage.PROMOTED
     assert delivery.runtime.route(PRODUCT) == Route("2")
     assert set(delivery.runtime.running(PRODUCT)) == {"2"}
+
+
+def test_what_the_watch_came_to_is_on_record(delivery: Delivery) -> None:
+    """When the fallback is stopped, the event and the rollout say how long it was kept and why no longer."""
+    begin(delivery)
+    for after in (10.0, 20.0, 30.0):
+        delivery.step(way(), after)
+
+    delivery.release("2", way=replace(way(), outcome="no loss is proven"), now=NOW + 430)
+
+    assert rollout_of(delivery).stage is Stage.PROMOTED
+    assert rollout_of(delivery).why == "version 1 retired after 400 s of baking: no loss is proven"
+    assert delivery.production().events[-1].endswith("after 400 s of baking: no loss is proven")
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_lost_copies_to_the_former_champion_come_back(delivery: Delivery, dead: bool) -> None:
+    """The gateway lost its route or the process; the next run restores both, and asks for nothing more."""
+    begin(delivery)
+    for after in (10.0, 20.0, 30.0):
+        delivery.step(way(), after)
+    assert due(delivery, 31.0) is None
+    delivery.runtime.switch(PRODUCT, Route("2"))
+    if dead:
+        delivery.runtime.stop(PRODUCT, "1")
+    assert due(delivery, 32.0) == "route"
+
+    delivery.release("2", way=way(), now=NOW + 32)
+
+    assert delivery.runtime.route(PRODUCT) == Route("2", "1", shadow="1")
+    assert delivery.runtime.running(PRODUCT) == {"1": "ready", "2": "ready"}
+    assert due(delivery, 33.0) is None
+    assert rollout_of(delivery).settled
+    assert rollout_of(delivery).since == NOW + 30
+
+
+def test_copies_that_are_not_wanted_are_not_missed(delivery: Delivery) -> None:
+    """Without a bake time, after a rollback, and once the fallback is retired, nothing is due."""
+    begin(delivery)
+    for after in (10.0, 20.0, 30.0):
+        delivery.step(way(), after)
+    delivery.runtime.switch(PRODUCT, Route("2", "1"))
+    short = Way(plan=replace(PLAN, bake=0.0))
+
+    assert is_due(PRODUCT, delivery.runtime, delivery.store, short, now=NOW + 31) is None
+    retire_expired(PRODUCT, delivery.runtime, delivery.store, bake=60.0, now=NOW + 90)
+    assert due(delivery, 91.0) is None
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2])

@@ -11,7 +11,7 @@ import pytest
 from mlauto.errors import MeasurementError
 from mlauto.monitoring import evidence as module
 from mlauto.monitoring.evidence import gather_evidence
-from mlauto.records import RolloutEvidence
+from mlauto.proof import RolloutEvidence
 from mlauto_tests.serving.conftest import ROW, bundles, eventually, gateway
 
 __all__ = ["bundles"]
@@ -145,6 +145,19 @@ def test_the_narrower_comparison_counts(log: Any) -> None:
     assert found.paired == 0
     assert found.difference is not None
     assert abs(found.difference) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("metric", "allowed"), [("error_rate", 0.005), ("mae", 0.02 * 1.5), ("rmse", 0.02 * 2.5**0.5), ("r2", 0.02 * 10)]
+)
+def test_a_small_difference_is_allowed(log: Any, metric: str, allowed: float) -> None:
+    """Half a point of an error rate, and 2 % of the champion's own loss where that is known."""
+    before = gathered(log, metric=metric).allowed
+    for number in range(60):
+        log.label(log.predict(0.0, v="2"), 1.0 + number % 2)
+
+    assert before == (allowed if metric == "error_rate" else 0.0)
+    assert gathered(log, metric=metric).allowed == pytest.approx(allowed)
 
 
 def test_requests_of_several_rows(log: Any) -> None:

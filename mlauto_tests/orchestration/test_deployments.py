@@ -11,6 +11,7 @@ from mlauto.store import Store
 from mlauto_tests.delivery.conftest import make_evidence
 from mlauto_tests.orchestration.conftest import made_product
 from mlauto_tests.orchestration.test_render import assert_storable, each_hostile, kinds, tokens
+from mlauto_tests.test_proof import PROOF
 
 DEPLOYED = Deployment(environment="production", version="1", image="d" * 64, since=1.0)
 ROLLOUT = Rollout(
@@ -70,3 +71,15 @@ def test_an_event_outside_of_runs(store: Store) -> None:
     assert event.asset_key == dg.AssetKey(["tides", "production"])
     assert event.tags == {"dagster/data_version": f"{'d' * 64}@1"}
     assert event.metadata["rollout"].value == "version 2 canary of 5 %: verified"
+
+
+def test_a_proof_is_shown_as_text_table_and_numbers() -> None:
+    """The e-value is drawn over time; a deployment without a rollout has none."""
+    shown = deployment(DEPLOYED, ROLLOUT, PROOF).metadata
+
+    assert shown["watch"].value == f"watched: {PROOF.told}"
+    assert (shown["watch_rows"].value, shown["watch_e_value"].value) == (60, 80.0)
+    assert shown["watched_since"] == dg.MetadataValue.timestamp(1.0)
+    assert "difference of mae | 0.5" in str(shown["watch_evidence"].value)
+    assert_storable(shown)
+    assert not any(name.startswith("watch") for name in deployment(DEPLOYED, None, PROOF).metadata)

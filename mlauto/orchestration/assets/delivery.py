@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from mlauto.delivery.stages import current_rollout
-from mlauto.orchestration import render, steps
-from mlauto.orchestration.deployments import deployment
+from mlauto.orchestration import deployments, render, steps
 from mlauto.orchestration.names import ROLLBACK_TAG, ROLLBACK_TO_TAG, WORK_TAG, asset_key
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.tidy import tidy_up
@@ -56,7 +54,7 @@ def delivery_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
         check_specs=_blocking(test_key, ["contract", "parity", "latency", *(["replay"] if asked_again else [])]),
     )
     def test_deployment(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
-        yield deployment(steps.deploy_to_test(platform, product))
+        yield deployments.deployment(steps.deploy_to_test(platform, product))
 
     @dg.asset(
         key=production_key,
@@ -77,7 +75,7 @@ def delivery_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
         else:
             by_hand = WORK_TAG not in context.run.tags
             released = steps.release(platform, product, context.run.run_id, by_hand=by_hand)
-        yield deployment(released, current_rollout(product.name, platform.store))
+        yield deployments.production(released, product.name, platform.store)
         tidy_up(platform, product, context.log.info)  # after the outcome is on record: nobody waits for it
 
     return [image, test_deployment, production]

@@ -3,6 +3,7 @@
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import dagster as dg
 
@@ -79,6 +80,9 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
     tried = retrainings(tick.instance, product, incident.opened) if incident else Retrainings()
     beside = bool(rollouts.candidates(platform, product))  # a candidate on its way is the answer, not another one
     verdict = with_action(platform, product, observed, tried, delivering=delivering or beside)
+    regret = None if delivering else rollouts.regret(platform, product)
+    if regret is not None:  # a better version is warm: nothing that takes longer is tried first
+        verdict = replace(verdict, action=Action.ROLL_BACK, cause=regret[1])
     incident = record_verdict(
         platform.store,
         product.name,
@@ -93,9 +97,7 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
     elif verdict.action is Action.ROLL_BACK:
         in_vain = incident is not None and tried.attempts >= product.monitoring.max_attempts
         to = incident.version if incident is not None and in_vain else None
-        tick.ask(rollback(product, observed.production, verdict.cause, to))
-    elif not delivering and (regret := rollouts.regret(platform, product)) is not None:
-        tick.ask(rollback(product, observed.production, regret[1], regret[0]))
+        tick.ask(rollback(product, observed.production, verdict.cause, regret[0] if regret else to))
     if not delivering:
         _keep_alive(tick, platform, product, observed)  # last: what was seen is reported even if this fails
 
@@ -129,8 +131,9 @@ def _keep_alive(tick: Tick, platform: Platform, product: ModelProduct, observed:
         if image is not None:
             platform.runtime.start(product.name, image)
         return
-    bake = product.delivery.bake
-    retired = retire_expired(product.name, platform.runtime, platform.store, bake=bake, now=time.time())
+    bake, outcome = rollouts.warm_for(product, platform.store)
+    now = time.time()
+    retired = retire_expired(product.name, platform.runtime, platform.store, bake=bake, now=now, outcome=outcome)
     if retired is not None:
         tick.events.append(production_event(product, retired, platform.store))
 
