@@ -9,45 +9,16 @@ import re
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictInt,
-    StrictStr,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, StrictInt, StrictStr, WithJsonSchema, field_validator, model_validator
 
-__all__ = ["Code", "Data", "Delivery", "ModelProduct", "Monitoring", "Policy", "Section", "ServiceLevel", "Training"]
+from mlauto.sections import Duration, Search, Section
+
+__all__ = ["Code", "Data", "Delivery", "ModelProduct", "Monitoring", "Policy", "ServiceLevel", "Training"]
 
 Limit = tuple[float | None, float | None]
 Category = StrictStr | StrictInt
 Task = Literal["regression", "classification"]
 Metric = Literal["mae", "rmse", "r2", "error_rate", "log_loss"]
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def _seconds(value: object) -> object:
-    """`60s`, `5m`, `1.5h` or a plain number of seconds, as a float; anything else is left for pydantic to refuse."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value)
-        if not match:
-            raise ValueError(f"{value!r} is no duration: write for example 30s, 5m or 1h")
-        return float(match[1]) * UNITS[match[2]]
-    return value
-
-
-WRITTEN = {  # what editors and `dg check yaml` accept, which is more than the float it becomes
-    "anyOf": [
-        {"type": "number", "minimum": 0},
-        {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)\s*$"},
-    ],
-    "examples": ["30s", "5m"],
-}
-Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0), WithJsonSchema(WRITTEN, mode="validation")]
 
 
 def _commands(value: object) -> object:
@@ -59,12 +30,6 @@ def _commands(value: object) -> object:
 
 COMMANDS = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"const": "external"}]}
 Commands = Annotated[tuple[str, ...], BeforeValidator(_commands), WithJsonSchema(COMMANDS, mode="validation")]
-
-
-class Section(BaseModel):
-    """Shared behaviour: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Code(Section):
@@ -154,6 +119,16 @@ class Training(Section):
     seed: int = Field(0, ge=0, description="random_state given to the estimator where it takes one")
     timeout: Duration = Field(1800.0, description="time limit of one training")
     not_worse_sigmas: float = Field(3.0, gt=0, description="block when worse than the champion by more standard errors")
+    backend: Literal["local", "joblib-dask", "joblib-ray"] = Field(
+        "local", description="the engine that gets scikit-learn's parallel work: an existing cluster, or this machine"
+    )
+    search: Search | None = Field(None, description="look for better parameters in each training")
+
+    @model_validator(mode="after")
+    def _search_leaves_time(self) -> "Training":
+        if self.search is not None and self.search.budget >= self.timeout:
+            raise ValueError(f"search.budget {self.search.budget:g} s must be below timeout {self.timeout:g} s")
+        return self
 
     @property
     def policy(self) -> Policy:

@@ -110,6 +110,7 @@ def train_model(platform: Platform, product: ModelProduct, reason: str, log: Log
         run_python=workshop.python(tree),
         environment=workshop.environment(),
         image=workshop.image(),
+        address=platform.settings.engine_address(product.training.backend),
         champion=champion,
         champion_predict=_champion_predict(platform, product, champion),
         reason=reason,

@@ -12,6 +12,7 @@ import msgspec
 
 from mlauto.errors import TrainingError
 from mlauto.records import Score
+from mlauto.training.candidates import SearchPlan
 from mlauto.training.evaluate import Answers
 
 __all__ = ["WRITTEN", "Evaluation", "FitRequest", "Holdout", "Importance", "check_written", "written"]
@@ -33,7 +34,8 @@ class Importance:
 class FitRequest:
     """What to fit. `frame` (Parquet) holds the rows oldest to newest, `weights` (npy) one weight for each.
 
-    `cache` is a folder for what is the same for all models of this machine.
+    `cache` is a folder for what is the same for all models of this machine; `backend` and `address` the engine that
+    fits are handed to; `search` what is to be searched before.
     """
 
     tree: str
@@ -51,6 +53,9 @@ class FitRequest:
     timestamp: str | None = None
     limits: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
     categories: dict[str, tuple[str | int, ...]] = field(default_factory=dict)
+    backend: str = "local"
+    address: str = ""
+    search: SearchPlan | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

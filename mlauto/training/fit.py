@@ -24,11 +24,14 @@ from mlauto.errors import TrainingError
 from mlauto.records import Score, Signature
 from mlauto.training import artifact, explain
 from mlauto.training.allowed import check_allowed
+from mlauto.training.backend import parallel
 from mlauto.training.estimator import answers_of, build, classes_of, described, fitted, import_root, seed
 from mlauto.training.evaluate import METRICS, Answers, score
 from mlauto.training.exchange import Evaluation, FitRequest, Holdout, Importance
 from mlauto.training.plan import add_plan
 from mlauto.training.requirements import pinned
+from mlauto.training.search import searched
+from mlauto.training.trials import Past
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,8 +107,13 @@ def _fit(request: FitRequest) -> None:
     estimator = build(request.estimator, root)
     seeded = seed(estimator, request.seed)
     clock.lap("import")
-    trial = _tried(request, estimator, rows, folder, clock)
-    model, _ = fitted(estimator, rows.features, rows.labels, rows.weights)
+    with parallel(request.backend, request.address, root):
+        if request.search is not None:
+            past = rows.part(slice(None, -request.holdout))
+            estimator = searched(request, estimator, Past(past.features, past.labels, past.weights), folder)
+            clock.lap("search")
+        trial = _tried(request, estimator, rows, folder, clock)
+        model, _ = fitted(estimator, rows.features, rows.labels, rows.weights)
     clock.lap("refit")
     newest = rows.part(slice(-request.holdout, None)).features
     classes = classes_of(model) if request.task == "classification" else ()

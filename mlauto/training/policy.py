@@ -40,6 +40,7 @@ def model_key(tree: str, training_set: TrainingSet, product: ModelProduct, lock_
         # only where there are any: they came later, and a model without them is the one it was
         **({"limits": data.limits} if data.limits else {}),
         **({"categories": data.categories} if data.categories else {}),
+        **({"search": search.model_dump(mode="json")} if (search := product.training.search) else {}),
     }
     return digest_of(FORMAT, product.name, tree, training_set.digest, parameters, lock_digest)
 

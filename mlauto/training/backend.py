@@ -1,0 +1,191 @@
+"""The engine that joblib's parallel work is handed to: this process, a Dask cluster or a Ray cluster that is there.
+
+A cluster runs whatever is sent to it, as pickles, and so does who takes its answers: it is the team's own and trusted.
+The team's code travels by value, so that the commit's tree is what runs, whatever a worker has installed.
+"""
+
+import importlib.util
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlauto.errors import TrainingError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["parallel"]
+
+CONNECT_SECONDS = 10.0
+SAME = ("numpy", "pandas", "scikit-learn", "scipy", "joblib", "cloudpickle")  # here and on the workers
+CONTAINED = "a training in a container reaches no network: there, only local will do"
+
+
+@contextmanager
+def parallel(backend: str, address: str, root: Path | None = None, share: Sequence[Any] = ()) -> Iterator[None]:
+    """While it lasts, what this thread does by joblib, scikit-learn's own included, is done by the engine.
+
+    `root` is where the team's packages are imported from; `share` is sent to all workers once. Raises `TrainingError`
+    naming `training.backend` when the engine is not installed, not reachable, or not of the same versions.
+    """
+    if backend == "local":
+        yield
+        return
+    name, extra, variable = {
+        "joblib-dask": ("distributed", "dask", "MLAUTO_DASK_ADDRESS"),
+        "joblib-ray": ("ray", "ray", "RAY_ADDRESS"),
+    }[backend]
+    if importlib.util.find_spec(name) is None:
+        raise TrainingError(
+            f"training.backend is {backend}, and {name} is not installed where the training runs: "
+            f"pip install 'mlauto[{extra}]' there; {CONTAINED}"
+        )
+    if not address:
+        raise TrainingError(f"training.backend is {backend}: set {variable} to the cluster's address")
+    with _dask(address, share, root) if extra == "dask" else _ray(address, root):
+        yield
+
+
+@contextmanager
+def _dask(address: str, share: Sequence[Any], root: Path | None) -> Iterator[None]:
+    import cloudpickle
+    import joblib
+    from distributed import Client
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is raised
+    shown = _shown(address)
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="mlauto")
+    except (OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TrainingError(
+            f"training.backend is joblib-dask, and no scheduler answers at {shown} ({reason}): start one with "
+            f"'dask scheduler', or correct MLAUTO_DASK_ADDRESS; {CONTAINED}"
+        ) from error
+    with client, _by_value(cloudpickle, root):
+        _check_workers(client, shown)
+        given = {"scatter": list(share)} if share else {}
+        with joblib.parallel_config(backend=_carrying()(client=client, **given), n_jobs=-1):
+            yield
+
+
+def _carrying() -> Any:
+    """The way of joblib's to Dask, but that functions and estimators travel as cloudpickle writes them.
+
+    Dask tries pickle first, which only names a class: the worker would import whatever it has of that name.
+    """
+    from joblib._dask import DaskDistributedBackend
+
+    class Carrying(DaskDistributedBackend):  # type: ignore[misc] # its base is untyped
+        def submit(self, func: Any, callback: Any = None) -> Any:
+            func.items = [
+                (_carried(function), [_carried(one) for one in args], {k: _carried(v) for k, v in named.items()})
+                for function, args, named in func.items
+            ]
+            return super().submit(func, callback)
+
+    return Carrying
+
+
+class _ByValue:
+    """Anything, on its way: it arrives as itself."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __call__(self) -> None:
+        """Never called: Dask asks only whether a task's first part could be."""
+
+    def __reduce__(self) -> tuple[Any, tuple[bytes]]:
+        import cloudpickle
+
+        return cloudpickle.loads, (cloudpickle.dumps(self.value),)
+
+
+def _carried(value: Any) -> Any:
+    """Rows go as they are: joblib sends the same ones only once."""
+    import numpy as np
+    import pandas as pd
+
+    return value if isinstance(value, np.ndarray | pd.DataFrame | pd.Series) else _ByValue(value)
+
+
+@contextmanager
+def _by_value(pickler: Any, root: Path | None) -> Iterator[None]:
+    """The modules imported from below `root` are sent, not named, and so is the check of workers."""
+    names = {__name__}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if root is not None and file and "site-packages" not in file and Path(file).is_relative_to(root):
+            names.add(name)
+    modules = [sys.modules[name] for name in sorted(names)]
+    for module in modules:
+        pickler.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            pickler.unregister_pickle_by_value(module)
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    """What is installed in this process; runs on workers, so by itself."""
+    import importlib.metadata
+    import importlib.util
+    import platform
+
+    found = {"Python": ".".join(platform.python_version_tuple()[:2])}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "none"
+    return {**found, "mlauto": "there" if importlib.util.find_spec("mlauto") else "none"}
+
+
+def _check_workers(client: "Client", shown: str) -> None:
+    if not client.nthreads():
+        raise TrainingError(
+            f"training.backend is joblib-dask, and the scheduler at {shown} has no workers: "
+            f"start some with 'dask worker {shown}'"
+        )
+    ours = _versions(SAME)
+    for worker, theirs in client.run(_versions, SAME).items():
+        for name, version in ours.items():
+            if theirs[name] != version:
+                raise TrainingError(
+                    f"training.backend is joblib-dask, and the worker {worker} has {name} {theirs[name]} where "
+                    f"{version} is here: models would differ; install the same there"
+                )
+
+
+@contextmanager
+def _ray(address: str, root: Path | None) -> Iterator[None]:
+    import joblib
+    import ray
+    from ray.util.joblib import register_ray
+
+    shown = _shown(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (ConnectionError, OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TrainingError(
+            f"training.backend is joblib-ray, and no cluster answers at {shown} ({reason}): start one with "
+            f"'ray start --head', or correct RAY_ADDRESS; {CONTAINED}"
+        ) from error
+    try:
+        register_ray()
+        with _by_value(ray.cloudpickle, root), joblib.parallel_config(backend="ray", n_jobs=-1):
+            yield
+    finally:
+        ray.shutdown()
+
+
+def _shown(address: str) -> str:
+    """The address without a user's name and password."""
+    scheme, found, rest = address.rpartition("://")
+    return f"{scheme}{found}{rest.rpartition('@')[2]}"
