@@ -33,6 +33,13 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--json", "json_path", type=FILE, help="Write figures and decisions there.")
 @click.option("--chart", type=FILE, help="Draw quality against trainings there, as an SVG.")
 @click.option("--cache", type=FOLDER, help="Where fits are kept. Default: backtest in the state directory.")
+@click.option(
+    "--backend",
+    type=click.Choice(["local", "joblib-dask", "joblib-ray"]),
+    default="local",
+    show_default=True,
+    help="What makes the fits: this machine, or a cluster (MLAUTO_DASK_ADDRESS, RAY_ADDRESS).",
+)
 @click.pass_obj
 def backtest(
     settings: Settings,
@@ -50,6 +57,7 @@ def backtest(
     json_path: Path | None,
     chart: Path | None,
     cache: Path | None,
+    backend: str,
 ) -> None:
     """Try retraining policies on a file's history before one is switched on.
 
@@ -68,4 +76,13 @@ def backtest(
         delay=delay,
     )
     kept = (cache or settings.home / "backtest").resolve()
-    run_backtest(data, plan, cache=kept, model=model, policies=policies, json_path=json_path, chart=chart)
+    run_backtest(
+        data,
+        plan,
+        cache=kept,
+        model=model,
+        policies=policies,
+        engine=(backend, settings.engine_address(backend)),
+        json_path=json_path,
+        chart=chart,
+    )
