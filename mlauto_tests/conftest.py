@@ -113,6 +113,10 @@ def _cyclonedx() -> str | None:
     )
 
 
+def _extra(package: str, advice: str) -> Callable[[], str | None]:
+    return lambda: None if importlib.util.find_spec(package) else f"{package} is not installed: {advice}"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "streams": _streams,
     "chromium": _chromium,
@@ -129,6 +133,8 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "registry": _registry,
     "own_engine": _own_engine,
     "cyclonedx": _cyclonedx,
+    "dask": _extra("distributed", "pip install --no-deps -r requirements-dask.lock"),
+    "ray": _extra("ray", "pip install ray"),
 }
 
 
