@@ -62,6 +62,7 @@ def test_a_small_stream_end_to_end(
         (["--batches", "401"], "400 rows cannot be cut into 401 batches"),
         (["--target", "z"], "--target 'z' is no column"),
         (["--model", "forest"], "'forest' is neither hgb nor linear"),
+        (["--backend", "joblib-dask"], "training.backend is joblib-dask"),
     ],
 )
 def test_what_cannot_be_tried_is_one_sentence(
@@ -77,7 +78,8 @@ def test_what_cannot_be_tried_is_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "more", [["--delay", "-1"], ["--task", "clustering"], ["--batches", "1"], ["--data", "no.csv"]]
+    "more",
+    [["--delay", "-1"], ["--task", "clustering"], ["--batches", "1"], ["--data", "no.csv"], ["--backend", "spark"]],
 )
 def test_wrong_usage(data: Path, more: list[str]) -> None:
     """Exit code 2, from click."""

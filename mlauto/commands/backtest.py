@@ -103,7 +103,7 @@ def _play_all(
     context = multiprocessing.get_context("spawn")  # a fork of a process that has run OpenMP hangs
     done = context.Value("i", 0)
     workers = _processes(job, done, context) if engine == LOCAL else _threads(job, bench, done, engine, len(policies))
-    with progress(console) as bar, workers as pool:
+    with workers as pool, progress(console) as bar:
         shown = bar.add_task("fits and decisions", total=total)
         outcomes = {name: pool.submit(_play, policy) for name, policy in policies.items()}
         fits = [pool.submit(_fit, model) for model in models]

@@ -6,11 +6,13 @@ The team's code travels by value, so that the commit's tree is what runs, whatev
 
 import importlib.util
 import logging
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from mlauto.errors import TrainingError
 
@@ -58,12 +60,12 @@ def _dask(address: str, share: Sequence[Any], root: Path | None) -> Iterator[Non
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is raised
     shown = _shown(address)
     try:
+        _knock(address)
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="mlauto")
     except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(
-            f"training.backend is joblib-dask, and no scheduler answers at {shown} ({reason}): start one with "
-            f"'dask scheduler', or correct MLAUTO_DASK_ADDRESS; {CONTAINED}"
+            f"training.backend is joblib-dask, and no scheduler answers at {shown} ({_first(error, address)}): "
+            f"start one with 'dask scheduler', or correct MLAUTO_DASK_ADDRESS; {CONTAINED}"
         ) from error
     with client, _by_value(cloudpickle, root):
         _check_workers(client, shown)
@@ -170,12 +172,12 @@ def _ray(address: str, root: Path | None) -> Iterator[None]:
 
     shown = _shown(address)
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
-    except (ConnectionError, OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except (OSError, ValueError, RuntimeError) as error:
         raise TrainingError(
-            f"training.backend is joblib-ray, and no cluster answers at {shown} ({reason}): start one with "
-            f"'ray start --head', or correct RAY_ADDRESS; {CONTAINED}"
+            f"training.backend is joblib-ray, and no cluster answers at {shown} ({_first(error, address)}): "
+            f"start one with 'ray start --head', or correct RAY_ADDRESS; {CONTAINED}"
         ) from error
     try:
         register_ray()
@@ -185,7 +187,22 @@ def _ray(address: str, root: Path | None) -> Iterator[None]:
         ray.shutdown()
 
 
+def _knock(address: str) -> None:
+    """Raise `OSError` or `ValueError` where nobody listens: Dask's client leaves threads then, Ray's tries for minutes."""
+    place = urlsplit(f"//{address.rpartition('://')[2]}")
+    if place.hostname is None or place.port is None:
+        raise ValueError("it is not scheme://host:port")
+    socket.create_connection((place.hostname, place.port), CONNECT_SECONDS).close()
+
+
 def _shown(address: str) -> str:
     """The address without a user's name and password."""
     scheme, found, rest = address.rpartition("://")
     return f"{scheme}{found}{rest.rpartition('@')[2]}"
+
+
+def _first(error: Exception, address: str) -> str:
+    """What went wrong, in a line, likewise."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    secret = address.rpartition("://")[2].rpartition("@")[0]
+    return line.replace(secret, "...") if secret else line
