@@ -7,7 +7,6 @@ The team's code travels by value, so that the commit's tree is what runs, whatev
 import importlib.util
 import logging
 import socket
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mlauto.errors import TrainingError
+from mlauto.training.by_value import by_value, dask_backend
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -67,70 +67,10 @@ def _dask(address: str, share: Sequence[Any], root: Path | None) -> Iterator[Non
             f"training.backend is joblib-dask, and no scheduler answers at {shown} ({_first(error, address)}): "
             f"start one with 'dask scheduler', or correct MLAUTO_DASK_ADDRESS; {CONTAINED}"
         ) from error
-    with client, _by_value(cloudpickle, root):
+    with client, by_value(cloudpickle, root):
         _check_workers(client, shown)
-        given = {"scatter": list(share)} if share else {}
-        with joblib.parallel_config(backend=_carrying()(client=client, **given), n_jobs=-1):
+        with joblib.parallel_config(backend=dask_backend(client, share), n_jobs=-1):
             yield
-
-
-def _carrying() -> Any:
-    """The way of joblib's to Dask, but that functions and estimators travel as cloudpickle writes them.
-
-    Dask tries pickle first, which only names a class: the worker would import whatever it has of that name.
-    """
-    from joblib._dask import DaskDistributedBackend
-
-    class Carrying(DaskDistributedBackend):  # type: ignore[misc] # its base is untyped
-        def submit(self, func: Any, callback: Any = None) -> Any:
-            func.items = [
-                (_carried(function), [_carried(one) for one in args], {k: _carried(v) for k, v in named.items()})
-                for function, args, named in func.items
-            ]
-            return super().submit(func, callback)
-
-    return Carrying
-
-
-class _ByValue:
-    """Anything, on its way: it arrives as itself."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __call__(self) -> None:
-        """Never called: Dask asks only whether a task's first part could be."""
-
-    def __reduce__(self) -> tuple[Any, tuple[bytes]]:
-        import cloudpickle
-
-        return cloudpickle.loads, (cloudpickle.dumps(self.value),)
-
-
-def _carried(value: Any) -> Any:
-    """Rows go as they are: joblib sends the same ones only once."""
-    import numpy as np
-    import pandas as pd
-
-    return value if isinstance(value, np.ndarray | pd.DataFrame | pd.Series) else _ByValue(value)
-
-
-@contextmanager
-def _by_value(pickler: Any, root: Path | None) -> Iterator[None]:
-    """The modules imported from below `root` are sent, not named, and so is the check of workers."""
-    names = {__name__}
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if root is not None and file and "site-packages" not in file and Path(file).is_relative_to(root):
-            names.add(name)
-    modules = [sys.modules[name] for name in sorted(names)]
-    for module in modules:
-        pickler.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        for module in modules:
-            pickler.unregister_pickle_by_value(module)
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:
@@ -181,14 +121,14 @@ def _ray(address: str, root: Path | None) -> Iterator[None]:
         ) from error
     try:
         register_ray()
-        with _by_value(ray.cloudpickle, root), joblib.parallel_config(backend="ray", n_jobs=-1):
+        with by_value(ray.cloudpickle, root), joblib.parallel_config(backend="ray", n_jobs=-1):
             yield
     finally:
         ray.shutdown()
 
 
 def _knock(address: str) -> None:
-    """Raise `OSError` or `ValueError` where nobody listens: Dask's client leaves threads then, Ray's tries for minutes."""
+    """Raise `OSError` or `ValueError` where nobody listens: Dask's client would leave threads, Ray's try a minute."""
     place = urlsplit(f"//{address.rpartition('://')[2]}")
     if place.hostname is None or place.port is None:
         raise ValueError("it is not scheme://host:port")

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -84,6 +85,20 @@ def test_the_teams_code_travels_by_value(dask_cluster: str, team: Path) -> None:
     assert type(fitted) is only_here.Shifted
 
 
+def test_a_task_is_done_in_a_row(dask_cluster: str) -> None:
+    """What a task would hand out in turn stays where it is: one level of parallel work, and sums in one order."""
+
+    def inner() -> set[int]:
+        import os
+
+        from joblib import Parallel, delayed
+
+        return {os.getpid(), *Parallel(n_jobs=4)(delayed(os.getpid)() for _ in range(8))}
+
+    with parallel("joblib-dask", dask_cluster):
+        assert {len(pids) for pids in Parallel()(delayed(inner)() for _ in range(4))} == {1}
+
+
 def test_what_is_shared_is_sent_as_it_is(dask_cluster: str) -> None:
     """Arrays that many tasks ask for."""
     big = np.arange(10_000.0)
@@ -141,3 +156,33 @@ def test_a_missing_address_or_package_says_what_to_do(backend: str, variable: st
 
     with pytest.raises(TrainingError, match=f"training.backend is {backend}.*{said}"):
         parallel(backend, "").__enter__()
+
+
+@pytest.mark.needs("ray")
+def test_work_goes_to_a_ray_cluster(team: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To workers of a cluster that another process started, with the team's code by value."""
+    import only_here
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    code = "import ray; c = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False); "
+    code += "print('at', ray.get_runtime_context().gcs_address, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as cluster:
+        assert cluster.stdin is not None
+        assert cluster.stdout is not None
+        address = next(line.split()[1] for line in cluster.stdout if line.startswith("at "))
+        with parallel("joblib-ray", address, team):
+            pids = Parallel()(delayed(only_here.where)() for _ in range(4))
+            found = GridSearchCV(only_here.Shifted(), {"alpha": [0.1, 10.0]}, cv=2).fit(ROWS, LABELS)
+        cluster.stdin.write("\n")
+
+    assert os.getpid() not in pids
+    assert found.best_params_["alpha"] == 0.1
+
+
+@pytest.mark.needs("ray")
+def test_a_ray_cluster_that_does_not_answer_is_named(nobody: str) -> None:
+    """At once, not after a minute."""
+    with pytest.raises(TrainingError, match=r"training\.backend is joblib-ray, and no cluster answers .*'ray start"):
+        parallel("joblib-ray", nobody.replace("tcp", "ray")).__enter__()
