@@ -49,7 +49,8 @@ class HandedFits(Fits):
         error = self.serving.exception()
         if isinstance(error, MlautoError):
             raise error
-        why = f"the engine failed ({type(error).__name__}: {error})" if error else "the backtest was stopped"
+        first = (str(error).strip().splitlines() or [""])[0]
+        why = f"the engine failed ({type(error).__name__}: {first})" if error else "the backtest was stopped"
         raise MlautoError(f"{why}: run it again, it goes on from the fits that are kept") from error
 
     def serve(self, backend: str, address: str, root: Path) -> None:
