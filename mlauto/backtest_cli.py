@@ -57,6 +57,13 @@ def history_options(required: bool) -> Callable[[Command], Command]:
 @click.option("--json", "json_path", type=FILE, help="Write figures and decisions there.")
 @click.option("--chart", type=FILE, help="Draw quality against trainings there, as an SVG.")
 @click.option("--cache", type=FOLDER, help="Where fits are kept. Default: backtest in the state directory.")
+@click.option(
+    "--backend",
+    type=click.Choice(["local", "joblib-dask", "joblib-ray"]),
+    default="local",
+    show_default=True,
+    help="What makes the fits: this machine, or a cluster (MLAUTO_DASK_ADDRESS, RAY_ADDRESS).",
+)
 @click.pass_context
 def backtest(
     context: click.Context,
@@ -75,6 +82,7 @@ def backtest(
     json_path: Path | None,
     chart: Path | None,
     cache: Path | None,
+    backend: str,
 ) -> None:
     """Try retraining policies on the history of a PRODUCT, or of a file, before one is switched on.
 
@@ -114,7 +122,16 @@ def backtest(
         initial=initial,
         delay=delay,
     )
-    run_backtest(data, plan, cache=kept, model=model, policies=policies, json_path=json_path, chart=chart)
+    run_backtest(
+        data,
+        plan,
+        cache=kept,
+        model=model,
+        policies=policies,
+        engine=(backend, settings.engine_address(backend)),
+        json_path=json_path,
+        chart=chart,
+    )
 
 
 def _refuse(context: click.Context, names: Sequence[str]) -> None:

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, StrictInt, StrictStr, WithJsonSchema, field_validator, model_validator
 
-from mlauto.product_section import Duration, Section
 from mlauto.product_training import Training
+from mlauto.sections import Duration, Section
 
 __all__ = ["Code", "Data", "Delivery", "ModelProduct", "Monitoring", "ServiceLevel"]
 

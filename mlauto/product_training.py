@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mlauto.product_section import Duration, Section
+from mlauto.sections import Duration, Search, Section
 
 __all__ = ["HistoryShare", "Policy", "Training"]
 
@@ -54,11 +54,21 @@ class Training(Section):
     seed: int = Field(0, ge=0, description="random_state given to the estimator where it takes one")
     timeout: Duration = Field(1800.0, description="time limit of one training")
     not_worse_sigmas: float = Field(3.0, gt=0, description="block when worse than the champion by more standard errors")
+    backend: Literal["local", "joblib-dask", "joblib-ray"] = Field(
+        "local", description="the engine that gets scikit-learn's parallel work: an existing cluster, or this machine"
+    )
+    search: Search | None = Field(None, description="look for better parameters in each training")
 
     @property
     def policy(self) -> Policy:
         """The policy's knobs, whichever way it was written."""
         return self.retrain if isinstance(self.retrain, Policy) else POLICIES[self.retrain]
+
+    @model_validator(mode="after")
+    def _search_leaves_time(self) -> "Training":
+        if self.search is not None and self.search.budget >= self.timeout:
+            raise ValueError(f"search.budget {self.search.budget:g} s must be below timeout {self.timeout:g} s")
+        return self
 
     @model_validator(mode="after")
     def _histories_differ(self) -> "Training":

@@ -234,11 +234,15 @@ class CheckOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Averaged:
-    """What a model averages: histories by name, their shares, and each one's mean loss in the batches that decided."""
+    """What a model averages: histories by name, their shares, and what decided them: each one's mean losses in batches.
+
+    `batches` are the digests of those batches.
+    """
 
     histories: tuple[str, ...]
     shares: tuple[float, ...]
     losses: tuple[tuple[float, ...], ...] = ()
+    batches: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

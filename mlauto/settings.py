@@ -50,6 +50,8 @@ class Settings:
     job_memory_mb: int = 4096
     cache: Path = Path("/var/cache/mlauto")
     registry: str = ""
+    dask_address: str = ""
+    ray_address: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -73,6 +75,8 @@ class Settings:
             job_memory_mb=_whole_number(env, "MLAUTO_JOB_MEMORY_MB", 4096),
             cache=Path(env.get("MLAUTO_CACHE") or _user_cache(env) / "mlauto").expanduser().resolve(),
             registry=(env.get("MLAUTO_REGISTRY") or "").rstrip("/"),
+            dask_address=env.get("MLAUTO_DASK_ADDRESS") or "",
+            ray_address=env.get("RAY_ADDRESS") or "",
         )
 
     def environment(self) -> dict[str, str]:
@@ -93,7 +97,13 @@ class Settings:
             "MLAUTO_JOB_MEMORY_MB": str(self.job_memory_mb),
             "MLAUTO_CACHE": str(self.cache),
             "MLAUTO_REGISTRY": self.registry,
+            "MLAUTO_DASK_ADDRESS": self.dask_address,
+            "RAY_ADDRESS": self.ray_address,
         }
+
+    def engine_address(self, backend: str) -> str:
+        """Where the engine of that `training.backend` is, "" where nothing says."""
+        return {"joblib-dask": self.dask_address, "joblib-ray": self.ray_address}.get(backend, "")
 
     @property
     def credentials(self) -> dict[str, str]:

@@ -5,9 +5,11 @@
 """
 
 import importlib.util
+import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -113,6 +115,10 @@ def _cyclonedx() -> str | None:
     )
 
 
+def _extra(package: str, advice: str) -> Callable[[], str | None]:
+    return lambda: None if importlib.util.find_spec(package) else f"{package} is not installed: {advice}"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "streams": _streams,
     "chromium": _chromium,
@@ -129,6 +135,8 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "registry": _registry,
     "own_engine": _own_engine,
     "cyclonedx": _cyclonedx,
+    "dask": _extra("distributed", "pip install --no-deps -r requirements-dask.lock"),
+    "ray": _extra("ray", "pip install ray"),
 }
 
 
@@ -207,6 +215,46 @@ def flavours(docker_base: str) -> Iterator[Flavours]:
         found = Flavours(shared, engine)
         yield found
         clear(engine, str(shared.home), "", kept=(), current=found.keys(), now=time.time())
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(needs: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Dask scheduler on loopback that has two workers, processes of their own."""
+    needs("dask")
+    folder = tmp_path_factory.mktemp("dask")
+    file = folder / "scheduler.json"
+    common = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
+    words = [["dask_scheduler", *common, "--port", "0"]]
+    words += [["dask_worker", *common, "--no-nanny", "--nthreads", "1", "--local-directory", str(folder)]] * 2
+    processes = [_dask(folder, *words[0])]
+    try:
+        _await(file.exists, "the scheduler writes no file", folder)
+        processes += [_dask(folder, *one) for one in words[1:]]
+        joined = "Starting established connection"
+        _await(
+            lambda: sum(joined in log.read_text() for log in folder.glob("dask_worker.*.log")) == 2,
+            "no workers",
+            folder,
+        )
+        yield str(json.loads(file.read_text())["address"])
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def _dask(folder: Path, program: str, *words: str) -> "subprocess.Popen[bytes]":
+    with (folder / f"{program}.{time.monotonic_ns()}.log").open("wb") as log:
+        command = [sys.executable, "-m", f"distributed.cli.{program}", *words]
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+
+def _await(happens: Callable[[], bool], problem: str, folder: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not happens():
+        if time.monotonic() > deadline:
+            pytest.fail("\n".join([problem, *(log.read_text()[-2000:] for log in folder.glob("*.log"))]))
+        time.sleep(0.1)
 
 
 @pytest.fixture

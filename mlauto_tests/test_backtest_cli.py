@@ -64,6 +64,7 @@ def test_a_small_stream_end_to_end(
         (["--batches", "401"], "400 rows cannot be cut into 401 batches"),
         (["--target", "z"], "--target 'z' is no column"),
         (["--model", "forest"], "'forest' is neither hgb nor linear"),
+        (["--backend", "joblib-dask"], "training.backend is joblib-dask"),
     ],
 )
 def test_what_cannot_be_tried_is_one_sentence(
@@ -79,7 +80,15 @@ def test_what_cannot_be_tried_is_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "more", [["--delay", "-1"], ["--task", "clustering"], ["--batches", "1"], ["--data", "no.csv"], ["tides", "x"]]
+    "more",
+    [
+        ["--delay", "-1"],
+        ["--task", "clustering"],
+        ["--batches", "1"],
+        ["--data", "no.csv"],
+        ["--backend", "spark"],
+        ["tides", "x"],
+    ],
 )
 def test_wrong_usage(data: Path, more: list[str]) -> None:
     """Exit code 2, from click."""

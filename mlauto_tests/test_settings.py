@@ -42,6 +42,8 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "MLAUTO_BASE_IMAGE": "python:3.12-slim",
             "MLAUTO_CACHE": f"{tmp_path}/cache",
             "MLAUTO_REGISTRY": "registry:5000/team/",
+            "MLAUTO_DASK_ADDRESS": "tcp://127.0.0.1:8786",
+            "RAY_ADDRESS": "ray://127.0.0.1:10001",
         }
     )
 
@@ -61,7 +63,12 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         base_image="python:3.12-slim",
         cache=tmp_path / "cache",
         registry="registry:5000/team",
+        dask_address="tcp://127.0.0.1:8786",
+        ray_address="ray://127.0.0.1:10001",
     )
+    assert settings.engine_address("joblib-dask") == "tcp://127.0.0.1:8786"
+    assert settings.engine_address("joblib-ray") == "ray://127.0.0.1:10001"
+    assert settings.engine_address("local") == ""
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,10 +7,10 @@ run that was interrupted, or one with another policy or another delay, goes on f
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from mlauto.commands.replay_report import progress
 from mlauto.errors import MlautoError, TrainingError
 from mlauto.product_training import Policy
 from mlauto.training.backtest import Model, Outcome
+from mlauto.training.estimator import import_root
 from mlauto.training.fits import forget_fits
+from mlauto.training.handed import handed
 from mlauto.training.weighting import History, Member
 
 __all__ = ["ALWAYS", "GRID", "run_backtest"]
@@ -40,6 +42,7 @@ GRID = (
     History(window=5),
 )
 ALWAYS = ("never", "every_batch")
+LOCAL = ("local", "")
 POLL = 0.2
 STOPPED = -(1 << 30)  # a counter below zero ends a policy that is under way, after its batch
 
@@ -52,28 +55,32 @@ def run_backtest(
     model: str = "hgb",
     policies: Sequence[str] = (),
     root: Path | None = None,
+    engine: tuple[str, str] = LOCAL,
     json_path: Path | None = None,
     chart: Path | None = None,
     console: Console | None = None,
 ) -> Report:
     """Play `policies` (default: all that have a name), `never` and `every_batch`, and every history of the grid.
 
-    `cache` keeps the fits; `root` is where a model of one's own is imported from (default: this directory). Raises
-    `MlautoError` when the file is no usable history, a policy or the model is none, or a worker process dies.
+    `cache` keeps the fits; `root` is where a model of one's own is imported from (default: this directory); `engine` is
+    a `training.backend` and its address: what makes the fits. Raises `MlautoError` when the file is no usable history,
+    a policy or the model is none, a worker process dies, or the engine cannot be had.
     """
     console = console or wide_console()
     named = {text: read_policy(text) for text in dict.fromkeys((*(policies or NAMED), *ALWAYS))}
     forget_fits(cache)
     job = Job(data=data, plan=plan, model=model, root=root or Path.cwd(), cache=cache)
     bench = Bench(job)
-    played = _play_all(job, named, console)
+    played = _play_all(job, bench, named, engine, console)
     fixed = {history: bench.fixed(history) for history in GRID}
     report = Report.of(played, fixed, plan, file=data.name, model=model)
     publish(report, json_path, chart, console)
     return report
 
 
-def _play_all(job: Job, policies: dict[str, Policy], console: Console) -> dict[str, Outcome]:
+def _play_all(
+    job: Job, bench: Bench, policies: dict[str, Policy], engine: tuple[str, str], console: Console
+) -> dict[str, Outcome]:
     """All policies' outcomes; when it returns, the fits of the grid are in the cache too."""
     plan = job.plan
     last = max(plan.initial, plan.batches - plan.delay)
@@ -85,11 +92,8 @@ def _play_all(job: Job, policies: dict[str, Policy], console: Console) -> dict[s
     total = len(models) + len(policies) * (plan.batches - plan.initial)
     context = multiprocessing.get_context("spawn")  # a fork of a process that has run OpenMP hangs
     done = context.Value("i", 0)
-    cores = len(os.sched_getaffinity(0))
-    with (
-        progress(console) as bar,
-        ProcessPoolExecutor(cores, mp_context=context, initializer=_begin, initargs=(job, done)) as pool,
-    ):
+    workers = _processes(job, done, context) if engine == LOCAL else _threads(job, bench, done, engine, len(policies))
+    with workers as pool, progress(console) as bar:
         shown = bar.add_task("fits and decisions", total=total)
         outcomes = {name: pool.submit(_play, policy) for name, policy in policies.items()}
         fits = [pool.submit(_fit, model) for model in models]
@@ -101,6 +105,26 @@ def _play_all(job: Job, policies: dict[str, Policy], console: Console) -> dict[s
             done.value = STOPPED
             pool.shutdown(wait=True, cancel_futures=True)
         return {name: future.result() for name, future in outcomes.items()}
+
+
+@contextmanager
+def _processes(job: Job, done: Any, context: Any) -> Iterator[Executor]:
+    """As many as there are cores: each makes the fits that it needs."""
+    cores = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(cores, mp_context=context, initializer=_begin, initargs=(job, done)) as pool:
+        yield pool
+
+
+@contextmanager
+def _threads(job: Job, bench: Bench, done: Any, engine: tuple[str, str], policies: int) -> Iterator[Executor]:
+    """Enough to keep the engine busy: they decide here, and wait for their fits."""
+    here = bench.fits
+    with handed(here, *engine, import_root(job.root).resolve()) as fits:
+        bench.fits = fits
+        _BENCH[:] = [(bench, done)]
+        with ThreadPoolExecutor(policies + 2 * fits.slots.result()) as pool:
+            yield pool
+    bench.fits = here
 
 
 def _await(futures: Sequence[Future[Any]], seen: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from mlauto.delivery.decisions import approve
 from mlauto.errors import DeliveryError, TrainingError
 from mlauto.orchestration import rollouts
+from mlauto.orchestration.label_lag import label_lag
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import keeps_problem
 from mlauto.orchestration.workshops import check_tested
@@ -117,6 +118,8 @@ def train_model(platform: Platform, product: ModelProduct, reason: str, log: Log
         run_python=workshop.python(tree),
         environment=workshop.environment(),
         image=workshop.image(),
+        address=platform.settings.engine_address(product.training.backend),
+        lag=label_lag(platform.store, product),
         champion=champion,
         champion_predict=_champion_predict(platform, product, champion),
         reason=reason,

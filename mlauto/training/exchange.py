@@ -12,9 +12,10 @@ import msgspec
 
 from mlauto.errors import TrainingError
 from mlauto.records import Averaged, Score
+from mlauto.training.candidates import SearchPlan
 from mlauto.training.evaluate import Answers
 
-__all__ = ["WRITTEN", "Evaluation", "FitRequest", "Holdout", "Importance", "check_written", "written"]
+__all__ = ["WRITTEN", "Evaluation", "FitRequest", "Holdout", "Importance", "Unseen", "check_written", "written"]
 
 WRITTEN = ("artifact", "holdout.json", "error.json")  # what the child leaves in its output folder
 Kind = TypeVar("Kind")
@@ -30,14 +31,25 @@ class Importance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unseen:
+    """A batch by its digest: rows `first` to `end` - 1, and the folder of the model that answered when they came."""
+
+    batch: str
+    first: int
+    end: int
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitRequest:
     """What to fit. `frame` (Parquet) holds the rows oldest to newest, `weights` (npy) one weight for each.
 
     Where several histories are to be averaged, `members` has their names and first shares, and `member_weights` (npy) a
-    row of weights for each. `learned` is how they did before; `champion` is the folder of the live model, which was not
-    fitted on the rows of the batches `unseen` (first, last + 1), so that its members show there how they do.
+    row of weights for each. `learned` is how they did before, by the batches' digests; `unseen` are batches in which
+    they can still show it.
 
-    `cache` is a folder for what is the same for all models of this machine.
+    `cache` is a folder for what is the same for all models of this machine; `backend` and `address` the engine that
+    fits are handed to; `search` what is to be searched before.
     """
 
     tree: str
@@ -52,14 +64,16 @@ class FitRequest:
     cache: str
     members: tuple[tuple[str, float], ...] = ()
     member_weights: str = ""
-    learned: tuple[tuple[float, ...], ...] = ()
-    champion: str = ""
-    unseen: tuple[tuple[int, int], ...] = ()
+    learned: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    unseen: tuple[Unseen, ...] = ()
     seed: int = 0
     exclude: tuple[str, ...] = ()
     timestamp: str | None = None
     limits: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
     categories: dict[str, tuple[str | int, ...]] = field(default_factory=dict)
+    backend: str = "local"
+    address: str = ""
+    search: SearchPlan | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

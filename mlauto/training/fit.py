@@ -25,6 +25,7 @@ from mlauto.errors import TrainingError
 from mlauto.records import Score, Signature
 from mlauto.training import artifact, explain
 from mlauto.training.allowed import check_allowed
+from mlauto.training.backend import parallel
 from mlauto.training.estimator import answers_of, build, classes_of, described, import_root, seed
 from mlauto.training.evaluate import METRICS, Answers, score
 from mlauto.training.exchange import Evaluation, FitRequest, Holdout, Importance
@@ -32,6 +33,8 @@ from mlauto.training.members import Recipe, recipe
 from mlauto.training.plan import add_plan
 from mlauto.training.requirements import pinned
 from mlauto.training.roles import features_of, labels_of
+from mlauto.training.search import searched
+from mlauto.training.trials import Past
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,9 +110,14 @@ def _fit(request: FitRequest) -> None:
     estimator = build(request.estimator, root)
     seeded = seed(estimator, request.seed)
     clock.lap("import")
-    how = recipe(request, estimator, rows.features, rows.labels, there)
-    trial = _tried(request, how, rows, folder, clock)
-    model, _ = how.fit(rows.features, rows.labels)
+    with parallel(request.backend, request.address, root):
+        if request.search is not None:
+            past = rows.part(slice(None, -request.holdout))
+            estimator = searched(request, estimator, Past(past.features, past.labels, past.weights), folder)
+            clock.lap("search")
+        how = recipe(request, estimator, rows.features, rows.labels, there)
+        trial = _tried(request, how, rows, folder, clock)
+        model, _ = how.fit(rows.features, rows.labels)
     clock.lap("refit")
     newest = rows.part(slice(-request.holdout, None)).features
     classes = classes_of(model) if request.task == "classification" else ()

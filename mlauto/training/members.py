@@ -60,38 +60,50 @@ def recipe(
     if not request.members or not averages(estimator, request.task):
         return Recipe(estimator, request.task, mixed)
     learned = (*request.learned, *_since(request, features, labels, there))[-RECALLED:]
-    shares = shares_after([share for _, share in request.members], learned)
+    losses = tuple(row for _, row in learned)
+    shares = shares_after([share for _, share in request.members], losses)
     names = tuple(name for name, _ in request.members)
     said = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, shares, strict=True))
     print(f"averaging {len(names)} histories: {said}", flush=True)
     weights = np.load(request.member_weights, allow_pickle=False)[:, there]
-    return Recipe(estimator, request.task, weights, Averaged(histories=names, shares=shares, losses=learned))
+    return Recipe(
+        estimator,
+        request.task,
+        weights,
+        Averaged(histories=names, shares=shares, losses=losses, batches=tuple(batch for batch, _ in learned)),
+    )
 
 
 def _since(
     request: FitRequest, features: "pd.DataFrame", labels: NDArray[Any], there: NDArray[np.bool_]
-) -> list[tuple[float, ...]]:
-    """The champion's members' losses in the batches that it was not fitted on; nothing where it cannot be asked."""
-    if not request.champion or not request.unseen:
-        return []
-    folder, before = Path(request.champion), np.concatenate([[0], np.cumsum(there)])
-    own = msgspec.json.decode((folder / "trusted.json").read_bytes(), type=list[str])
-    try:
-        trust.import_skops_quickly()
-        model = trust.load_model(folder / "model.skops", own)
-        return [
-            member_losses(
-                model,
+) -> list[tuple[str, tuple[float, ...]]]:
+    """The members' losses in batches that they were not fitted on, by digest; none of models that cannot be asked."""
+    before = np.concatenate([[0], np.cumsum(there)])
+    found, models = [], dict[str, Any]()
+    for batch in request.unseen:
+        a, b = before[batch.first], before[batch.end]
+        if a == b:
+            continue
+        try:
+            if batch.model not in models:
+                models[batch.model] = _loaded(Path(batch.model))
+            losses = member_losses(
+                models[batch.model],
                 len(request.members),
                 features.iloc[a:b],
                 labels[a:b].tolist(),
                 metric=request.metric,
                 task=request.task,
             )
-            for a, b in before[np.asarray(request.unseen)].tolist()
-            if b > a
-        ]
-    except (TrainingError, trust.UntrustedTypeError) as error:
-        # another commit's columns or types: the shares stay where they were
-        print(f"the live model's histories could not be compared on new batches: {error}", flush=True)
-        return []
+        except (TrainingError, trust.UntrustedTypeError) as error:
+            # another commit's columns or types: the shares stay where they were
+            print(f"an earlier model's histories could not be compared on a new batch: {error}", flush=True)
+        else:
+            found.append((batch.batch, losses))
+    return found
+
+
+def _loaded(folder: Path) -> Any:
+    trust.import_skops_quickly()
+    own = msgspec.json.decode((folder / "trusted.json").read_bytes(), type=list[str])
+    return trust.load_model(folder / "model.skops", own)

@@ -46,6 +46,7 @@ def model_key(tree: str, training_set: TrainingSet, product: ModelProduct, lock_
         **({"limits": data.limits} if data.limits else {}),
         **({"categories": data.categories} if data.categories else {}),
         **({"members": [(str(one.history), one.share) for one in members]} if len(members) > 1 else {}),
+        **({"search": search.model_dump(mode="json")} if (search := product.training.search) else {}),
     }
     return digest_of(FORMAT, product.name, tree, training_set.digest, parameters, lock_digest)
 

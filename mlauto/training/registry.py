@@ -20,6 +20,7 @@ from mlauto.errors import TrainingError
 from mlauto.records import Signature
 from mlauto.settings import Settings
 from mlauto.training.mlmodel import mlflow_signature, write_model
+from mlauto.training.trial_runs import log_trials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -36,7 +37,7 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 REMOTE = ("http://", "https://", "databricks")
-ATTACHED = ("card.md", "plot.png", "evaluation.json", "golden.json", "signature.json")
+ATTACHED = ("card.md", "plot.png", "evaluation.json", "golden.json", "signature.json", "search.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +269,7 @@ class MlflowRegistry:
         model = self._model(client, experiment, run_id, registration)
         if run.info.status != "FINISHED":
             self._log(client, run_id, model.model_id, registration)
+            log_trials(client, experiment, run, registration.artifact)
             client.set_terminated(run_id)
         self._ensure_registered(client, product)
         tags = {KEY: registration.key, "mlauto.checks": "passed" if registration.passed else "failed"}

@@ -12,11 +12,13 @@ from mlauto.errors import TrainingError
 from mlauto.product import ModelProduct
 from mlauto.records import TrainedModel, TrainingSet
 from mlauto.store import Store, tree_digest
-from mlauto.training.exchange import FitRequest
+from mlauto.training.exchange import FitRequest, Unseen
 from mlauto.training.training_set import load_frame, member_weights
 from mlauto.training.weighting import RECALLED, Member, members_of
 
 __all__ = ["fit_request"]
+
+SPARE = 4  # models that were trained between batches
 
 
 def fit_request(
@@ -28,11 +30,12 @@ def fit_request(
     store: Store,
     scratch: Path,
     champion: TrainedModel | None,
+    lag: int = 0,
 ) -> FitRequest:
     """What the child is to do; rows and weights are written to `scratch`, which is where it writes too.
 
-    Raises `DataError` or `StoreError` when the training set cannot be read, `TrainingError` when the champion was
-    changed in the store.
+    `lag`: labels come so many batches late. Raises `DataError` or `StoreError` when the training set cannot be read,
+    `TrainingError` when a model was changed in the store.
     """
     frame, weights, _ = load_frame(store, training_set)
     frame.to_parquet(scratch / "frame.parquet", index=False)
@@ -62,26 +65,59 @@ def fit_request(
         request,
         members=tuple((str(one.history), one.share) for one in members),
         member_weights=str(scratch / "member_weights.npy"),
-        **_learned(members, training_set, champion, store),
+        **_learned(product, members, training_set, champion, store, lag=lag),
     )
 
 
 def _learned(
-    members: Sequence[Member], training_set: TrainingSet, champion: TrainedModel | None, store: Store
+    product: ModelProduct,
+    members: Sequence[Member],
+    training_set: TrainingSet,
+    champion: TrainedModel | None,
+    store: Store,
+    *,
+    lag: int,
 ) -> dict[str, Any]:
-    """What is known of the members from the champion, and where its own can be asked how they did since."""
-    if champion is None or champion.averaged is None or not store.holds_tree(champion.artifact):
+    """What is known of the members from the champion, and where they can be asked how they did since.
+
+    A batch is answered by the newest model that was fitted `lag` batches before it: so far ahead a model has to see.
+    """
+    names = tuple(str(one.history) for one in members)
+    if champion is None or champion.averaged is None or champion.averaged.histories != names:
         return {}
-    if champion.averaged.histories != tuple(str(one.history) for one in members):
-        return {}
-    known = {batch.digest for batch in champion.training_set.batches}
-    ends = list(itertools.accumulate((batch.rows for batch in training_set.batches), initial=0))
-    unseen = [ends[place : place + 2] for place, batch in enumerate(training_set.batches) if batch.digest not in known]
-    folder = store.tree_path(champion.artifact)
-    if tree_digest(folder) != champion.artifact:
-        raise TrainingError(f"the artifact of version {champion.version} was changed in the store: {folder}")
-    return {
-        "learned": champion.averaged.losses,
-        "champion": str(folder),
-        "unseen": tuple((first, end) for first, end in unseen[-RECALLED:]),
+    learned = tuple(zip(champion.averaged.batches, champion.averaged.losses, strict=True))
+    place = {batch.digest: number for number, batch in enumerate(training_set.batches)}
+    able = {
+        max((place.get(batch.digest, -1) for batch in model.training_set.batches), default=-1): model
+        for model in reversed(_newest(store, product, champion, lag))  # the newest of equals stays
+        if model.averaged is not None and model.averaged.histories == names and store.holds_tree(model.artifact)
     }
+    ends = list(itertools.accumulate((batch.rows for batch in training_set.batches), initial=0))
+    unseen = []
+    for batch, number in place.items():
+        known = max((fitted for fitted in able if fitted < number - lag), default=None)
+        if known is not None and batch not in champion.averaged.batches:
+            folder = _unchanged(store, able[known])
+            unseen.append(Unseen(batch=batch, first=ends[number], end=ends[number + 1], model=folder))
+    return {"learned": learned, "unseen": tuple(unseen[-RECALLED:])}
+
+
+def _newest(store: Store, product: ModelProduct, champion: TrainedModel, lag: int) -> list[TrainedModel]:
+    """The champion, and as many good models before it as the lag may need, newest first."""
+    if not lag or not champion.version.isdecimal():
+        return [champion]
+    older = sorted((int(name) for name in store.record_names(product.name, "models") if name.isdecimal()), reverse=True)
+    found = [champion]
+    for version in older:
+        if version < int(champion.version) and len(found) <= lag + SPARE:
+            model = store.read_record(product.name, f"models/{version}", TrainedModel)
+            found += [model] if model is not None and model.passed else []
+    return found
+
+
+def _unchanged(store: Store, model: TrainedModel) -> str:
+    """The folder of a model's files. Raises `TrainingError` when they are not what they were."""
+    folder = store.tree_path(model.artifact)
+    if tree_digest(folder) != model.artifact:
+        raise TrainingError(f"the artifact of version {model.version} was changed in the store: {folder}")
+    return str(folder)

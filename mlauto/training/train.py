@@ -20,12 +20,14 @@ from mlauto.runtime.process import scrubbed_environment
 from mlauto.runtime.workshop import RunPython
 from mlauto.serving.plan import walker_file
 from mlauto.store import Store
+from mlauto.training.candidates import SearchPlan
 from mlauto.training.card import model_card
 from mlauto.training.challenge import ChampionPredict, Split, challenge, split
 from mlauto.training.exchange import WRITTEN, Evaluation, FitRequest, Holdout, check_written, written
 from mlauto.training.policy import model_key
 from mlauto.training.registry import Registration, Registry
 from mlauto.training.request import fit_request
+from mlauto.training.warm_start import search_plan
 from mlauto.training.weighting import members_of
 
 __all__ = ["train"]
@@ -48,6 +50,7 @@ class _Task:
     image: str
     reason: str
     now: float
+    search: SearchPlan | None
 
 
 def train(
@@ -65,6 +68,8 @@ def train(
     reason: str,
     now: float,
     image: str = "",
+    address: str = "",
+    lag: int = 0,
     on_line: Callable[[str], None] | None = None,
 ) -> TrainedModel:
     """Fit, check, store, register and record one model.
@@ -72,7 +77,8 @@ def train(
     `tree_dir` is the export of `commit`; `champion_predict` asks the live champion for rows (JSON values): one label or
     number per row, or for a classifier one list of probabilities, in the order of its signature's classes. The records
     are `model` and `models/<version>`. A model whose checks fail is registered and recorded too: look at `passed`.
-    `environment` is the digest of what `run_python` runs on, `image` the id of its image.
+    `environment` is the digest of what `run_python` runs on, `image` the id of its image; `address` that of the engine
+    that `training.backend` names; labels come `lag` batches late.
 
     A key that was fitted before is not fitted again. Raises `TrainingError` with the child's last lines when
     the team's code fails or takes too long, and `DataError` or `StoreError` when the training set cannot be read.
@@ -85,6 +91,7 @@ def train(
         image=image,
         reason=reason,
         now=now,
+        search=search_plan(product, champion, store),
     )
     # the registry's imports and database are made ready while the child computes
     with ThreadPoolExecutor(1, thread_name_prefix="registry") as pool:
@@ -102,7 +109,9 @@ def train(
                     store=store,
                     scratch=scratch,
                     champion=champion,
+                    lag=lag,
                 )
+                request = replace(request, backend=product.training.backend, address=address, search=task.search)
                 _run(task, request, store, run_python, on_line)
                 checks = _challenged(product, scratch, rows, champion, champion_predict)
                 fitted = _stored(task, scratch / "artifact", checks, store)
@@ -143,7 +152,7 @@ def _run(
         env=environment,
         timeout=limit,
         on_line=on_line,
-        reads=[Path(folder) for folder in (request.cache, request.champion) if folder],
+        reads=[Path(request.cache), *(Path(model) for model in dict.fromkeys(one.model for one in request.unseen))],
         fetch=WRITTEN,
     )
     if ended.timed_out:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +34,25 @@ class Slow(Ridge):
 
 def build():
     return Slow()
+"""
+OWN = """
+import os
+from pathlib import Path
+
+from sklearn.linear_model import Ridge
+
+SEEN = Path(__file__).with_name("pids")
+
+
+class Own(Ridge):
+    def fit(self, X, y, sample_weight=None):
+        with SEEN.open("a") as stream:
+            stream.write(f"{os.getpid()}\\n")
+        return super().fit(X, y, sample_weight)
+
+
+def build():
+    return Own()
 """
 DYING = """
 import os
@@ -86,6 +106,42 @@ def test_a_second_run_takes_everything_from_the_first(data: Path, tmp_path: Path
     assert rows["never"].outcome.loss > 1.3 * rows["every_batch"].outcome.loss
     assert all(row.gap >= 0 for row in found.histories)
     assert len(json.loads(files[0].read_text())["histories"]) == len(GRID)
+
+
+def test_a_cluster_gives_the_same_table(data: Path, tmp_path: Path, dask_cluster: str) -> None:
+    """Byte for byte but for the measured seconds, with a model that only this machine can import."""
+    (tmp_path / "own_ridge.py").write_text(OWN)
+    made = {}
+    for name, engine in (("here", ("local", "")), ("there", ("joblib-dask", dask_cluster))):
+        path = tmp_path / f"{name}.json"
+        run_backtest(
+            data,
+            PLAN,
+            cache=tmp_path / name,
+            model="own_ridge:build",
+            root=tmp_path,
+            engine=engine,
+            json_path=path,
+            console=Console(quiet=True),
+        )
+        made[name] = re.sub(r'("seconds": )[0-9.e-]+', r"\1...", path.read_text())
+    pids = {int(line) for line in (tmp_path / "pids").read_text().split()}
+
+    assert made["here"] == made["there"]
+    assert made["here"].count('"seconds": ...') > 4
+    assert len(list((tmp_path / "there").rglob("*.npz"))) == len(list((tmp_path / "here").rglob("*.npz")))
+    assert len(pids) >= 3  # two workers, and at least one process of the local run
+    assert os.getpid() not in pids
+
+
+def test_a_cluster_that_is_not_there_ends_it(data: Path, tmp_path: Path) -> None:
+    """Before anything is fitted."""
+    with pytest.raises(TrainingError, match=r"training\.backend is joblib-dask"):
+        run_backtest(
+            data, PLAN, cache=tmp_path / "kept", engine=("joblib-dask", ""), model="linear", console=Console(quiet=True)
+        )
+
+    assert not list(tmp_path.rglob("*.npz"))
 
 
 def test_a_first_model_that_cannot_be_fitted_ends_it(data: Path, tmp_path: Path) -> None:

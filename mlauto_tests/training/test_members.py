@@ -12,7 +12,7 @@ from sklearn.dummy import DummyRegressor
 from sklearn.svm import LinearSVC
 
 from mlauto.training.averaging import averaged
-from mlauto.training.exchange import FitRequest
+from mlauto.training.exchange import FitRequest, Unseen
 from mlauto.training.members import recipe
 
 ROWS = 60
@@ -74,13 +74,16 @@ def test_shares_follow_what_the_live_models_members_lost(
 ) -> None:
     """The first member said 5 where it was 5: all is given to it, and the losses are handed on."""
     asked = request(
-        tmp_path, champion=str(champion(tmp_path / "live", 5.0, 0.0)), unseen=((40, 60),), learned=((1.0, 1.0),)
+        tmp_path,
+        unseen=(Unseen(batch="c", first=40, end=60, model=str(champion(tmp_path / "live", 5.0, 0.0))),),
+        learned=(("a", (1.0, 1.0)),),
     )
 
     how = recipe(asked, DummyRegressor(), features, LABELS, EVERY)
 
     assert how.averaged is not None
     assert how.averaged.losses == ((1.0, 1.0), (0.0, 5.0))
+    assert how.averaged.batches == ("a", "c")
     assert how.averaged.shares[0] > 0.999
     assert how.fit(features, LABELS)[0].predict(features[:1]) == pytest.approx([5.0], abs=0.01)
     assert "averaging 2 histories: last 1 batches 100%, all history 0%" in capsys.readouterr().out
@@ -90,8 +93,9 @@ def test_rows_without_a_label_are_in_nobodys_history(tmp_path: Path, features: p
     """Weights and the batches' places move together; a batch without any label says nothing."""
     there = EVERY.copy()
     there[[0, *range(20, 40)]] = False
-    live = champion(tmp_path / "live", 5.0, 4.0)
-    asked = request(tmp_path, champion=str(live), unseen=((20, 40), (40, 60)))
+    live = str(champion(tmp_path / "live", 5.0, 4.0))
+    unseen = [Unseen(batch=name, first=a, end=a + 20, model=live) for name, a in (("b", 20), ("c", 40))]
+    asked = request(tmp_path, unseen=tuple(unseen))
 
     how = recipe(asked, DummyRegressor(), features[there], LABELS[there], there)
 
@@ -112,11 +116,12 @@ def test_a_live_model_that_cannot_be_asked_changes_nothing(
     skops.io.dump(averaged(models, (0.5, 0.5), "regression"), live / "model.skops")
     (live / "trusted.json").write_bytes(b"[]")
 
-    how = recipe(request(tmp_path, champion=str(live), unseen=((40, 60),)), DummyRegressor(), features, LABELS, EVERY)
+    unseen = (Unseen(batch="c", first=40, end=60, model=str(live)),)
+    how = recipe(request(tmp_path, unseen=unseen), DummyRegressor(), features, LABELS, EVERY)
 
     assert how.averaged is not None
     assert how.averaged.losses == ()
-    assert "could not be compared on new batches" in capsys.readouterr().out
+    assert "could not be compared on a new batch" in capsys.readouterr().out
 
 
 def test_what_cannot_be_averaged_is_fitted_once(tmp_path: Path, features: pd.DataFrame) -> None:

@@ -84,6 +84,16 @@ def test_new_parameters_dependencies_and_weights_train(product: Make) -> None:
     assert (weights.train, weights.reason) == (True, "new sample weights")
 
 
+def test_a_search_makes_another_model(product: Make) -> None:
+    """Its settings count; without one the key is what it was, and the engine never counts."""
+    spaces = [{"alpha": [1, 2]}, {"alpha": [1, 3]}, {"alpha": {"low": 1, "high": 3}}]
+    written = [{"search": {"parameters": space}} for space in spaces]
+    keys = [model_key("tree", batches("1"), product(training=one), "lock") for one in ({}, *written)]
+
+    assert len(set(keys)) == 4
+    assert model_key("tree", batches("1"), product(training={"backend": "joblib-dask"}), "lock") == keys[0]
+
+
 def test_limits_and_categories_make_another_model(product: Make) -> None:
     """They are part of what a model's servers do; a product without them keeps the key that it had."""
     new = batches("1", "2")

@@ -1,6 +1,7 @@
 """What the child is asked for: rows, weights of each member, and where the live model's members can be tried."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from mlauto.errors import TrainingError
 from mlauto.product import ModelProduct
 from mlauto.records import Averaged, Commit, Score, Signature, TrainedModel, TrainingSet
 from mlauto.store import Store
-from mlauto.training.exchange import FitRequest
+from mlauto.training.exchange import FitRequest, Unseen
 from mlauto.training.request import fit_request
 
 Make = Callable[..., ModelProduct]
@@ -52,11 +53,13 @@ def live(known: TrainingSet, artifact: str, averaged: Averaged | None) -> Traine
 
 @pytest.fixture
 def asked(store: Store, tmp_path: Path) -> Callable[..., FitRequest]:
-    def made(product: ModelProduct, training_set: TrainingSet, champion: TrainedModel | None = None) -> FitRequest:
+    def made(
+        product: ModelProduct, training_set: TrainingSet, champion: TrainedModel | None = None, lag: int = 0
+    ) -> FitRequest:
         scratch = tmp_path / "scratch"
         scratch.mkdir(exist_ok=True)
         given: dict[str, Any] = {"tree": tmp_path, "holdout": 5, "store": store, "scratch": scratch}
-        return fit_request(product, training_set, champion=champion, **given)
+        return fit_request(product, training_set, champion=champion, lag=lag, **given)
 
     return made
 
@@ -68,7 +71,7 @@ def test_one_history_is_one_row_of_weights(
     request = asked(product(training={"retrain": "every_batch"}), training_set(rows(4), rows(6)))
 
     assert np.load(request.weights).tolist() == [0.5] * 4 + [1.0] * 6
-    assert (request.members, request.member_weights, request.champion) == ((), "", "")
+    assert (request.members, request.member_weights, request.unseen) == ((), "", ())
     assert len(pd.read_parquet(request.frame)) == 10
 
 
@@ -83,7 +86,7 @@ def test_several_histories_have_weights_each(
         [0.0, 0.0, 1.0, 1.0, 1.0],
         [0.707107, 0.707107, 1.0, 1.0, 1.0],
     ]
-    assert (request.learned, request.champion, request.unseen) == ((), "", ())
+    assert (request.learned, request.unseen) == ((), ())
 
 
 def test_the_live_models_members_are_tried_on_what_it_never_saw(
@@ -91,18 +94,41 @@ def test_the_live_models_members_are_tried_on_what_it_never_saw(
 ) -> None:
     """Batch by batch, with what is known of them from before."""
     three = training_set(rows(2), rows(3, 1), rows(4, 2))
-    averaged = Averaged(histories=NAMES, shares=(0.3, 0.7), losses=((0.2, 0.1),))
+    averaged = Averaged(histories=NAMES, shares=(0.3, 0.7), losses=((0.2, 0.1),), batches=("before",))
     known = TrainingSet(batches=three.batches[:1], digest="one")
 
     request = asked(product(training={"histories": PAIR}), three, live(known, artifact, averaged))
 
-    assert request.learned == ((0.2, 0.1),)
-    assert request.unseen == ((2, 5), (5, 9))
-    assert request.champion == str(store.tree_path(artifact))
+    assert request.learned == (("before", (0.2, 0.1)),)
+    folder = str(store.tree_path(artifact))
+    _, second, third = (batch.digest for batch in three.batches)
+    assert request.unseen == (
+        Unseen(batch=second, first=2, end=5, model=folder),
+        Unseen(batch=third, first=5, end=9, model=folder),
+    )
+
+
+def test_late_labels_are_of_what_answered_then(
+    asked: Callable[..., FitRequest], product: Make, training_set: Sets, rows: Rows, store: Store, artifact: str
+) -> None:
+    """Two batches late: the model before the champion, and nothing that was known before or that nobody answered."""
+    six = training_set(*(rows(2, seed) for seed in range(6)))
+    for version, known in ((4, 1), (5, 2), (6, 3), (7, 5)):
+        averaged = Averaged(histories=NAMES, shares=(0.5, 0.5), losses=((1.0, 1.0),), batches=(six.batches[3].digest,))
+        model = live(TrainingSet(batches=six.batches[:known], digest=str(known)), artifact, averaged)
+        store.write_record("tides", f"models/{version}", replace(model, version=str(version), reason=str(known)))
+    champion = store.read_record("tides", "models/7", TrainedModel)
+
+    request = asked(product(training={"histories": PAIR}), six, champion, lag=2)
+
+    # batch 0 to 2: nobody; 3 is known; 4: fitted on two; 5: fitted on three
+    assert [batch.batch for batch in request.unseen] == [six.batches[n].digest for n in (4, 5)]
+    assert [(batch.first, batch.end) for batch in request.unseen] == [(8, 10), (10, 12)]
 
 
 @pytest.mark.parametrize(
-    "averaged", [None, Averaged(histories=("all history", "half-life 2"), shares=(0.5, 0.5), losses=((1.0, 2.0),))]
+    "averaged",
+    [None, Averaged(histories=("all history", "half-life 2"), shares=(0.5, 0.5), losses=((1.0, 2.0),), batches=("b",))],
 )
 def test_other_histories_tell_nothing_of_these(
     asked: Callable[..., FitRequest],
@@ -118,7 +144,7 @@ def test_other_histories_tell_nothing_of_these(
 
     request = asked(product(training={"histories": PAIR}), two, live(known, artifact, averaged))
 
-    assert (request.learned, request.champion) == ((), "")
+    assert (request.learned, request.unseen) == ((), ())
 
 
 def test_a_changed_live_model_is_not_opened(

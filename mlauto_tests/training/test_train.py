@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from mlauto.errors import StoreError, TrainingError
 from mlauto.product import ModelProduct
@@ -15,7 +16,8 @@ from mlauto.runtime.warm import WarmProcess
 from mlauto.runtime.workshop import RunPython, environment_digest
 from mlauto.settings import Settings
 from mlauto.store import Store, digest_of
-from mlauto.training.exchange import FitRequest
+from mlauto.training.candidates import Found
+from mlauto.training.exchange import Evaluation, FitRequest
 from mlauto.training.policy import model_key
 from mlauto.training.registry import FakeRegistry, MlflowRegistry, Registered, Registration
 from mlauto.training.train import train
@@ -336,6 +338,61 @@ def test_the_whole_way_into_mlflow(
     registry.promote("tides", model.version)
     assert registry.champion("tides") == "1"
     assert model.run_id in registry.run_url(model.run_id)
+
+
+def test_a_search_goes_all_the_way_into_mlflow(
+    trained: Train, product: Make, training_set: Sets, rows: Rows, settings: Settings, store: Store, child: Counted
+) -> None:
+    """What was found is fitted, recorded and registered with its trials; the next search starts from it."""
+    search = {"parameters": {"final__alpha": {"low": 1e-3, "high": 1e7, "log": True}}, "candidates": 6}
+    made = product(training={"search": search})
+    registry, lines = MlflowRegistry(settings), list[str]()
+    client, alpha = MlflowClient(tracking_uri=settings.mlflow_uri), "final__alpha"
+
+    first = trained(made, training_set(rows(300, 1)), registry=registry, on_line=lines.append)
+    second = trained(made, training_set(rows(300, 1), rows(200, 2)), registry=registry, champion=first)
+
+    folders = [store.tree_path(model.artifact) for model in (first, second)]
+    searches = [msgspec.json.decode((folder / "search.json").read_bytes(), type=Found) for folder in folders]
+    fitted = msgspec.json.decode((folders[0] / "evaluation.json").read_bytes(), type=Evaluation).parameters[alpha]
+    trials = client.search_runs(
+        [client.get_run(first.run_id).info.experiment_id], f"tags.`mlflow.parentRunId` = '{first.run_id}'"
+    )
+    assert any(line.startswith("search: rung 1 of ") for line in lines)
+    assert fitted == repr(searches[0].parameters.get(alpha, 1.0))
+    assert len(trials) == len(searches[0].trials) > 6
+    assert {trial.candidate for trial in searches[0].trials} == set(range(1, 8))
+    assert child.requests[1].search is not None
+    assert child.requests[1].search.champion == {alpha: float(fitted)}
+    assert first.key != model_key("t" * 40, first.training_set, product(), environment_digest())
+    assert len(client.search_model_versions("name = 'tides'")) == 2
+
+
+def test_a_search_for_what_is_no_parameter_is_one_sentence(
+    trained: Train, product: Make, training_set: Sets, rows: Rows
+) -> None:
+    """It names the key and the nearest parameter."""
+    made = product(training={"search": {"parameters": {"alpha": [1, 2]}}})
+
+    with pytest.raises(TrainingError, match=r"training\.search: .* no parameter 'alpha': did you mean 'final__alpha'"):
+        trained(made, training_set(rows(300)))
+
+
+def test_a_training_on_a_cluster_gives_the_same_model(
+    trained: Train, product: Make, training_set: Sets, rows: Rows, dask_cluster: str
+) -> None:
+    """Search and forest are done by workers that have never seen the team's code."""
+    search = {"parameters": {"final__max_depth": [2, 8, None]}, "candidates": 3}
+    batches = training_set(rows(300))
+    here = trained(product("forest", training={"search": search}), batches)
+    made = product("forest", training={"search": search, "backend": "joblib-dask"})
+
+    there = trained(made, batches, address=dask_cluster, environment="of another key, or it would be remembered")
+
+    # a forest predicts in threads, which add up in any order
+    assert there.reference.value == pytest.approx(here.reference.value, rel=1e-12)
+    with pytest.raises(TrainingError, match=r"training\.backend is joblib-dask: set MLAUTO_DASK_ADDRESS"):
+        trained(made, training_set(rows(200)))
 
 
 @pytest.mark.parametrize(("stream", "task"), [("bike_hourly", "regression"), ("elec2", "classification")])
