@@ -79,7 +79,8 @@ def assemble_training_set(platform: Platform, product: ModelProduct, log: LogLin
     training_set = assemble(platform.store, product.name, members_of(product.training))
     champion = _champion(platform, product)
     predict = _champion_predict(platform, product, champion)
-    for problem in score_arrivals(platform.store, product, training_set, champion, predict):
+    lag = label_lag(platform.store, product)
+    for problem in score_arrivals(platform.store, product, training_set, champion, predict, lag=lag):
         log(problem)
     return training_set
 

@@ -234,8 +234,8 @@ def simulate(
         run.answered.append((live, losses))
         due, status, reason, trained = number - delay, "", "", False
         if due >= initial:
-            came = run.losses(run.live, due)
-            scored.append(labelled(due, came[sampled(len(came))], run.live))
+            answering, came = run.answered[due - initial]
+            scored.append(labelled(due, came[sampled(len(came))], answering))
             situation = run.situation(due, initial, scored)
             choice = decide(situation)
             reason, trained = run.act(choice, due, number), choice.train

@@ -23,7 +23,7 @@ Check = Callable[[int, Losses, Score], Verdict]
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """A batch whose labels have come: mean loss of the model that was live then, over rows that it never saw.
+    """A batch whose labels have come: mean loss of the model that answered it, over rows that it never saw.
 
     `error` is the standard error of that mean; NaN for one row.
     """
@@ -51,10 +51,9 @@ def labelled(number: int, losses: Losses, model: int | str) -> Labelled:
 class Situation:
     """What is known when the labels of batch `newest` have come. Batches and models count from 0, in order of time.
 
-    `scored` are all batches with labels, oldest first, each by the model that was live when they came; `fresh` of the
-    labelled batches the newest model was not fitted on, by which the labelled rows have `grown` (1.3: by 30 %);
-    `trainings` were made after the first model; `verdict` is that of the live check on the live model, None when nobody
-    checks.
+    `scored` are all batches with labels, oldest first, each by the model that answered it; `fresh` of the labelled
+    batches the newest model was not fitted on, by which the labelled rows have `grown` (1.3: by 30 %); `trainings`
+    were made after the first model; `verdict` is that of the live check on the live model, None when nobody checks.
     """
 
     newest: int

@@ -5,7 +5,7 @@ The record `prequential` holds the newest 1,000 scores, so that deciding costs t
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +29,10 @@ MOST_SCORES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class BatchScore:
-    """A batch by its digest: mean loss of the version that was live, its standard error (None for one row), rows."""
+    """A batch by its digest: mean loss of the live version, its standard error (None for one row), rows.
+
+    `version` is "" where another version had answered the batch, because labels are late: it says nothing of this one.
+    """
 
     digest: str
     rows: int
@@ -53,24 +56,29 @@ def score_arrivals(
     training_set: TrainingSet,
     champion: TrainedModel | None,
     predict: ChampionPredict | None,
+    *,
+    lag: int = 0,
 ) -> tuple[str, ...]:
     """Score what of the training set the champion was not fitted on, and was not scored yet; each batch once.
 
+    Labels come `lag` batches late: the first so many after what the champion was fitted on, another version answered.
     Of a large batch 5,000 rows are asked, evenly spread. Returns a sentence for each batch that could not be scored:
     it is tried again with the next one. Raises `StoreError` when a batch cannot be read.
     """
     if champion is None or predict is None:
         return ()
     before = _record(store, product)
-    seen = {score.digest for score in before.scores} | {batch.digest for batch in champion.training_set.batches}
+    fitted = {batch.digest for batch in champion.training_set.batches}
+    seen = fitted | {score.digest for score in before.scores}
+    own = lag + max((place for place, batch in enumerate(training_set.batches) if batch.digest in fitted), default=-1)
     found: list[BatchScore] = []
     problems: list[str] = []
-    for batch in training_set.batches:
+    for place, batch in enumerate(training_set.batches):
         if batch.digest in seen:
             continue
         score = _score(store, product, batch, champion, predict)
         if isinstance(score, BatchScore):
-            found.append(score)
+            found.append(score if place > own else replace(score, version=""))
         else:
             problems.append(f"batch {batch.key} was not scored: {score}")
     if found:

@@ -39,7 +39,7 @@ class Scored(Protocol):
 
     @property
     def model(self) -> object:
-        """Which model was live when its labels came, and answered."""
+        """Which model answered it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,8 @@ def test_all_is_well() -> None:
         ("mae", 0.10, 10.0, 10.9, 0.1, True),  # within the tolerance
         ("mae", 0.10, 10.0, 11.1, 0.1, False),  # beyond it, and certain
         ("mae", 0.10, 10.0, 15.0, 6.0, True),  # beyond it by chance, perhaps
-        ("mae", 0.10, 10.0, 15.0, 4.9, False),
+        ("mae", 0.10, 10.0, 15.0, 2.9, True),  # of so many looks one is bad by chance
+        ("mae", 0.10, 10.0, 15.0, 2.7, False),
         ("mae", 0.10, 10.0, 1.0, 0.1, True),  # better
         ("rmse", 0.50, 10.0, 14.9, 0.1, True),
         ("rmse", 0.50, 10.0, 15.1, 0.1, False),
@@ -79,7 +80,7 @@ def test_all_is_well() -> None:
 def test_performance(metric: str, tolerance: float, reference: float, live: float, width: float, passed: bool) -> None:
     """It fails for a loss beyond the tolerance that noise does not explain, in the metric's own direction."""
     verdict = judged(
-        quality(reference, metric=metric),
+        quality(reference, metric=metric, width=0.0),
         replace(LIMITS, tolerance=tolerance),
         quality=quality(live, metric=metric, width=width),
     )
@@ -87,6 +88,14 @@ def test_performance(metric: str, tolerance: float, reference: float, live: floa
     assert check(verdict, "performance").passed is passed
     assert verdict.status is (Status.HEALTHY if passed else Status.DEGRADED)
     assert check(verdict, "performance").details[metric] == live
+
+
+def test_what_the_reference_is_worth_counts_too() -> None:
+    """The same loss against a reference of a few rows may be the reference's own luck."""
+    live = quality(15.0, width=2.0)
+
+    assert not check(judged(quality(10.0, width=1.0), quality=live), "performance").passed
+    assert check(judged(quality(10.0, width=3.0), quality=live), "performance").passed
 
 
 def test_few_labels_are_no_verdict() -> None:

@@ -95,6 +95,15 @@ def test_each_arrival_is_scored_once_by_who_was_live(store: Store, counted: Mode
     assert math.isnan(scores[1].error)
 
 
+def test_late_labels_tell_of_who_answered_then(store: Store, counted: ModelProduct) -> None:
+    """Two batches late: the first two after the champion's own were answered by the version before it."""
+    five = given(store, *(batch(10.0 * n) for n in range(5)))
+
+    score_arrivals(store, counted, five, live(five), Answering(2.0), lag=2)
+
+    assert [one.model for one in scores_of(store, counted)] == ["", "", "7", "7"]
+
+
 def test_before_a_release_there_is_nothing_to_score(store: Store, counted: ModelProduct) -> None:
     """Nobody answers yet."""
     assert score_arrivals(store, counted, given(store, batch(0)), None, None) == ()
