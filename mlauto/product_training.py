@@ -53,7 +53,7 @@ class Training(Section):
     )
     seed: int = Field(0, ge=0, description="random_state given to the estimator where it takes one")
     timeout: Duration = Field(1800.0, description="time limit of one training")
-    not_worse_sigmas: float = Field(3.0, gt=0, description="block when worse than the champion by more standard errors")
+    not_worse_sigmas: float = Field(5.0, gt=0, description="block when worse than the champion by more standard errors")
     backend: Literal["local", "joblib-dask", "joblib-ray"] = Field(
         "local", description="the engine that gets scikit-learn's parallel work: an existing cluster, or this machine"
     )
