@@ -13,7 +13,7 @@ __all__ = ["backtest", "history_options"]
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE_ONLY = ("data", "target", "task", "timestamp", "exclude", "batches", "model")
+FILE_ONLY = ("data", "target", "task", "timestamp", "exclude", "batches", "model", "backend")
 Command = Callable[..., Any]
 
 
@@ -93,20 +93,8 @@ def backtest(
     kept = (cache or settings.home / "backtest").resolve()
     if product is not None:
         _refuse(context, FILE_ONLY)
-        from mlauto.commands.backtest_product import run_product_backtest
-        from mlauto.commands.products import find_product
-        from mlauto.orchestration.platform import Platform
-
-        run_product_backtest(
-            Platform.from_settings(settings),
-            find_product(settings, product),
-            cache=kept,
-            initial=initial,
-            delay=delay,
-            policies=policies,
-            json_path=json_path,
-            chart=chart,
-        )
+        how = {"initial": initial, "delay": delay, "policies": policies, "json_path": json_path, "chart": chart}
+        _on_product(settings, product, kept, how)
         return
     if data is None or target is None or task is None:
         raise click.UsageError("name a PRODUCT, or give --data, --target and --task", context)
@@ -132,6 +120,14 @@ def backtest(
         json_path=json_path,
         chart=chart,
     )
+
+
+def _on_product(settings: Settings, name: str, kept: Path, how: dict[str, Any]) -> None:
+    from mlauto.commands.backtest_product import run_product_backtest
+    from mlauto.commands.products import find_product
+    from mlauto.orchestration.platform import Platform
+
+    run_product_backtest(Platform.from_settings(settings), find_product(settings, name), cache=kept, **how)
 
 
 def _refuse(context: click.Context, names: Sequence[str]) -> None:

@@ -24,11 +24,11 @@ SPARE = 4  # models that were trained between batches
 def fit_request(
     product: ModelProduct,
     training_set: TrainingSet,
-    *,
-    tree: Path,
     holdout: int,
     store: Store,
     scratch: Path,
+    *,
+    tree: Path,
     champion: TrainedModel | None,
     lag: int = 0,
 ) -> FitRequest:

@@ -6,8 +6,9 @@ key, and the records come last.
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -99,26 +100,26 @@ def train(
         fitted = _remembered(task, store)
         if fitted is None:
             rows = split(training_set, champion.training_set if champion else None)
-            scratch = store.scratch("training")
-            try:
+            with _scratch(store) as scratch:
                 request = fit_request(
-                    product,
-                    training_set,
-                    tree=tree_dir,
-                    holdout=rows.holdout,
-                    store=store,
-                    scratch=scratch,
-                    champion=champion,
-                    lag=lag,
+                    product, training_set, rows.holdout, store, scratch, tree=tree_dir, champion=champion, lag=lag
                 )
                 request = replace(request, backend=product.training.backend, address=address, search=task.search)
                 _run(task, request, store, run_python, on_line)
                 checks = _challenged(product, scratch, rows, champion, champion_predict)
                 fitted = _stored(task, scratch / "artifact", checks, store)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
         ready.result()
     return _registered(product, fitted, store, registry)
+
+
+@contextmanager
+def _scratch(store: Store) -> Iterator[Path]:
+    """A folder that is gone afterwards."""
+    folder = store.scratch("training")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remembered(task: _Task, store: Store) -> TrainedModel | None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,8 +57,7 @@ def asked(store: Store, tmp_path: Path) -> Callable[..., FitRequest]:
     ) -> FitRequest:
         scratch = tmp_path / "scratch"
         scratch.mkdir(exist_ok=True)
-        given: dict[str, Any] = {"tree": tmp_path, "holdout": 5, "store": store, "scratch": scratch}
-        return fit_request(product, training_set, champion=champion, lag=lag, **given)
+        return fit_request(product, training_set, 5, store, scratch, tree=tmp_path, champion=champion, lag=lag)
 
     return made
 

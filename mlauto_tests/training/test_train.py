@@ -178,7 +178,8 @@ def test_a_worse_candidate_is_registered_but_does_not_pass(
     first = trained(product(), training_set(old))
     exact = new["target"].tail(60).tolist()
 
-    second = trained(product(), training_set(old, new), champion=first, champion_predict=lambda _rows: exact)
+    strict = product(training={"not_worse_sigmas": 3.0})
+    second = trained(strict, training_set(old, new), champion=first, champion_predict=lambda _rows: exact)
 
     assert not second.passed
     assert "standard errors" in second.checks[1].summary
