@@ -15,16 +15,25 @@ from mlauto.training.evaluate import row_losses
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["able", "averaged", "averages", "filled", "mean_answer", "member_losses"]
+__all__ = ["able", "averaged", "averages", "filled", "mean_answer", "member_losses", "weighty"]
 
 Floats = NDArray[np.float64]
 PREFIX = "history_"
 FEWEST_ROWS = 10
+LEAST_SHARE = 0.05
 
 
 def averages(estimator: Any, task: str) -> bool:
     """Whether fits of this estimator can be averaged: numbers can, and classes where it offers probabilities."""
     return task == "regression" or hasattr(estimator, "predict_proba")
+
+
+def weighty(places: Sequence[int], shares: Sequence[float]) -> list[int]:
+    """Those of the members that make up all but a little of the average: enough to try it on rows held out.
+
+    One whose share is below 5 % is fitted only to be served, and to show whether it deserves more.
+    """
+    return [place for place in places if shares[place] >= LEAST_SHARE] or list(places)
 
 
 def able(labels: NDArray[Any], weights: Floats, task: str) -> list[int]:

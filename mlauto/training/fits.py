@@ -23,7 +23,7 @@ from mlauto.errors import TrainingError
 from mlauto.records import TrainingSet
 from mlauto.runtime.keeping import forget_unused, keep_below, use
 from mlauto.store import atomic_write, digest_of
-from mlauto.training.averaging import able, averages, filled, mean_answer
+from mlauto.training.averaging import able, averages, filled, mean_answer, weighty
 from mlauto.training.backtest import Fit, Model, Trial
 from mlauto.training.challenge import split
 from mlauto.training.deciding import Losses
@@ -179,6 +179,8 @@ class Fits:
         end = self.edges[model.batches]
         used = slice(end - matrix.shape[1], end - holdout)
         places = able(self.labels[used], matrix[:, : matrix.shape[1] - holdout], self.task)
+        if holdout:
+            places = weighty(places, [member.share for member in model.members])
         fits = [self.one(_alone(model, place), holdout) for place in places]
         asked = self.asked(model, holdout)
         classes = fits[0].classes

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mlauto.errors import TrainingError
 from mlauto.records import Averaged
 from mlauto.serving import trust
-from mlauto.training.averaging import able, averaged, averages, member_losses
+from mlauto.training.averaging import able, averaged, averages, member_losses, weighty
 from mlauto.training.estimator import fitted
 from mlauto.training.exchange import FitRequest
 from mlauto.training.weighting import RECALLED, shares_after
@@ -32,17 +32,19 @@ class Recipe:
     task: str
     weights: Floats
     averaged: Averaged | None = None
+    trial: bool = False
 
     def part(self, rows: slice) -> "Recipe":
-        """The same for some of the rows."""
-        return replace(self, weights=self.weights[:, rows])
+        """The same for some of the rows, to be tried on others: without members that hardly count."""
+        return replace(self, weights=self.weights[:, rows], trial=True)
 
     def fit(self, features: "pd.DataFrame", labels: NDArray[Any]) -> tuple[Any, str]:
         """The fitted model, and a sentence on how the sample weights were used. Rows without weight are left out."""
         if self.averaged is None:
             return fitted(self.estimator, features, labels, self.weights[0])
         models, said = {}, ""
-        for place in able(labels, self.weights, self.task):
+        places = able(labels, self.weights, self.task)
+        for place in weighty(places, self.averaged.shares) if self.trial else places:
             weights = self.weights[place]
             needed = weights > 0
             models[place], said = fitted(self.estimator, features[needed], labels[needed], weights[needed])

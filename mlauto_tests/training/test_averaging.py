@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.svm import LinearSVC
 
-from mlauto.training.averaging import able, averaged, averages, filled, mean_answer, member_losses
+from mlauto.training.averaging import able, averaged, averages, filled, mean_answer, member_losses, weighty
 
 SHARES = (0.1, 0.2, 0.7)
 
@@ -108,3 +108,9 @@ def test_who_never_saw_a_class_is_left_out() -> None:
 def test_what_is_not_known_is_taken_for_the_worst() -> None:
     """Of those that are."""
     assert filled([0.2, None, 0.4]) == (0.2, 0.4, 0.4)
+
+
+def test_who_hardly_counts_is_not_tried() -> None:
+    """Below 5 %; somebody always is."""
+    assert weighty([0, 2, 3], [0.05, 0.9, 0.049, 0.001]) == [0]
+    assert weighty([2, 3], [0.05, 0.9, 0.049, 0.001]) == [2, 3]

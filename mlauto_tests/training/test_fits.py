@@ -174,6 +174,43 @@ def test_answers_that_are_none_are_refused(tmp_path: Path, estimator: Any, metri
         fits.fit(fitted(1, History()))
 
 
+def blend(batches: int, *shares: float) -> Model:
+    """A model of the newest batch and of all history."""
+    histories = (History(window=1), History())
+    members = tuple(Member(history=one, share=share) for one, share in zip(histories, shares, strict=True))
+    return Model(batches=batches, members=members)
+
+
+def test_an_average_is_put_together_from_its_members(mean: Fits, tmp_path: Path) -> None:
+    """Of batches 0 to 2 the newest says 2 and all say 1: each member's losses are told; other shares need no fit."""
+    fit = mean.fit(blend(3, 0.25, 0.75))
+    again = made(tmp_path, steps(), None, inputs="one").fit(blend(3, 0.5, 0.5))
+
+    assert [part.mean() for part in fit.later] == pytest.approx([3 - 1.25, 4 - 1.25])
+    assert [list(part) for part in fit.parts] == [pytest.approx([1.0, 2.0]), pytest.approx([2.0, 3.0])]
+    assert [part.mean() for part in again.later] == pytest.approx([1.5, 2.5])
+
+
+def test_a_trial_of_an_average_leaves_out_who_hardly_counts(mean: Fits) -> None:
+    """With the newest batch at 4 % only all history is tried: 70 of batch 2 are known."""
+    trial = mean.trial(blend(3, 0.04, 0.96), blend(2, 0.5, 0.5))
+
+    assert trial.reference.value == pytest.approx(2 - (0 * 100 + 1 * 100 + 2 * 70) / 270)
+
+
+def test_classes_are_averaged_by_probabilities(tmp_path: Path) -> None:
+    """Half of all and all of the newest are "a"; who never saw "b" sits out, and counts as the worst."""
+    labels = ["a", "b"] * 50 + ["a", "a", "a", "b"] * 25 + ["a"] * 100 + ["b"] * 200
+    fits = made(tmp_path, labels, DummyClassifier(strategy="prior"), metric="error_rate", inputs="odds")
+
+    both, one = fits.fit(blend(2, 0.5, 0.5)), fits.fit(blend(3, 0.5, 0.5))
+
+    assert [part.mean() for part in both.later] == [0.0, 1.0, 1.0]
+    assert both.parts == ((0.0, 1.0, 1.0), (0.0, 1.0, 1.0))
+    assert one.parts == ((1.0, 1.0), (1.0, 1.0))
+    assert fits.said(blend(3, 0.5, 0.5)).places == (1,)
+
+
 def test_squares_are_what_a_root_is_taken_of(tmp_path: Path) -> None:
     """The reference is the root of their mean, as in training."""
     fits = made(tmp_path, steps(), DummyRegressor(), metric="rmse", inputs="squares")

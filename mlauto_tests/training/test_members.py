@@ -133,3 +133,13 @@ def test_what_cannot_be_averaged_is_fitted_once(tmp_path: Path, features: pd.Dat
     assert margins.averaged is None
     assert single.fit(features, LABELS)[0].predict(features[:1]) == pytest.approx([2.0])
     assert single.part(slice(0, 40)).fit(features[:40], LABELS[:40])[0].predict(features[:1]) == pytest.approx([0.5])
+
+
+def test_a_trial_leaves_out_members_that_hardly_count(tmp_path: Path, features: pd.DataFrame) -> None:
+    """The model that is served has them all."""
+    asked = request(tmp_path, learned=(("a", (5.0, 1.0)), ("b", (5.0, 1.0))))
+
+    how = recipe(asked, DummyRegressor(), features, LABELS, EVERY)
+
+    assert list(how.part(slice(0, 50)).fit(features[:50], LABELS[:50])[0].named_estimators_) == ["history_1"]
+    assert list(how.fit(features, LABELS)[0].named_estimators_) == ["history_0", "history_1"]
