@@ -77,7 +77,7 @@ def test_a_model_is_trained_in_a_container_as_it_is_beside_us(
     assert model.passed, model.checks
     assert model.image == workshop.image()
     assert model.key == model_key("t" * 40, batches, product("boosted"), workshop.environment())
-    assert lines[0] == "fitting Pipeline with HistGradientBoostingRegressor on 240 rows", lines
+    assert lines[1] == "fitting Pipeline with HistGradientBoostingRegressor on 240 rows", lines
     assert "served as a compiled plan: yes" in lines
     assert (artifact / "plan" / "walker.so").read_bytes() == walker.read_bytes()
     assert {path.name for path in artifact.iterdir()} >= {"model.skops", "golden.json", "plot.png", "card.md", "plan"}
