@@ -209,7 +209,7 @@ class _Replay:
 
         def settled() -> bool:
             seen = self.store.read_record(PRODUCT, "live_tick", dict[str, Any])
-            if seen is None or seen["measured"] < since or seen["action"] in BUSY:
+            if seen is None or seen["measured"] < since or seen["delivering"] or seen["action"] in BUSY:
                 return False
             return not self._active()
 

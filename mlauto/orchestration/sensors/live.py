@@ -91,7 +91,7 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
         attempts=tried.attempts,
         now=observed.metrics.measured,
     )
-    _report(tick, platform, product, observed, verdict)
+    _report(tick, platform, product, observed, verdict, delivering=delivering)
     if verdict.action is Action.RETRAIN and incident is not None:
         tick.ask(retraining(product, incident_id(product, incident.opened), tried, verdict.cause))
     elif verdict.action is Action.ROLL_BACK:
@@ -138,11 +138,24 @@ def _keep_alive(tick: Tick, platform: Platform, product: ModelProduct, observed:
         tick.events.append(production_event(product, retired, platform.store))
 
 
-def _report(tick: Tick, platform: Platform, product: ModelProduct, observed: Observation, verdict: Verdict) -> None:
+def _report(
+    tick: Tick,
+    platform: Platform,
+    product: ModelProduct,
+    observed: Observation,
+    verdict: Verdict,
+    *,
+    delivering: bool,
+) -> None:
     """Record metrics and checks in Dagster, when there is new evidence or another verdict."""
     memory = tick.cursors[product.name]
     metrics = observed.metrics
-    tick_record = {"measured": metrics.measured, "status": verdict.status, "action": verdict.action}
+    tick_record = {
+        "measured": metrics.measured,
+        "status": verdict.status,
+        "action": verdict.action,
+        "delivering": delivering,  # also what this very tick asked for, of which nobody else can know yet
+    }
     platform.store.write_record(product.name, "live_tick", tick_record)
     failed = [check.name for check in verdict.checks if not check.passed]
     said = [metrics.version, verdict.status.value, verdict.action.value, *failed]
