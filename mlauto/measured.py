@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mlauto.records import Score
 
-__all__ = ["LabelDelay", "LiveMetrics"]
+__all__ = ["Detection", "DriftReport", "Estimate", "Finding", "LabelDelay", "LiveMetrics", "SegmentQuality"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,84 @@ class LabelDelay:
     median: float
     p90: float
     labels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One test of drift: what moved, by how much in a unit that people know, and whether that is proven to matter.
+
+    `subject` is a column, two columns of a pair joined by " ~ ", or "prediction"; `test` says in which way it moved
+    (location, spread, shape, categories, unseen, nulls, correlation). `low` and `high` are the confidence bounds of
+    `effect` at the level of one look; it is `alarmed` when all between them is farther from 0 than `margin`.
+    """
+
+    subject: str
+    test: str
+    effect: float
+    low: float
+    high: float
+    margin: float
+    unit: str
+    alarmed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftReport:
+    """Every test over the `rows` of a window against the version's reference profile, the strongest finding first.
+
+    `shown`: column -> {psi, ks, wasserstein, js}, for people who expect them; nothing alarms on those.
+    """
+
+    rows: int
+    since: float | None
+    until: float | None
+    findings: tuple[Finding, ...]
+    shown: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def alarmed(self) -> tuple[Finding, ...]:
+        """The findings that are proven to matter."""
+        return tuple(finding for finding in self.findings if finding.alarmed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection:
+    """A sequential detector over `rows` labelled rows, looked at `looks` times since it began at `since`.
+
+    It alarms when `e_value` reaches `threshold`; `limit` is the expected loss that is still allowed.
+    """
+
+    e_value: float
+    threshold: float
+    limit: float
+    rows: int
+    looks: int
+    since: float
+    alarmed_at: float | None = None
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether a loss beyond the limit is proven."""
+        return self.alarmed_at is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentQuality:
+    """The quality of one segment of the rows, such as "season = winter", and its own detector's state."""
+
+    segment: str
+    quality: Score
+    reference: Score
+    detection: Detection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Quality estimated without labels by `method`; `error` is the estimate's own standard error on known rows."""
+
+    method: str
+    quality: Score
+    error: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,3 +119,7 @@ class LiveMetrics:
     p99_low_ms: float | None = None
     label_delay: LabelDelay | None = None
     waiting: int = 0
+    drifted: DriftReport | None = None
+    detection: Detection | None = None
+    segments: tuple[SegmentQuality, ...] = ()
+    estimate: Estimate | None = None

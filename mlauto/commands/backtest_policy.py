@@ -19,7 +19,6 @@ from mlauto.product_training import Policy, Training
 from mlauto.records import Action, Score, Status, Verdict
 from mlauto.training.deciding import Choice, Losses, Situation
 from mlauto.training.policy import on_new_data
-from mlauto.training.retraining import Evidence
 from mlauto.training.weighting import members_of
 
 __all__ = ["NAMED", "LiveCheck", "LivePolicy", "read_policy"]
@@ -87,15 +86,8 @@ class LivePolicy:
 
     def __call__(self, situation: Situation, /) -> Choice:
         """New batches first, as the policy counts them; then what triage says of a bad verdict."""
-        evidence = Evidence(
-            scores=situation.scored,
-            live=situation.live,
-            fresh=situation.fresh,
-            grown=situation.grown,
-            trainings=situation.trainings,
-        )
-        train, reason = on_new_data(self.policy, "batch", evidence)
-        allowed, refusal = on_new_data(self.policy, "incident", evidence)
+        train, reason = on_new_data(self.policy, "batch", situation)
+        allowed, refusal = on_new_data(self.policy, "incident", situation)
         verdict = self._triaged(situation, delivering=train, refused="" if allowed else refusal)
         self._record(situation, verdict)
         if train:
@@ -144,7 +136,7 @@ class LivePolicy:
         before = self.incident.version if self.incident and self.attempts else None
         if before is None or before == str(situation.live):
             return None
-        last: Mapping[int | str, float] = {batch.model: batch.loss for batch in situation.scored}
+        last: Mapping[object, float] = {batch.model: batch.loss for batch in situation.scores}
         old, new = last.get(int(before)), last.get(situation.live)
         if old is None or new is None:
             return None

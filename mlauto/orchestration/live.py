@@ -19,7 +19,7 @@ from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import keeps_problem
 from mlauto.orchestration.sensors.work import MAX_ATTEMPTS
 from mlauto.product import ModelProduct
-from mlauto.records import Deployment, Score, TrainedModel, TrainingSet, Verdict, VerifiedCommit
+from mlauto.records import Deployment, Score, Status, TrainedModel, TrainingSet, Verdict, VerifiedCommit
 from mlauto.training.policy import evidence_of, on_new_data
 from mlauto.training.prequential import scores_of
 
@@ -147,7 +147,7 @@ def with_action(
     training_set = store.read_record(product.name, "training_set", TrainingSet)
     verified = store.read_record(product.name, "verified_commit", VerifiedCommit)
     known = {batch.digest for batch in newest.training_set.batches} if newest else set()
-    production = observed.production
+    production, bad = observed.production, observed.verdict.status is Status.DEGRADED
     context = Context(
         now=observed.metrics.measured,
         new_data=training_set is not None and any(batch.digest not in known for batch in training_set.batches),
@@ -161,7 +161,9 @@ def with_action(
         rolled_out=production.since if production else None,
         fallback=production.fallback if production else None,
         better=_better_version(platform, product, observed) if tried.attempts else None,
-        refused=_refusal(platform, product, newest, training_set, production) if newest and training_set else "",
+        refused=_refusal(platform, product, newest, training_set, production)
+        if bad and newest and training_set
+        else "",
     )
     return triage(observed.verdict, context)
 

@@ -126,8 +126,7 @@ def regret(platform: Platform, product: ModelProduct) -> tuple[str, str] | None:
     if rollout is None or rollout.champion is None or not _is_watched(product, rollout):
         return None
     proof = watched(platform, product, rollout)
-    worse = proof is not None and proof.worse
-    return (rollout.champion, f"version {rollout.version}: {proof.told}") if proof is not None and worse else None
+    return (rollout.champion, f"version {rollout.version}: {proof.told}") if proof and proof.worse else None
 
 
 def candidates(platform: Platform, product: ModelProduct) -> frozenset[str]:

@@ -3,8 +3,8 @@
 The code that makes them is the team's, and runs in a workshop only (`mlauto.training.fits_maker`).
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -63,9 +63,9 @@ class AskedFits(Fits):
         self.missing[key] = Unit(model=model, holdout=holdout)
         raise MissingFitError(f"{self.missing[key]} is not made yet")
 
-    def _mean(self, model: Model, holdout: int) -> Said | None:
-        """As `Fits` does; all members' fits that are missing are noted in one go."""
-        for place in range(len(model.members)):
+    def _each(self, models: Sequence[Model], holdout: int) -> list[Said]:
+        """As `Fits` does; all that are missing are noted in one go."""
+        for model in models:
             with suppress(MissingFitError, TrainingError):
-                self.one(replace(model, members=(replace(model.members[place], share=1.0),)), holdout)
-        return super()._mean(model, holdout)
+                self.one(model, holdout)
+        return super()._each(models, holdout)

@@ -15,9 +15,10 @@ from mlauto.training.evaluate import row_losses
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["able", "averaged", "averages", "filled", "mean_answer", "member_losses", "weighty"]
+__all__ = ["Group", "able", "averaged", "averages", "filled", "mean_answer", "member_losses", "weighty"]
 
 Floats = NDArray[np.float64]
+Group = tuple[int, ...]  # members by their places, which one fit stands for
 PREFIX = "history_"
 FEWEST_ROWS = 10
 LEAST_SHARE = 0.05
@@ -28,28 +29,33 @@ def averages(estimator: Any, task: str) -> bool:
     return task == "regression" or hasattr(estimator, "predict_proba")
 
 
-def weighty(places: Sequence[int], shares: Sequence[float]) -> list[int]:
+def weighty(groups: Sequence[Group], shares: Sequence[float]) -> list[Group]:
     """Those of the members that make up all but a little of the average: enough to try it on rows held out.
 
-    One whose share is below 5 % is fitted only to be served, and to show whether it deserves more.
+    What has a share below 5 % is fitted only to be served, and to show whether it deserves more.
     """
-    return [place for place in places if shares[place] >= LEAST_SHARE] or list(places)
+    return [group for group in groups if sum(shares[place] for place in group) >= LEAST_SHARE] or list(groups)
 
 
-def able(labels: NDArray[Any], weights: Floats, task: str) -> list[int]:
+def able(labels: NDArray[Any], weights: Floats, task: str) -> list[Group]:
     """The members (rows of `weights`) that have ten rows, and every class that occurs; otherwise the one with the most.
 
-    A model that never saw a class cannot be averaged with one that did.
+    A model that never saw a class cannot be averaged with one that did. Members with the same weights, as all have
+    while there is one batch, are one group: they need one fit.
     """
     rows = (weights > 0).sum(axis=1)
     enough = [place for place, count in enumerate(rows) if count >= FEWEST_ROWS]
     if task == "classification":
         every = len(np.unique(labels[(weights > 0).any(axis=0)]))
         enough = [place for place in enough if len(np.unique(labels[weights[place] > 0])) == every]
-    return enough or [int(rows.argmax())]
+    groups: dict[bytes, Group] = {}
+    for place in enough or [int(rows.argmax())]:
+        key = weights[place].tobytes()
+        groups[key] = (*groups.get(key, ()), place)
+    return list(groups.values())
 
 
-def averaged(models: Mapping[int, Any], shares: Sequence[float], task: str) -> Any:
+def averaged(models: Mapping[Group, Any], shares: Sequence[float], task: str) -> Any:
     """Fitted models, by their members' places, as one that answers with their mean weighted by the members' `shares`.
 
     They are estimators of one kind, and of the same classes.
@@ -58,8 +64,8 @@ def averaged(models: Mapping[int, Any], shares: Sequence[float], task: str) -> A
     from sklearn.preprocessing import LabelEncoder
     from sklearn.utils import Bunch
 
-    named = {f"{PREFIX}{place}": model for place, model in models.items()}
-    weights = [shares[place] for place in models]
+    named = {PREFIX + "_".join(map(str, group)): model for group, model in models.items()}
+    weights = [sum(shares[place] for place in group) for group in models]
     first = next(iter(models.values()))
     if task == "regression":
         voting = VotingRegressor(list(named.items()), weights=weights)
@@ -78,10 +84,10 @@ def member_losses(
     voting: Any, members: int, features: "pd.DataFrame", labels: Sequence[Any], *, metric: str, task: str
 ) -> tuple[float, ...]:
     """Each member's mean loss on rows that none of them was fitted on. Raises `TrainingError` where one cannot say."""
-    known = {
-        int(name.removeprefix(PREFIX)): float(row_losses(metric, labels, answers_of(model, features, task)).mean())
-        for name, model in voting.named_estimators_.items()
-    }
+    known: dict[int, float] = {}
+    for name, model in voting.named_estimators_.items():
+        loss = float(row_losses(metric, labels, answers_of(model, features, task)).mean())
+        known |= dict.fromkeys(map(int, name.removeprefix(PREFIX).split("_")), loss)
     return filled([known.get(place) for place in range(members)])
 
 

@@ -174,7 +174,7 @@ class _Run:
             verdict = self.check(self.live, np.concatenate([*ours, np.empty(0)]), trial.reference)
         return Situation(
             newest=due,
-            scored=tuple(scored),
+            scores=tuple(scored),
             live=self.live,
             fresh=due + 1 - self.newest,
             grown=sum(self.rows[: due + 1]) / sum(self.rows[: self.newest]),

@@ -1,6 +1,6 @@
 """What a retraining policy sees and answers, whichever loop asks it: the seam between deciding and doing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlauto.records import Score, Verdict
+from mlauto.training.retraining import Evidence
 from mlauto.training.weighting import ALL, Member
 
 __all__ = ["Check", "Choice", "Decide", "Labelled", "Losses", "Situation", "labelled", "sampled"]
@@ -48,20 +49,13 @@ def labelled(number: int, losses: Losses, model: int | str) -> Labelled:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Situation:
+class Situation(Evidence):
     """What is known when the labels of batch `newest` have come. Batches and models count from 0, in order of time.
 
-    `scored` are all batches with labels, oldest first, each by the model that answered it; `fresh` of the labelled
-    batches the newest model was not fitted on, by which the labelled rows have `grown` (1.3: by 30 %); `trainings`
-    were made after the first model; `verdict` is that of the live check on the live model, None when nobody checks.
+    `verdict` is that of the live check on the live model, None when nobody checks.
     """
 
     newest: int
-    scored: Sequence[Labelled]
-    live: int
-    fresh: int
-    grown: float
-    trainings: int
     verdict: Verdict | None
 
 

@@ -115,7 +115,7 @@ def _fit(request: FitRequest) -> None:
             past = rows.part(slice(None, -request.holdout))
             estimator = searched(request, estimator, Past(past.features, past.labels, past.weights), folder)
             clock.lap("search")
-        how = recipe(request, estimator, rows.features, rows.labels, there)
+        how = recipe(request, estimator, rows.features, rows.labels, rows.weights, there=there)
         trial = _tried(request, how, rows, folder, clock)
         model, _ = how.fit(rows.features, rows.labels)
     clock.lap("refit")

@@ -23,7 +23,7 @@ from mlauto.errors import TrainingError
 from mlauto.records import TrainingSet
 from mlauto.runtime.keeping import forget_unused, keep_below, use
 from mlauto.store import atomic_write, digest_of
-from mlauto.training.averaging import able, averages, filled, mean_answer, weighty
+from mlauto.training.averaging import Group, able, averages, filled, mean_answer, weighty
 from mlauto.training.backtest import Fit, Model, Trial
 from mlauto.training.challenge import split
 from mlauto.training.deciding import Losses
@@ -51,7 +51,7 @@ def forget_fits(cache: Path) -> None:
 class Said:
     """What a fit says of rows: losses, numbers or probabilities (of `classes`, none without `predict_proba`).
 
-    `seconds` are the fit's CPU seconds. Of an average, `parts` are the losses of the members at `places`.
+    `seconds` are the fit's CPU seconds. Of an average, `parts` are the losses of the members in `groups`.
     """
 
     losses: Losses
@@ -59,7 +59,7 @@ class Said:
     classes: NDArray[Any]
     seconds: float
     parts: tuple[Losses, ...] = ()
-    places: tuple[int, ...] = ()
+    groups: tuple[Group, ...] = ()
 
 
 class Fits:
@@ -108,7 +108,7 @@ class Fits:
         ends = [edge - begin for edge in self.edges[model.batches + 1 :]]
         cut = [tuple(np.split(each, ends[:-1])) if ends else () for each in (found.losses, *found.parts)]
         means = [[float(losses.mean()) for losses in one] for one in cut[1:]]
-        return Fit(later=cut[0], seconds=found.seconds, parts=_of_all(found.places, len(model.members), means))
+        return Fit(later=cut[0], seconds=found.seconds, parts=_of_all(found.groups, len(model.members), means))
 
     def trial(self, model: Model, champion: Model | None) -> Trial:
         """The holdout's score by a model fitted without it, and whether the candidate may follow the champion.
@@ -178,21 +178,24 @@ class Fits:
         matrix = member_weights(self.training_set(model), model.members)
         end = self.edges[model.batches]
         used = slice(end - matrix.shape[1], end - holdout)
-        places = able(self.labels[used], matrix[:, : matrix.shape[1] - holdout], self.task)
+        groups = able(self.labels[used], matrix[:, : matrix.shape[1] - holdout], self.task)
+        shares = [member.share for member in model.members]
         if holdout:
-            places = weighty(places, [member.share for member in model.members])
-        fits = [self.one(_alone(model, place), holdout) for place in places]
-        asked = self.asked(model, holdout)
-        classes = fits[0].classes
-        seconds = sum(fit.seconds for fit in fits)
-        if not len(self.labels[asked]):
-            return Said(np.empty(0), np.empty(0), classes, seconds, tuple(fit.losses for fit in fits), tuple(places))
-        if self.task == "classification" and not len(classes):
-            return None
-        answers = mean_answer([fit.answers for fit in fits], [model.members[place].share for place in places])
-        predicted = answers if self.task == "regression" else classes[answers.argmax(axis=1)]
-        losses = self._losses(predicted, answers, classes, asked)
-        return Said(losses, answers, classes, seconds, tuple(fit.losses for fit in fits), tuple(places))
+            groups = weighty(groups, shares)
+        fits = self._each([_alone(model, group[0]) for group in groups], holdout)
+        asked, classes, seconds = self.asked(model, holdout), fits[0].classes, sum(fit.seconds for fit in fits)
+        parts, answers = tuple(fit.losses for fit in fits), np.empty(0)
+        if len(self.labels[asked]):
+            if self.task == "classification" and not len(classes):
+                return None
+            answers = mean_answer(
+                [fit.answers for fit in fits], [sum(shares[one] for one in group) for group in groups]
+            )
+        predicted = classes[answers.argmax(axis=1)] if answers.ndim > 1 else answers
+        return Said(self._losses(predicted, answers, classes, asked), answers, classes, seconds, parts, tuple(groups))
+
+    def _each(self, models: Sequence[Model], holdout: int) -> list[Said]:
+        return [self.one(model, holdout) for model in models]
 
     def _made(self, model: Model, holdout: int) -> Said:
         chosen = self.training_set(model)
@@ -258,11 +261,11 @@ def _alone(model: Model, place: int) -> Model:
     return replace(model, members=(replace(model.members[place], share=1.0),))
 
 
-def _of_all(places: Sequence[int], members: int, parts: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
+def _of_all(groups: Sequence[Group], members: int, parts: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
     """The mean losses of all members by batch, those that were left out filled in."""
     if not parts:
         return ()
-    known = dict(zip(places, parts, strict=True))
+    known = {place: part for group, part in zip(groups, parts, strict=True) for place in group}
     rows = [
         filled([known[one][batch] if one in known else None for one in range(members)])
         for batch in range(len(parts[0]))

@@ -43,35 +43,41 @@ class Recipe:
         if self.averaged is None:
             return fitted(self.estimator, features, labels, self.weights[0])
         models, said = {}, ""
-        places = able(labels, self.weights, self.task)
-        for place in weighty(places, self.averaged.shares) if self.trial else places:
-            weights = self.weights[place]
+        groups = able(labels, self.weights, self.task)
+        for group in weighty(groups, self.averaged.shares) if self.trial else groups:
+            weights = self.weights[group[0]]
             needed = weights > 0
-            models[place], said = fitted(self.estimator, features[needed], labels[needed], weights[needed])
+            models[group], said = fitted(self.estimator, features[needed], labels[needed], weights[needed])
         return averaged(models, self.averaged.shares, self.task), said
 
 
 def recipe(
-    request: FitRequest, estimator: Any, features: "pd.DataFrame", labels: NDArray[Any], there: NDArray[np.bool_]
+    request: FitRequest,
+    estimator: Any,
+    features: "pd.DataFrame",
+    labels: NDArray[Any],
+    weights: Floats,
+    *,
+    there: NDArray[np.bool_],
 ) -> Recipe:
     """What the request asks for; members' shares follow how the champion's have done in the batches it never saw.
 
-    `there` says which of the request's rows have a label: only those are in `features` and `labels`.
+    `there` says which of the request's rows have a label: only those are in `features`, `labels` and `weights`, which
+    are the mixture of all histories.
     """
-    mixed = np.load(request.weights, allow_pickle=False)[np.newaxis, there]
     if not request.members or not averages(estimator, request.task):
-        return Recipe(estimator, request.task, mixed)
+        return Recipe(estimator, request.task, weights[np.newaxis])
     learned = (*request.learned, *_since(request, features, labels, there))[-RECALLED:]
     losses = tuple(row for _, row in learned)
     shares = shares_after([share for _, share in request.members], losses)
     names = tuple(name for name, _ in request.members)
     said = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, shares, strict=True))
     print(f"averaging {len(names)} histories: {said}", flush=True)
-    weights = np.load(request.member_weights, allow_pickle=False)[:, there]
+    each = np.load(request.member_weights, allow_pickle=False)[:, there]
     return Recipe(
         estimator,
         request.task,
-        weights,
+        each,
         Averaged(histories=names, shares=shares, losses=losses, batches=tuple(batch for batch, _ in learned)),
     )
 

@@ -4,7 +4,7 @@ A model's key is the digest of everything that determines it, so "is there anyth
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,12 +88,12 @@ def why_train(
     lock_digest: str,
     trigger: Trigger,
     live: str | None = None,
-    scores: Sequence[Scored] = (),
+    scores: Callable[[], Sequence[Scored]] = tuple,
 ) -> Decision:
     """Should a model be trained now, given the newest one that was (`current`), whether or not it passed its checks.
 
     New code, parameters or dependencies always train; new data trains as the product's policy says, which looks at the
-    `scores` of the batches that have come so far, the newest by the version that is `live`.
+    `scores` of the batches that have come so far, the newest by the version that is `live`; they are read only then.
     """
     key = model_key(tree, training_set, product, lock_digest)
     if current is None:
@@ -106,7 +106,7 @@ def why_train(
         return Decision(train=True, reason="new parameters or dependencies", key=key)
     if {batch.digest for batch in current.training_set.batches} == {batch.digest for batch in training_set.batches}:
         return Decision(train=True, reason="new sample weights", key=key)
-    evidence = evidence_of(current, training_set, live=live, scores=scores)
+    evidence = evidence_of(current, training_set, live=live, scores=scores())
     train, reason = on_new_data(product.training.policy, trigger, evidence)
     return Decision(train=train, reason=reason, key=key)
 

@@ -6,12 +6,14 @@ Pure functions of numbers, so that a backtest and the live loop can ask the same
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from mlauto.errors import TrainingError
-from mlauto.product_training import Policy
+
+if TYPE_CHECKING:
+    from mlauto.product_training import Policy  # where a backtest's fits are made there is no pydantic
 
 __all__ = ["Evidence", "Scored", "afforded", "due"]
 
@@ -57,7 +59,7 @@ class Evidence:
     trainings: int
 
 
-def due(policy: Policy, evidence: Evidence) -> tuple[bool, str]:
+def due(policy: "Policy", evidence: Evidence) -> tuple[bool, str]:
     """Whether to retrain now that the labels of a batch have come, and why (not); the same inputs, the same answer.
 
     Raises `TrainingError` for losses that are not finite and for batches out of order.
@@ -76,7 +78,7 @@ def due(policy: Policy, evidence: Evidence) -> tuple[bool, str]:
     return afforded(policy, evidence, why)
 
 
-def afforded(policy: Policy, evidence: Evidence, why: str) -> tuple[bool, str]:
+def afforded(policy: "Policy", evidence: Evidence, why: str) -> tuple[bool, str]:
     """Whether a training that there is a reason for is within the policy's budget, and the reason, or that it is not.
 
     Where the policy trains for every so many batches anyway, there is no budget.
@@ -89,7 +91,7 @@ def afforded(policy: Policy, evidence: Evidence, why: str) -> tuple[bool, str]:
     return True, why
 
 
-def _waits(policy: Policy) -> str:
+def _waits(policy: "Policy") -> str:
     if policy.false_alarms is not None:
         return "the live model is not proven worse than at its start"
     if policy.every_batches is not None:
@@ -120,7 +122,7 @@ def _known(scores: Sequence[Scored]) -> list[Scored]:
     return [batch for batch in scores if batch.rows]
 
 
-def _alarm(policy: Policy, ours: Sequence[Scored], *, since: int) -> str:
+def _alarm(policy: "Policy", ours: Sequence[Scored], *, since: int) -> str:
     """How much the champion lost against its own start after batch `since`; '' when that may be chance, or is little.
 
     Every end of its record is tried at every batch: the chance of a false alarm is divided among all of those looks.

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mlauto.product import ModelProduct
-from mlauto.records import BatchWeight, Commit, TrainingSet
+from mlauto.records import BatchWeight, Commit, Score, Signature, TrainedModel, TrainingSet
 from mlauto.runtime.warm import WarmProcess
 from mlauto.store import Store, digest_of
 
@@ -242,6 +242,31 @@ def training_set(store: Store, tmp_path: Path) -> Callable[..., TrainingSet]:
             batches.append(BatchWeight(key=f"{index:08}", digest=digest, rows=len(frame), weight=weight))
         digest = digest_of([(batch.digest, batch.weight) for batch in batches])
         return TrainingSet(batches=tuple(batches), digest=digest)
+
+    return made
+
+
+@pytest.fixture
+def live_model() -> Callable[..., TrainedModel]:
+    """`live_model(training_set, **what to change)`: version 7, which takes one number, as it is recorded."""
+
+    def made(known: TrainingSet, **changes: Any) -> TrainedModel:
+        given: dict[str, Any] = {
+            "version": "7",
+            "key": "key",
+            "artifact": "artifact",
+            "commit": Commit(sha="sha", tree="tree", subject="s", author="a", time=0.0),
+            "training_set": known,
+            "run_id": "run",
+            "signature": Signature(columns={"temp": "number"}, task="regression"),
+            "reference": Score(metric="mae", value=1.0, low=0.9, high=1.1, rows=100),
+            "scores": (),
+            "checks": (),
+            "seed": 0,
+            "reason": "first model",
+            "trained": 0.0,
+        }
+        return TrainedModel(**{**given, **changes})
 
     return made
 

@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.svm import LinearSVC
 
-from mlauto.training.averaging import able, averaged, averages, filled, mean_answer, member_losses, weighty
+from mlauto.training.averaging import Group, able, averaged, averages, filled, mean_answer, member_losses, weighty
 
 SHARES = (0.1, 0.2, 0.7)
 
@@ -17,12 +17,12 @@ def features() -> pd.DataFrame:
     return pd.DataFrame(np.random.default_rng(0).normal(size=(120, 2)), columns=["a", "b"])
 
 
-def parts(features: pd.DataFrame, labels: object, estimator: object) -> dict[int, object]:
+def parts(features: pd.DataFrame, labels: object, estimator: object) -> dict[Group, object]:
     """The estimator on three parts of the rows."""
     truth = np.asarray(labels)
     cuts = (slice(0, 40), slice(20, 90), slice(None))
     return {
-        place: clone(estimator).fit(features.iloc[cut], truth[cut])  # type: ignore[attr-defined]
+        (place,): clone(estimator).fit(features.iloc[cut], truth[cut])  # type: ignore[attr-defined]
         for place, cut in enumerate(cuts)
     }
 
@@ -56,7 +56,7 @@ def test_classes_are_chosen_by_averaged_probabilities(features: pd.DataFrame) ->
 def test_shares_of_those_left_out_are_shared_out(features: pd.DataFrame) -> None:
     """Without the second member the others' shares keep their proportion."""
     models = parts(features, features["a"], Ridge())
-    del models[1]
+    del models[1,]
 
     model = averaged(models, SHARES, "regression")
 
@@ -67,8 +67,8 @@ def test_shares_of_those_left_out_are_shared_out(features: pd.DataFrame) -> None
 def test_members_lose_apart_on_rows_they_never_saw(features: pd.DataFrame) -> None:
     """The mean loss of each; one that was left out counts as the worst of the others."""
     models = parts(features, features["a"] * 0.0, Ridge())
-    models[2] = Ridge().fit(features, features["a"] * 0.0 + 2.0)
-    del models[1]
+    models[2,] = Ridge().fit(features, features["a"] * 0.0 + 2.0)
+    del models[1,]
 
     model = averaged(models, SHARES, "regression")
 
@@ -98,11 +98,25 @@ def test_who_never_saw_a_class_is_left_out() -> None:
     weights[0, :50] = 0  # the newest ten: one class
     weights[1, :5] = 0
 
-    assert able(labels, weights, "classification") == [1, 2]
-    assert able(np.zeros(60), weights, "regression") == [0, 1, 2]
+    assert able(labels, weights, "classification") == [(1,), (2,)]
+    assert able(np.zeros(60), weights, "regression") == [(0,), (1,), (2,)]
     weights[0, :51] = 0
-    assert able(np.zeros(60), weights, "regression") == [1, 2]
-    assert able(labels[:4], np.array([[0.0, 0.0, 0.0, 1.0], [1.0] * 4]), "regression") == [1]
+    assert able(np.zeros(60), weights, "regression") == [(1,), (2,)]
+    assert able(labels[:4], np.array([[0.0, 0.0, 0.0, 1.0], [1.0] * 4]), "regression") == [(1,)]
+
+
+def test_members_with_the_same_weights_need_one_fit(features: pd.DataFrame) -> None:
+    """All of them while there is one batch: it counts for their shares together, and loses for each of them."""
+    weights = np.ones((3, 120))
+    weights[1, :60] = 0.5
+    groups = able(np.zeros(120), weights, "regression")
+    low, high = (Ridge().fit(features, features["a"] * 0.0 + level) for level in (1.0, 3.0))
+
+    model = averaged({groups[0]: low, groups[1]: high}, (0.1, 0.2, 0.7), "regression")
+
+    assert groups == [(0, 2), (1,)]
+    assert model.predict(features)[:1] == pytest.approx([0.8 * 1.0 + 0.2 * 3.0])
+    assert member_losses(model, 3, features, [1.0] * 120, metric="mae", task="regression") == pytest.approx((0, 2, 0))
 
 
 def test_what_is_not_known_is_taken_for_the_worst() -> None:
@@ -112,5 +126,6 @@ def test_what_is_not_known_is_taken_for_the_worst() -> None:
 
 def test_who_hardly_counts_is_not_tried() -> None:
     """Below 5 %; somebody always is."""
-    assert weighty([0, 2, 3], [0.05, 0.9, 0.049, 0.001]) == [0]
-    assert weighty([2, 3], [0.05, 0.9, 0.049, 0.001]) == [2, 3]
+    assert weighty([(0,), (2,), (3,)], [0.05, 0.9, 0.049, 0.001]) == [(0,)]
+    assert weighty([(2,), (3,)], [0.05, 0.9, 0.049, 0.001]) == [(2,), (3,)]
+    assert weighty([(1,), (2, 3)], [0.05, 0.9, 0.049, 0.001]) == [(1,), (2, 3)]

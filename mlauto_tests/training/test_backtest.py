@@ -111,7 +111,7 @@ def test_late_labels_delay_what_is_learnt() -> None:
     seen: list[tuple[int, int, int]] = []
 
     def watching(situation: Situation) -> Choice:
-        seen.append((situation.newest, len(situation.scored), situation.fresh))
+        seen.append((situation.newest, len(situation.scores), situation.fresh))
         return every_batch(situation)
 
     found = play(Knowing("AAAABBBB"), watching, delay=2)
@@ -146,7 +146,7 @@ def test_a_policy_sees_scores_and_who_answered() -> None:
     play(Knowing("AAAABBBB"), third)
 
     assert [situation.fresh for situation in last] == [1, 2, 3, 1, 2, 3]
-    assert [(one.number, one.model, one.loss, one.rows) for one in last[3].scored] == [
+    assert [(one.number, one.model, one.loss, one.rows) for one in last[3].scores] == [
         (2, 0, 0.0, ROWS),
         (3, 0, 0.0, ROWS),
         (4, 0, 1.0, ROWS),
@@ -154,7 +154,7 @@ def test_a_policy_sees_scores_and_who_answered() -> None:
     ]
     assert last[3].live == 1
     assert last[3].verdict is None
-    assert last[3].scored[0].error == 0.0
+    assert last[3].scores[0].error == 0.0
 
 
 def test_a_verdict_is_on_the_live_models_own_rows() -> None:

@@ -191,6 +191,14 @@ def test_an_average_is_put_together_from_its_members(mean: Fits, tmp_path: Path)
     assert [part.mean() for part in again.later] == pytest.approx([1.5, 2.5])
 
 
+def test_one_batch_is_one_fit_for_all_members(mean: Fits, tmp_path: Path) -> None:
+    """Their histories are the same rows with the same weights."""
+    fit = mean.fit(blend(1, 0.25, 0.75))
+
+    assert [list(part) for part in fit.parts] == 2 * [pytest.approx([1.0, 2.0, 3.0, 4.0])]
+    assert len(list(tmp_path.rglob("*.npz"))) == 1
+
+
 def test_a_trial_of_an_average_leaves_out_who_hardly_counts(mean: Fits) -> None:
     """With the newest batch at 4 % only all history is tried: 70 of batch 2 are known."""
     trial = mean.trial(blend(3, 0.04, 0.96), blend(2, 0.5, 0.5))
@@ -208,7 +216,7 @@ def test_classes_are_averaged_by_probabilities(tmp_path: Path) -> None:
     assert [part.mean() for part in both.later] == [0.0, 1.0, 1.0]
     assert both.parts == ((0.0, 1.0, 1.0), (0.0, 1.0, 1.0))
     assert one.parts == ((1.0, 1.0), (1.0, 1.0))
-    assert fits.said(blend(3, 0.5, 0.5)).places == (1,)
+    assert fits.said(blend(3, 0.5, 0.5)).groups == ((1,),)
 
 
 def test_squares_are_what_a_root_is_taken_of(tmp_path: Path) -> None:

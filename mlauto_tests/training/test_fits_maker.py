@@ -200,12 +200,14 @@ def test_what_stopped_a_child_is_told(maker: Callable[..., Maker], ended: Finish
 
 def test_when_one_child_goes_wrong_the_other_ends_soon(maker: Callable[..., Maker], fits: AskedFits) -> None:
     """After the fit in hand, which is kept."""
-    wrong = threading.Event()
+    begun, wrong = threading.Event(), threading.Event()
 
     def leave(request: FitsRequest, unit: Unit, path: Path) -> None:
         if unit.model.batches % 2:
+            assert begun.wait(10)
             wrong.set()
             raise MlautoError("there is no room")
+        begun.set()
         assert wrong.wait(10)
         threading.Event().wait(0.3)
         honest(request, unit, path)

@@ -13,7 +13,7 @@ from sklearn.svm import LinearSVC
 
 from mlauto.training.averaging import averaged
 from mlauto.training.exchange import FitRequest, Unseen
-from mlauto.training.members import recipe
+from mlauto.training.members import Recipe, recipe
 
 ROWS = 60
 
@@ -42,7 +42,7 @@ def request(folder: Path, **changes: Any) -> FitRequest:
 def champion(folder: Path, *says: float) -> Path:
     """A live model whose two members say one number each."""
     folder.mkdir()
-    models = {n: DummyRegressor(strategy="constant", constant=v).fit([[0]], [v]) for n, v in enumerate(says)}
+    models = {(n,): DummyRegressor(strategy="constant", constant=v).fit([[0]], [v]) for n, v in enumerate(says)}
     skops.io.dump(averaged(models, (0.5, 0.5), "regression"), folder / "model.skops")
     (folder / "trusted.json").write_bytes(msgspec.json.encode([]))
     return folder
@@ -57,9 +57,14 @@ EVERY = np.ones(ROWS, dtype=bool)
 LABELS = np.repeat([0.0, 1.0, 5.0], 20)
 
 
+def asking(asked: FitRequest, estimator: Any, features: pd.DataFrame, there: Any = EVERY) -> Recipe:
+    """The recipe for the rows that have a label."""
+    return recipe(asked, estimator, features[there], LABELS[there], np.ones(ROWS)[there], there=there)
+
+
 def test_each_member_is_fitted_on_its_own_history(tmp_path: Path, features: pd.DataFrame) -> None:
     """The newest batch says 5, all of it 2: half and half is 3.5."""
-    how = recipe(request(tmp_path), DummyRegressor(), features, LABELS, EVERY)
+    how = asking(request(tmp_path), DummyRegressor(), features)
 
     model, said = how.fit(features, LABELS)
 
@@ -79,7 +84,7 @@ def test_shares_follow_what_the_live_models_members_lost(
         learned=(("a", (1.0, 1.0)),),
     )
 
-    how = recipe(asked, DummyRegressor(), features, LABELS, EVERY)
+    how = asking(asked, DummyRegressor(), features)
 
     assert how.averaged is not None
     assert how.averaged.losses == ((1.0, 1.0), (0.0, 5.0))
@@ -97,7 +102,7 @@ def test_rows_without_a_label_are_in_nobodys_history(tmp_path: Path, features: p
     unseen = [Unseen(batch=name, first=a, end=a + 20, model=live) for name, a in (("b", 20), ("c", 40))]
     asked = request(tmp_path, unseen=tuple(unseen))
 
-    how = recipe(asked, DummyRegressor(), features[there], LABELS[there], there)
+    how = asking(asked, DummyRegressor(), features, there)
 
     assert how.weights.shape == (2, 39)
     assert how.averaged is not None
@@ -110,14 +115,14 @@ def test_a_live_model_that_cannot_be_asked_changes_nothing(
     """What it was fitted on is no longer there: said, and the shares stay."""
     live = tmp_path / "live"
     live.mkdir()
-    models = {n: DummyRegressor().fit(pd.DataFrame({"gone": [1.0, 2.0]}), [1.0, 2.0]) for n in range(2)}
+    models = {(n,): DummyRegressor().fit(pd.DataFrame({"gone": [1.0, 2.0]}), [1.0, 2.0]) for n in range(2)}
     for model in models.values():
         model.n_outputs_ = "many"  # type: ignore[attr-defined]
     skops.io.dump(averaged(models, (0.5, 0.5), "regression"), live / "model.skops")
     (live / "trusted.json").write_bytes(b"[]")
 
     unseen = (Unseen(batch="c", first=40, end=60, model=str(live)),)
-    how = recipe(request(tmp_path, unseen=unseen), DummyRegressor(), features, LABELS, EVERY)
+    how = asking(request(tmp_path, unseen=unseen), DummyRegressor(), features)
 
     assert how.averaged is not None
     assert how.averaged.losses == ()
@@ -126,8 +131,8 @@ def test_a_live_model_that_cannot_be_asked_changes_nothing(
 
 def test_what_cannot_be_averaged_is_fitted_once(tmp_path: Path, features: pd.DataFrame) -> None:
     """On the mixture of the histories; so is a single history."""
-    single = recipe(request(tmp_path, members=()), DummyRegressor(), features, LABELS, EVERY)
-    margins = recipe(request(tmp_path, task="classification"), LinearSVC(), features, LABELS, EVERY)
+    single = asking(request(tmp_path, members=()), DummyRegressor(), features)
+    margins = asking(request(tmp_path, task="classification"), LinearSVC(), features)
 
     assert single.averaged is None
     assert margins.averaged is None
@@ -139,7 +144,7 @@ def test_a_trial_leaves_out_members_that_hardly_count(tmp_path: Path, features: 
     """The model that is served has them all."""
     asked = request(tmp_path, learned=(("a", (5.0, 1.0)), ("b", (5.0, 1.0))))
 
-    how = recipe(asked, DummyRegressor(), features, LABELS, EVERY)
+    how = asking(asked, DummyRegressor(), features)
 
     assert list(how.part(slice(0, 50)).fit(features[:50], LABELS[:50])[0].named_estimators_) == ["history_1"]
     assert list(how.fit(features, LABELS)[0].named_estimators_) == ["history_0", "history_1"]

@@ -137,10 +137,10 @@ def test_proven_losses_of_the_live_version_train(product: Make) -> None:
     usual = [Labelled(number=n, rows=500, loss=0.2, error=0.018, model="7") for n in range(6)]
     bad = [*usual, Labelled(number=6, rows=500, loss=0.4, error=0.02, model="7")]
 
-    found = decide(product(), "batch", new, current=before, live="7", scores=bad)
-    other = decide(product(), "batch", new, current=before, live="6", scores=bad)
-    spent = decide(product(), "batch", new, current=replace(before, trainings=9), live="7", scores=bad)
-    incident = decide(product(), "incident", new, current=replace(before, trainings=9), live="7", scores=bad)
+    found = decide(product(), "batch", new, current=before, live="7", scores=lambda: bad)
+    other = decide(product(), "batch", new, current=before, live="6", scores=lambda: bad)
+    spent = decide(product(), "batch", new, current=replace(before, trainings=9), live="7", scores=lambda: bad)
+    incident = decide(product(), "incident", new, current=replace(before, trainings=9), live="7", scores=lambda: bad)
 
     assert (found.train, found.reason) == (
         True,

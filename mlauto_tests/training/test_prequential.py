@@ -11,12 +11,13 @@ import pytest
 
 from mlauto.errors import DeliveryError, StoreError
 from mlauto.product import ModelProduct
-from mlauto.records import BatchWeight, Commit, Score, Signature, TrainedModel, TrainingSet
+from mlauto.records import BatchWeight, Signature, TrainedModel, TrainingSet
 from mlauto.store import Store
 from mlauto.training import deciding
 from mlauto.training.prequential import Prequential, score_arrivals, scores_of
 
 Make = Callable[..., ModelProduct]
+Live = Callable[..., TrainedModel]
 
 
 def given(store: Store, *frames: pd.DataFrame) -> TrainingSet:
@@ -37,23 +38,15 @@ def batch(start: float, rows: int = 4, **more: Any) -> pd.DataFrame:
     return pd.DataFrame({"temp": values, "count": values, **more})
 
 
-def live(known: TrainingSet, version: str = "7", **signature: Any) -> TrainedModel:
-    """A champion fitted on the first batch of a training set."""
-    return TrainedModel(
-        version=version,
-        key="key",
-        artifact="artifact",
-        commit=Commit(sha="sha", tree="tree", subject="s", author="a", time=0.0),
-        training_set=replace(known, batches=known.batches[:1]),
-        run_id="run",
-        signature=Signature(columns={"temp": "number"}, task="regression", **signature),
-        reference=Score(metric="mae", value=1.0, low=0.9, high=1.1, rows=100),
-        scores=(),
-        checks=(),
-        seed=0,
-        reason="first model",
-        trained=0.0,
-    )
+@pytest.fixture
+def live(live_model: Callable[..., TrainedModel]) -> Callable[..., TrainedModel]:
+    """A champion fitted on the first batch of a training set; what else is given is its signature's."""
+
+    def made(known: TrainingSet, version: str = "7", **more: Any) -> TrainedModel:
+        signature = Signature(columns={"temp": "number"}, task="regression", **more)
+        return live_model(replace(known, batches=known.batches[:1]), version=version, signature=signature)
+
+    return made
 
 
 class Answering:
@@ -73,7 +66,7 @@ def counted(product: Make) -> ModelProduct:
     return product(data={"target": "count", "timestamp": None, "exclude": []})
 
 
-def test_each_arrival_is_scored_once_by_who_was_live(store: Store, counted: ModelProduct) -> None:
+def test_each_arrival_is_scored_once_by_who_was_live(store: Store, counted: ModelProduct, live: Live) -> None:
     """Not what it was fitted on; a later champion scores only what came later."""
     three = given(store, batch(0), batch(10), batch(20, rows=1))
     first, second = Answering(2.0), Answering(3.0)
@@ -95,7 +88,7 @@ def test_each_arrival_is_scored_once_by_who_was_live(store: Store, counted: Mode
     assert math.isnan(scores[1].error)
 
 
-def test_late_labels_tell_of_who_answered_then(store: Store, counted: ModelProduct) -> None:
+def test_late_labels_tell_of_who_answered_then(store: Store, counted: ModelProduct, live: Live) -> None:
     """Two batches late: the first two after the champion's own were answered by the version before it."""
     five = given(store, *(batch(10.0 * n) for n in range(5)))
 
@@ -111,7 +104,7 @@ def test_before_a_release_there_is_nothing_to_score(store: Store, counted: Model
 
 
 def test_a_champion_that_does_not_answer_is_asked_again_with_the_next_batch(
-    store: Store, counted: ModelProduct
+    store: Store, counted: ModelProduct, live: Live
 ) -> None:
     """What could not be scored is said; nothing is written down for it."""
 
@@ -128,7 +121,7 @@ def test_a_champion_that_does_not_answer_is_asked_again_with_the_next_batch(
     assert len(scores_of(store, counted)) == 1
 
 
-def test_rows_that_cannot_be_scored_are_left_out(store: Store, counted: ModelProduct) -> None:
+def test_rows_that_cannot_be_scored_are_left_out(store: Store, counted: ModelProduct, live: Live) -> None:
     """Without a label, or beyond what the live model's server takes."""
     gaps = batch(10)
     gaps.loc[0, "count"] = np.nan
@@ -143,7 +136,7 @@ def test_rows_that_cannot_be_scored_are_left_out(store: Store, counted: ModelPro
     )
 
 
-def test_infinite_answers_are_no_score(store: Store, counted: ModelProduct) -> None:
+def test_infinite_answers_are_no_score(store: Store, counted: ModelProduct, live: Live) -> None:
     """They are said, and not averaged."""
     two = given(store, batch(0), batch(10))
 
@@ -153,7 +146,7 @@ def test_infinite_answers_are_no_score(store: Store, counted: ModelProduct) -> N
 
 
 def test_of_a_large_batch_some_rows_are_asked(
-    store: Store, counted: ModelProduct, monkeypatch: pytest.MonkeyPatch
+    store: Store, counted: ModelProduct, monkeypatch: pytest.MonkeyPatch, live: Live
 ) -> None:
     """Evenly spread from the first to the last."""
     monkeypatch.setattr(deciding, "SCORED_ROWS", 3)
@@ -165,7 +158,7 @@ def test_of_a_large_batch_some_rows_are_asked(
     assert answering.asked == [3]
 
 
-def test_another_metric_begins_anew(store: Store, product: Make, counted: ModelProduct) -> None:
+def test_another_metric_begins_anew(store: Store, product: Make, counted: ModelProduct, live: Live) -> None:
     """Squares cannot be compared with absolute errors."""
     two = given(store, batch(0), batch(10))
     score_arrivals(store, counted, two, live(two), Answering(2.0))
@@ -176,7 +169,7 @@ def test_another_metric_begins_anew(store: Store, product: Make, counted: ModelP
     assert [one.loss for one in scores_of(store, squared)] == [4.0]
 
 
-def test_a_batch_that_is_gone_is_an_error(store: Store, counted: ModelProduct) -> None:
+def test_a_batch_that_is_gone_is_an_error(store: Store, counted: ModelProduct, live: Live) -> None:
     """The store says which."""
     two = given(store, batch(0), batch(10))
     store.object_path(two.batches[1].digest).unlink()
@@ -185,7 +178,7 @@ def test_a_batch_that_is_gone_is_an_error(store: Store, counted: ModelProduct) -
         score_arrivals(store, counted, two, live(two), Answering())
 
 
-def test_history_is_bounded_and_numbers_go_on(store: Store, counted: ModelProduct) -> None:
+def test_history_is_bounded_and_numbers_go_on(store: Store, counted: ModelProduct, live: Live) -> None:
     """The newest thousand are kept; their numbers count all that there ever were."""
     two = given(store, batch(0), batch(10))
     score_arrivals(store, counted, two, live(two), Answering())

@@ -10,12 +10,13 @@ import pytest
 
 from mlauto.errors import TrainingError
 from mlauto.product import ModelProduct
-from mlauto.records import Averaged, Commit, Score, Signature, TrainedModel, TrainingSet
+from mlauto.records import Averaged, TrainedModel, TrainingSet
 from mlauto.store import Store
 from mlauto.training.exchange import FitRequest, Unseen
 from mlauto.training.request import fit_request
 
 Make = Callable[..., ModelProduct]
+Live = Callable[..., TrainedModel]
 Rows = Callable[..., pd.DataFrame]
 Sets = Callable[..., TrainingSet]
 PAIR = [{"window": 1}, {"half_life": 2}]
@@ -31,23 +32,10 @@ def artifact(store: Store, tmp_path: Path) -> str:
     return store.put_tree(folder)
 
 
-def live(known: TrainingSet, artifact: str, averaged: Averaged | None) -> TrainedModel:
-    return TrainedModel(
-        version="7",
-        key="key",
-        artifact=artifact,
-        commit=Commit(sha="sha", tree="tree", subject="s", author="a", time=0.0),
-        training_set=known,
-        run_id="run",
-        signature=Signature(columns={"temp": "number"}, task="regression"),
-        reference=Score(metric="mae", value=1.0, low=0.9, high=1.1, rows=100),
-        scores=(),
-        checks=(),
-        seed=0,
-        reason="first model",
-        trained=0.0,
-        averaged=averaged,
-    )
+@pytest.fixture
+def live(live_model: Callable[..., TrainedModel], artifact: str) -> Callable[..., TrainedModel]:
+    """The live model of such a training set, with its files in the store."""
+    return lambda known, averaged: live_model(known, artifact=artifact, averaged=averaged)
 
 
 @pytest.fixture
@@ -88,14 +76,20 @@ def test_several_histories_have_weights_each(
 
 
 def test_the_live_models_members_are_tried_on_what_it_never_saw(
-    asked: Callable[..., FitRequest], product: Make, training_set: Sets, rows: Rows, store: Store, artifact: str
+    asked: Callable[..., FitRequest],
+    product: Make,
+    training_set: Sets,
+    rows: Rows,
+    store: Store,
+    artifact: str,
+    live: Live,
 ) -> None:
     """Batch by batch, with what is known of them from before."""
     three = training_set(rows(2), rows(3, 1), rows(4, 2))
     averaged = Averaged(histories=NAMES, shares=(0.3, 0.7), losses=((0.2, 0.1),), batches=("before",))
     known = TrainingSet(batches=three.batches[:1], digest="one")
 
-    request = asked(product(training={"histories": PAIR}), three, live(known, artifact, averaged))
+    request = asked(product(training={"histories": PAIR}), three, live(known, averaged))
 
     assert request.learned == (("before", (0.2, 0.1)),)
     folder = str(store.tree_path(artifact))
@@ -107,13 +101,19 @@ def test_the_live_models_members_are_tried_on_what_it_never_saw(
 
 
 def test_late_labels_are_of_what_answered_then(
-    asked: Callable[..., FitRequest], product: Make, training_set: Sets, rows: Rows, store: Store, artifact: str
+    asked: Callable[..., FitRequest],
+    product: Make,
+    training_set: Sets,
+    rows: Rows,
+    store: Store,
+    artifact: str,
+    live: Live,
 ) -> None:
     """Two batches late: the model before the champion, and nothing that was known before or that nobody answered."""
     six = training_set(*(rows(2, seed) for seed in range(6)))
     for version, known in ((4, 1), (5, 2), (6, 3), (7, 5)):
         averaged = Averaged(histories=NAMES, shares=(0.5, 0.5), losses=((1.0, 1.0),), batches=(six.batches[3].digest,))
-        model = live(TrainingSet(batches=six.batches[:known], digest=str(known)), artifact, averaged)
+        model = live(TrainingSet(batches=six.batches[:known], digest=str(known)), averaged)
         store.write_record("tides", f"models/{version}", replace(model, version=str(version), reason=str(known)))
     champion = store.read_record("tides", "models/7", TrainedModel)
 
@@ -135,18 +135,25 @@ def test_other_histories_tell_nothing_of_these(
     rows: Rows,
     artifact: str,
     averaged: Averaged | None,
+    live: Live,
 ) -> None:
     """A live model that averages nothing, or other histories, is no evidence."""
     two = training_set(rows(2), rows(3, 1))
     known = TrainingSet(batches=two.batches[:1], digest="one")
 
-    request = asked(product(training={"histories": PAIR}), two, live(known, artifact, averaged))
+    request = asked(product(training={"histories": PAIR}), two, live(known, averaged))
 
     assert (request.learned, request.unseen) == ((), ())
 
 
 def test_a_changed_live_model_is_not_opened(
-    asked: Callable[..., FitRequest], product: Make, training_set: Sets, rows: Rows, store: Store, artifact: str
+    asked: Callable[..., FitRequest],
+    product: Make,
+    training_set: Sets,
+    rows: Rows,
+    store: Store,
+    artifact: str,
+    live: Live,
 ) -> None:
     """What lies in the store under its digest must be what the digest says."""
     two = training_set(rows(2), rows(3, 1))
@@ -154,7 +161,7 @@ def test_a_changed_live_model_is_not_opened(
     path.chmod(0o600)
     path.write_bytes(b"another")
     averaged = Averaged(histories=NAMES, shares=(0.5, 0.5))
-    champion = live(TrainingSet(batches=two.batches[:1], digest="one"), artifact, averaged)
+    champion = live(TrainingSet(batches=two.batches[:1], digest="one"), averaged)
 
     with pytest.raises(TrainingError, match="version 7 was changed in the store"):
         asked(product(training={"histories": PAIR}), two, champion)

@@ -197,7 +197,7 @@ def _finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> b
             lock_digest=platform.workshop.environment(),
             trigger="batch",
             live=production.version if production else None,
-            scores=scores_of(store, product),
+            scores=lambda: scores_of(store, product),
         )
         if decision.train:
             work = Work(
