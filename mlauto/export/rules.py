@@ -66,7 +66,11 @@ def _slow(product: ModelProduct, window: str) -> dict[str, Any]:
     chosen = f'product="{product.name}"'
     within = f'sum by (product) (rate(mlauto_request_seconds_bucket{{{chosen}, le="{bound}"}}[{window}]))'
     every = f"sum by (product) (rate(mlauto_request_seconds_count{{{chosen}}}[{window}]))"
-    return {"record": f"mlauto:slow_ratio:rate{window}", "expr": f"1 - {within}\n  / {every}"}
+    return {
+        "record": f"mlauto:slow_ratio:rate{window}",
+        "expr": f"1 - {within}\n  / {every}",
+        "labels": {"product": product.name},
+    }
 
 
 def _requests() -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ MOST_ROWS = 500  # of one product
 MOST_BYTES = 1 << 20
 MOST_LABELS = 4
 LONGEST = 120  # of a label's value
-NAME = re.compile(r"mlauto_[a-z_]+[a-z]")
+NAME = re.compile(r"mlauto_[a-z_]+")
 LABEL = re.compile(r"[a-z][a-z_]*")
 READABLE, REFUSED = "mlauto_gauges_readable", "mlauto_gauges_refused"
 OWN = {
@@ -28,7 +28,7 @@ OWN = {
 }
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     """One sample. A name that ends in `_total` is a counter's; `help` is said once, by the first that has it."""
 
     name: str
