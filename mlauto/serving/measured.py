@@ -13,7 +13,7 @@ import msgspec
 
 from mlauto.serving.metrics import FAMILIES, Family, heading, sample
 
-__all__ = ["MOST_ROWS", "OWN", "Row", "measured"]
+__all__ = ["LONGEST", "MOST_ROWS", "OWN", "Row", "measured"]
 
 MOST_ROWS = 500  # of one product
 MOST_BYTES = 1 << 20

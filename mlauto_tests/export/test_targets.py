@@ -9,7 +9,10 @@ from mlauto.export.targets import FROM_FILE, Receivers, Targets
 @pytest.mark.parametrize("address", ["", FROM_FILE, "http://127.0.0.1:9/hook", "https://alerts.example/in"])
 def test_a_plain_address_may_be_written_down(address: str) -> None:
     """Or none, or one in a file."""
-    Receivers(webhook=address, watchdog=address).check()
+    given = Receivers(webhook=address, watchdog=address)
+    given.check()
+
+    assert (given.webhook, given.watchdog) == (address, address)
 
 
 @pytest.mark.parametrize("option", ["webhook", "watchdog"])

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from mlauto.commands.export import check_ops
+from mlauto.commands.products import load_products
 from mlauto.export.alerts import GROUPS
 from mlauto.export.targets import Targets
 from mlauto.settings import Settings
@@ -49,7 +50,10 @@ def ran(program: str, *words: str, folder: Path = OPS) -> subprocess.CompletedPr
 
 def test_what_is_committed_is_what_is_exported() -> None:
     """From the products of this repository; else: `mlauto export ops`."""
-    check_ops(Settings.from_environment({"MLAUTO_ROOT": str(CHECKOUT)}), OPS, Targets())
+    settings = Settings.from_environment({"MLAUTO_ROOT": str(CHECKOUT)})
+    check_ops(settings, OPS, Targets())
+
+    assert load_products(settings)
 
 
 @pytest.mark.needs("promtool")
@@ -85,7 +89,7 @@ def rules(text: str) -> dict[str, dict[str, Any]]:
 @pytest.mark.needs("promtool")
 @pytest.mark.parametrize(("words", "others"), CHANGED, ids=[words for words, _ in CHANGED])
 def test_an_alert_that_is_changed_is_noticed(words: str, others: str, tmp_path: Path) -> None:
-    """So the check above can fail, for each limit and each alert on what is absent; ordinary traffic is left out here."""
+    """So the check above can fail, for each limit and each alert on what is absent."""
     text = (OPS / "alerts.yml").read_text()
     assert words in text
     (tmp_path / "alerts.yml").write_text(text.replace(words, others))
