@@ -25,6 +25,7 @@ COMMANDS = {
     "gateway",
     "live",
     "new",
+    "predictions",
     "replay",
     "rollback",
     "schema",
