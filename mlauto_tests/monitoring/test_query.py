@@ -122,7 +122,7 @@ def test_files_of_other_times_are_not_opened(log: Any) -> None:
     old.write_bytes(b"torn")
 
     assert ids(log.folder, Query(since=log.now + 50)) == [name]
-    with pytest.raises(MeasurementError, match="00000000.parquet cannot be read"):
+    with pytest.raises(MeasurementError, match=r"00000000\.parquet cannot be read"):
         ids(log.folder, Query())
 
 

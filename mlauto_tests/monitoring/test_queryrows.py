@@ -1,4 +1,4 @@
-"""Results of queries: one line per request or per row, with the columns, the types and the labels that were asked for."""
+"""Results of queries: a line per request or per row, with the columns, types and labels that were asked for."""
 
 import datetime
 from typing import Any
