@@ -147,9 +147,12 @@ class Writer:
 
     def add(self, segment: int, content: bytes) -> int:
         """Write a segment's lines, and return how many there are."""
+        return self.add_table(segment, table_of(content))
+
+    def add_table(self, segment: int, table: "pyarrow.Table") -> int:
+        """Write a segment's lines as `table_of` makes them, and return how many there are."""
         import pyarrow.parquet
 
-        table = table_of(content)
         if self._writer is None:
             self._writer = pyarrow.parquet.ParquetWriter(
                 self._path,
