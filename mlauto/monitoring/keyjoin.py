@@ -85,7 +85,7 @@ class _Keys:
         rename = {f"f{place}": name for place, name in enumerate(key)}
         row = msgspec.defstruct("Row", fields, rename=rename, gc=False)
         rows = list[row]  # type: ignore[valid-type]
-        line = [("id", str), ("t", float), ("rows", rows, []), ("k", rows, []), ("error", str | None, None)]
+        line: list[Any] = [("id", str), ("t", float), ("rows", rows, []), ("k", rows, []), ("error", str | None, None)]
         self._decode = msgspec.json.Decoder(msgspec.defstruct("Line", line, gc=False)).decode
 
     def asked(self, lines: Sequence[bytes]) -> Iterator[Asked]:

@@ -104,7 +104,9 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
 
 
 def _import_labels(tick: Tick, platform: Platform, product: ModelProduct) -> None:
-    """Take label files that landed; each is imported once, by its content."""
+    """Take label files that landed; each is imported once, by its content. The gateway hears what labels come by."""
+    if (platform.store.read_record(product.name, "label_keys", tuple[str, ...]) or ()) != product.data.key:
+        platform.store.write_record(product.name, "label_keys", product.data.key)
     folder = platform.settings.resolve(product.data.landing) / "labels"
     if folder.is_dir():
         home = platform.settings.product_home(product.name)
