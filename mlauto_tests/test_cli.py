@@ -26,6 +26,7 @@ COMMANDS = {
     "gateway",
     "live",
     "new",
+    "predictions",
     "replay",
     "rollback",
     "schema",

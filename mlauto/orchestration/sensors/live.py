@@ -12,6 +12,7 @@ from mlauto.delivery.reconcile import wanted
 from mlauto.delivery.rollout import retire_expired
 from mlauto.monitoring.compaction import due_groups
 from mlauto.monitoring.incidents import open_incident, record_verdict
+from mlauto.monitoring.keyjoin import join_keys
 from mlauto.monitoring.labelfiles import import_labels
 from mlauto.orchestration import render, rollouts
 from mlauto.orchestration.deployments import production_event
@@ -105,12 +106,18 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
 
 
 def _import_labels(tick: Tick, platform: Platform, product: ModelProduct) -> None:
-    """Take label files that landed; each is imported once, by its content."""
+    """Take label files that landed; each is imported once, by its content. The gateway hears what labels come by."""
+    if (platform.store.read_record(product.name, "label_keys", tuple[str, ...]) or ()) != product.data.key:
+        platform.store.write_record(product.name, "label_keys", product.data.key)
     folder = platform.settings.resolve(product.data.landing) / "labels"
     if folder.is_dir():
         home = platform.settings.product_home(product.name)
-        report = import_labels(folder, home / "predictions", home / "imported_labels.json", now=time.time())
+        data, log = product.data, home / "predictions"
+        seen = home / "imported_labels.json"
+        report = import_labels(folder, log, seen, now=time.time(), key=data.key, target=data.target)
         tick.notes += report.problems + report.waiting
+        if data.key and join_keys(log, home / "label_keys.sqlite", data.key).behind:
+            tick.notes.append(f"{product.name}: labels by key are behind the log: the next ticks go on with them")
 
 
 def _compact(tick: Tick, platform: Platform, product: ModelProduct) -> None:
