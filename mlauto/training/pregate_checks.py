@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from mlauto.training.pregate_answers import Check, Figure, Gaps, Pair, PresentShare, Settled, Share, Whole
-from mlauto.training.pregate_rows import QUESTIONS, Arguments, bounds
+from mlauto.training.pregate_rows import QUESTIONS, Arguments, bounds, number
 from mlauto.training.pregate_schema import TYPES, accepted
 from mlauto.training.pregate_totals import FIGURES, MEASURES, judged
 
@@ -34,6 +34,8 @@ def _counted(kind: str, arguments: Arguments, column: str, held: str) -> Check |
         return None if question is None else Share(column, mostly, question)
     if kind in TYPES:
         return _types(kind, arguments, column, held) if given <= {TYPES[kind]} else None
+    if kind == "expect_column_quantile_values_to_be_between" and held in NUMERIC:
+        return _quantiles(arguments.get("quantile_ranges"), column, held) if given == {"quantile_ranges"} else None
     if given:
         return None
     if kind == "expect_column_values_to_be_unique":
@@ -57,6 +59,17 @@ def _limited(kind: str, arguments: Arguments, column: str, held: str) -> Check |
     return None
 
 
+def _quantiles(ranges: object, column: str, held: str) -> Check | None:
+    """Quantiles, each within limits or very near to one."""
+    if not isinstance(ranges, dict) or {*ranges} != {"quantiles", "value_ranges"}:
+        return None
+    shares, limits = ranges["quantiles"], [tuple(pair) for pair in ranges["value_ranges"]]
+    known = all(len(pair) == 2 and all(b is None or number(b) for b in pair) for pair in limits)
+    if not known or len(limits) != len(shares) or not all(number(share) and 0 <= share <= 1 for share in shares):
+        return None
+    return Whole(column, held, lambda values: values.quantiles_within(shares, limits))
+
+
 def _types(kind: str, arguments: Arguments, column: str, held: str) -> Check | None:
     """Text is asked value by value; of the others the column's type decides, and what a file says of gaps is proven."""
     holds = accepted(kind, arguments, held)
@@ -64,7 +77,7 @@ def _types(kind: str, arguments: Arguments, column: str, held: str) -> Check | N
         return None
     if held == "string":
         return Share(column, _mostly(arguments), lambda part: part.present if holds else 0)
-    return Settled((column,) if held in {"integer", "boolean"} else (), holds)
+    return Settled((column,) if held != "time" else (), holds)
 
 
 def _mostly(arguments: Arguments) -> float:

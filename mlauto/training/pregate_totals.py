@@ -5,20 +5,23 @@ within that error of the figure, the answer is None and Great Expectations is as
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mlauto.training.pregate_parts import Part
-from mlauto.training.pregate_rows import Bounds
+from mlauto.training.pregate_rows import EXACT, Bounds
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 __all__ = ["FIGURES", "MEASURES", "Held", "Sums", "judged"]
 
 # Adding n floats one after the other errs by at most n * 1.1e-16 of their absolute sum: 1e-7 holds for 1e9 rows.
 ERROR = 1e-7
+NEAR = 1e-4
 
 
 def judged(value: float | None, limits: Bounds, error: float = 0.0) -> bool | None:
@@ -57,13 +60,19 @@ class Sums:
         self.finite = self.finite and math.isfinite(self.low) and math.isfinite(self.high)
         if not self.finite:
             return
-        floats = values.astype(np.float64, copy=False)
-        total, mean = float(floats.sum()), float(floats.mean())
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._add(values.astype(np.float64, copy=False))
+        self.finite = math.isfinite(self.squares) and math.isfinite(self.absolute)
+
+    def _add(self, values: "NDArray[np.float64]") -> None:
+        import numpy as np
+
+        total, mean = float(values.sum()), float(values.mean())
         apart = mean - self._mean
         both = self.count + len(values)
-        self.squares += float(np.square(floats - mean).sum()) + apart * apart * self.count * len(values) / both
+        self.squares += float(np.square(values - mean).sum()) + apart * apart * self.count * len(values) / both
         self._mean += apart * len(values) / both
-        self.count, self.total, self.absolute = both, self.total + total, self.absolute + float(np.abs(floats).sum())
+        self.count, self.total, self.absolute = both, self.total + total, self.absolute + float(np.abs(values).sum())
 
 
 def _mean(sums: Sums, limits: Bounds) -> bool | None:
@@ -85,11 +94,16 @@ def _deviation(sums: Sums, limits: Bounds) -> bool | None:
 
 
 def _lowest(sums: Sums, limits: Bounds) -> bool | None:
-    return judged(sums.low if sums.count else None, limits)
+    return _extreme(sums, sums.low, limits)
 
 
 def _highest(sums: Sums, limits: Bounds) -> bool | None:
-    return judged(sums.high if sums.count else None, limits)
+    return _extreme(sums, sums.high, limits)
+
+
+def _extreme(sums: Sums, value: float, limits: Bounds) -> bool | None:
+    # Beyond these, a whole number and a float are compared otherwise by numpy than by Python.
+    return None if sums.count and abs(value) >= EXACT else judged(value if sums.count else None, limits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +118,18 @@ class Held:
         repeated = self.values.duplicated(keep=False) | (self.rows > 1)
         rows = float(self.rows.sum())
         return (rows - float(self.rows[repeated].sum())) / rows if rows else 1.0
+
+    def quantiles_within(self, shares: Sequence[float], limits: Sequence[tuple[float | None, float | None]]) -> bool:
+        """Whether each quantile lies between its limits, or as near to one as Great Expectations lets pass."""
+        from great_expectations.util import isclose
+
+        found = self.values.quantile(list(shares), interpolation="nearest").tolist()
+        for value, (lowest, highest) in zip(found, limits, strict=True):
+            low, high = -math.inf if lowest is None else lowest, math.inf if highest is None else highest
+            near = isclose(value, low, rtol=NEAR) or isclose(value, high, rtol=NEAR)
+            if not near and not low <= value <= high:
+                return False
+        return True
 
 
 def _median(held: Held) -> float:

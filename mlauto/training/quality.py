@@ -15,14 +15,14 @@ from mlauto.errors import ProductError
 from mlauto.records import Validation
 from mlauto.training.expectations import batch_of, be_quiet, suite_of, suite_with, untyped_text
 from mlauto.training.failures import failures_of
-from mlauto.training.frames import kinds_of, typed
+from mlauto.training.frames import kinds_of, read_file, typed
 from mlauto.training.pregate import doubtful
-from mlauto.training.pregate_parts import FrameParts
+from mlauto.training.pregate_parts import FrameParts, ParquetParts, UnprovenError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["data_docs", "load_suite", "markdown_table", "propose_suite", "validate"]
+__all__ = ["data_docs", "load_suite", "markdown_table", "propose_suite", "validate", "validate_file"]
 
 # Measured: see docs/decisions/validation.md.
 GATE_ROWS = 50_000
@@ -53,6 +53,26 @@ def validate(frame: "pd.DataFrame", suite_path: Path, *, gate_rows: int = GATE_R
     failed = [result.expectation_config for result in quick.results if not result.success]
     failures = failures_of(batch, failed, frame)
     return Validation(passed=not failed, evaluated=len(suite.expectations), failures=failures)
+
+
+def validate_file(
+    path: Path, suite_path: Path, *, kinds: Mapping[str, str] | None = None, timestamp: str | None = None
+) -> Validation:
+    """As `validate` of what `frames.read_file` makes of the file, whose columns are only read where they are asked of.
+
+    The whole of a Parquet file is read only when something may fail. Raises as both do.
+    """
+    import pyarrow as pa
+
+    suite = suite_of(load_suite(suite_path), suite_path)
+    if path.name.lower().endswith(".parquet"):
+        try:
+            open_ = doubtful(ParquetParts(path, kinds=kinds, timestamp=timestamp), suite.expectations)
+        except (UnprovenError, OSError, ValueError, pa.ArrowException):
+            open_ = suite.expectations
+        if not open_:
+            return Validation(passed=True, evaluated=len(suite.expectations))
+    return validate(read_file(path, kinds=kinds, timestamp=timestamp), suite_path)
 
 
 def propose_suite(
