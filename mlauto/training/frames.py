@@ -69,7 +69,7 @@ def typed(
     for name in frame.columns:
         wanted = "time" if str(name) == timestamp else (kinds or {}).get(str(name))
         columns[str(name)] = _towards(_plain(str(name), frame[name]), wanted)
-    return pd.DataFrame(columns, index=frame.index)
+    return pd.DataFrame(columns, index=frame.index, copy=False)
 
 
 def kinds_of(frame: "pd.DataFrame") -> dict[str, str]:

@@ -7,21 +7,25 @@ A suite is a committed file: Great Expectations' own JSON (or the same as YAML).
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlauto.errors import ProductError
-from mlauto.records import ExpectationFailure, Validation
-from mlauto.training.frames import kinds_of, typed
+from mlauto.records import Validation
+from mlauto.training.expectations import batch_of, be_quiet, suite_of, suite_with, untyped_text
+from mlauto.training.failures import failures_of
+from mlauto.training.frames import kinds_of, read_file, typed
+from mlauto.training.pregate import doubtful
+from mlauto.training.pregate_parts import FrameParts, ParquetParts, UnprovenError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["data_docs", "load_suite", "markdown_table", "propose_suite", "validate"]
+__all__ = ["data_docs", "load_suite", "markdown_table", "propose_suite", "validate", "validate_file"]
 
-MAX_FAILURES = 20
-EXAMPLES = 5
+# Measured: see docs/decisions/validation.md.
+GATE_ROWS = 50_000
 # Measured: with 1 span, a new season of real rentals is refused; 3 leaves room and still refuses a unit wrong by ten.
 SLACK_SPANS = 3.0
 TYPES = {
@@ -33,19 +37,42 @@ TYPES = {
 }
 
 
-def validate(frame: "pd.DataFrame", suite_path: Path) -> Validation:
+def validate(frame: "pd.DataFrame", suite_path: Path, *, gate_rows: int = GATE_ROWS) -> Validation:
     """What the suite at `suite_path` says of a typed frame.
 
-    First every expectation is only asked for true or false; those that failed (at most 20) are asked again for details,
-    with up to five distinct examples each. Raises `ProductError` when the suite itself is no use.
+    Of a frame with `gate_rows` or more, what certainly holds is found without Great Expectations. The rest is first
+    asked only for true or false; what failed (at most 20) is asked again for details, with up to five distinct examples
+    each. Raises `ProductError` when the suite itself is no use.
     """
-    batch = _batch(frame)
-    suite = _suite(load_suite(suite_path), suite_path)
-    quick = batch.validate(suite, result_format="BOOLEAN_ONLY")
-    failed = sorted((result.expectation_config for result in quick.results if not result.success), key=_rank)
-    failures = [_missing_column(column) for column in _missing(failed, frame)]
-    failures += [_explained(batch, config) for config in _worth_telling(failed, frame)[:MAX_FAILURES]]
-    return Validation(passed=not failed, evaluated=len(quick.results), failures=tuple(failures[:MAX_FAILURES]))
+    suite = suite_of(load_suite(suite_path), suite_path)
+    open_ = suite.expectations if len(frame) < gate_rows else doubtful(FrameParts(frame), suite.expectations)
+    if not open_:
+        return Validation(passed=True, evaluated=len(suite.expectations))
+    batch = batch_of(frame)
+    quick = batch.validate(suite_with(open_, suite.name), result_format="BOOLEAN_ONLY")
+    failed = [result.expectation_config for result in quick.results if not result.success]
+    failures = failures_of(batch, failed, frame)
+    return Validation(passed=not failed, evaluated=len(suite.expectations), failures=failures)
+
+
+def validate_file(
+    path: Path, suite_path: Path, *, kinds: Mapping[str, str] | None = None, timestamp: str | None = None
+) -> Validation:
+    """As `validate` of what `frames.read_file` makes of the file, whose columns are only read where they are asked of.
+
+    The whole of a Parquet file is read only when something may fail. Raises as both do.
+    """
+    import pyarrow as pa
+
+    suite = suite_of(load_suite(suite_path), suite_path)
+    if path.name.lower().endswith(".parquet"):
+        try:
+            open_ = doubtful(ParquetParts(path, kinds=kinds, timestamp=timestamp), suite.expectations)
+        except (UnprovenError, OSError, ValueError, pa.ArrowException):
+            open_ = suite.expectations
+        if not open_:
+            return Validation(passed=True, evaluated=len(suite.expectations))
+    return validate(read_file(path, kinds=kinds, timestamp=timestamp), suite_path)
 
 
 def propose_suite(
@@ -105,14 +132,14 @@ def data_docs(frame: "pd.DataFrame", suite: Mapping[str, Any], target_dir: Path)
 
     with tempfile.TemporaryDirectory(prefix="mlauto-docs-") as scratch:
         context = gx.get_context(mode="file", project_root_dir=scratch)
-        _be_quiet(context)
+        be_quiet(context)
         asset = context.data_sources.add_pandas("batch").add_dataframe_asset("batch")
         definition = gx.ValidationDefinition(
             name="batch",
             data=asset.add_batch_definition_whole_dataframe("batch"),
-            suite=context.suites.add(_suite(suite, target_dir)),
+            suite=context.suites.add(suite_of(suite, target_dir)),
         )
-        context.validation_definitions.add(definition).run(batch_parameters={"dataframe": _untyped_text(frame)})
+        context.validation_definitions.add(definition).run(batch_parameters={"dataframe": untyped_text(frame)})
         context.build_data_docs()
         site = next(Path(scratch).rglob("data_docs/local_site"))
         shutil.copytree(site, target_dir, dirs_exist_ok=True)
@@ -174,121 +201,6 @@ def _range(column: "pd.Series") -> list[dict[str, Any]]:
 
 def _entry(kind: str, **arguments: object) -> dict[str, Any]:
     return {"type": kind, "kwargs": arguments}
-
-
-def _be_quiet(context: Any) -> None:
-    """No progress bars, and nothing sent anywhere."""
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    context.enable_analytics(False)
-    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-
-
-def _batch(frame: "pd.DataFrame") -> Any:
-    """The frame as a batch of an ephemeral context."""
-    import great_expectations as gx
-
-    context = gx.get_context(mode="ephemeral")
-    _be_quiet(context)
-    asset = context.data_sources.add_pandas("batch").add_dataframe_asset("batch")
-    definition = asset.add_batch_definition_whole_dataframe("batch")
-    return definition.get_batch({"dataframe": _untyped_text(frame)})
-
-
-def _untyped_text(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """Text columns as Python strings: Great Expectations does not recognise pandas 3's own string type."""
-    import pandas as pd
-
-    text = [name for name in frame.columns if isinstance(frame[name].dtype, pd.StringDtype)]
-    return frame.astype(dict.fromkeys(text, object))
-
-
-def _suite(suite: Mapping[str, Any], path: Path) -> Any:
-    """The suite as Great Expectations' object. Raises `ProductError` naming the file and the entry it refuses."""
-    from great_expectations.core import ExpectationSuite
-    from great_expectations.exceptions import GreatExpectationsError
-    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
-
-    expectations = []
-    for number, entry in enumerate(suite["expectations"]):
-        try:
-            config = ExpectationConfiguration(type=entry["type"], kwargs=entry.get("kwargs", {}))
-            expectations.append(config.to_domain_obj())
-        except (GreatExpectationsError, TypeError, ValueError) as error:
-            raise ProductError(
-                f"{path}: expectations[{number}] ({entry['type']}) is not valid: {' '.join(str(error).split())}"
-            ) from error
-    return ExpectationSuite(name=str(suite.get("name", "expectations")), expectations=expectations)
-
-
-def _rank(config: Any) -> tuple[bool, str, str]:
-    """Failures of the whole table first, then by column."""
-    column = config.kwargs.get("column")
-    return (column is not None, str(column), config.type)
-
-
-def _missing(failed: Sequence[Any], frame: "pd.DataFrame") -> list[str]:
-    """Columns that failed because they are not there."""
-    return sorted({config.kwargs["column"] for config in failed if "column" in config.kwargs} - {*frame.columns})
-
-
-def _worth_telling(failed: Sequence[Any], frame: "pd.DataFrame") -> list[Any]:
-    """Failures without the echoes: a missing column fails everything, and a wrong type has no range."""
-    ill_typed = {config.kwargs["column"] for config in failed if config.type.endswith("_to_be_in_type_list")}
-    missing = _missing(failed, frame)
-    return [
-        config
-        for config in failed
-        if (column := config.kwargs.get("column")) not in missing
-        and not (column in ill_typed and config.type == "expect_column_values_to_be_between")
-    ]
-
-
-def _missing_column(column: str) -> ExpectationFailure:
-    return ExpectationFailure(
-        expectation="expect_column_to_exist", column=column, observed="no such column", expected=f"a column {column!r}"
-    )
-
-
-def _explained(batch: Any, config: Any) -> ExpectationFailure:
-    """One failed expectation again, with what was observed and examples."""
-    form = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES * 4}
-    outcome = batch.validate(config.to_domain_obj(), result_format=form)
-    unexpected = outcome.result.get("partial_unexpected_list") or ()
-    examples = dict.fromkeys(str(value) for value in unexpected if value == value)  # noqa: PLR0124 - NaN tells nothing
-    return ExpectationFailure(
-        expectation=config.type,
-        column=config.kwargs.get("column"),
-        observed=_observed(outcome),
-        expected=_expected(config.kwargs),
-        examples=tuple(_short(text, 80) for text in list(examples)[:EXAMPLES]),
-    )
-
-
-def _expected(arguments: Mapping[str, Any]) -> str:
-    """The arguments of an expectation in words."""
-    words = [f"{k} {v}" for k, v in arguments.items() if k not in {"column", "batch_id", "mostly"}]
-    if "column" in arguments:
-        words.append(f"in at least {arguments['mostly']:.1%} of rows" if "mostly" in arguments else "in every row")
-    return _short(", ".join(words) or "as the name says")
-
-
-def _observed(outcome: Any) -> str:
-    """What was seen, from whichever of its forms the result has."""
-    result = outcome.result
-    if "unexpected_percent" in result and result["unexpected_percent"] is not None:
-        return f"{result['unexpected_count']} of {result['element_count']} rows ({result['unexpected_percent']:.1f} %)"
-    mismatched = (result.get("details") or {}).get("mismatched")
-    if mismatched:
-        return _short("; ".join(f"{k} {', '.join(map(str, v))}" for k, v in mismatched.items()))
-    if "observed_value" in result:
-        return _short(str(result["observed_value"]))
-    reasons = [v["exception_message"] for v in outcome.exception_info.values() if isinstance(v, dict)]
-    return _short(reasons[0] if reasons else "could not be evaluated")
-
-
-def _short(text: str, limit: int = 200) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _cell(text: str) -> str:

@@ -202,3 +202,16 @@ def test_a_column_that_mixes_day_first_and_month_first_is_no_time() -> None:
     frame = typed(pd.DataFrame({"t": ["13.02.2024", "02.13.2024"]}), timestamp="t")
 
     assert kinds_of(frame) == {"t": "string"}
+
+
+def test_a_typed_frame_is_changed_without_the_one_it_came_from() -> None:
+    """Columns that are typed already are shared until somebody writes."""
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
+
+    made = typed(frame)
+    made.loc[0, "a"] = 9.0
+    made["b"] = "z"
+    frame.loc[1, "a"] = 7.0
+
+    assert frame.to_dict("list") == {"a": [1.0, 7.0], "b": ["x", "y"]}
+    assert made.to_dict("list") == {"a": [9.0, 2.0], "b": ["z", "z"]}

@@ -9,10 +9,20 @@ import pandas as pd
 import pytest
 import yaml
 
-from mlauto.errors import ProductError
+from mlauto.errors import DataError, ProductError
 from mlauto.records import ExpectationFailure, Validation
+from mlauto.training import quality
+from mlauto.training.expectations import batch_of
 from mlauto.training.frames import read_file, typed
-from mlauto.training.quality import data_docs, load_suite, markdown_table, propose_suite, validate
+from mlauto.training.quality import (
+    GATE_ROWS,
+    data_docs,
+    load_suite,
+    markdown_table,
+    propose_suite,
+    validate,
+    validate_file,
+)
 
 
 def sample(rows: int = 400, seed: int = 0) -> pd.DataFrame:
@@ -240,6 +250,104 @@ def test_markdown_of_the_other_outcomes_is_one_sentence() -> None:
     """A pass and an unreadable file need no table."""
     assert markdown_table(Validation(passed=True, evaluated=3)) == "All 3 expectations hold."
     assert markdown_table(Validation(passed=False, evaluated=0, problem="a | b")) == "**Rejected**: a \\| b"
+
+
+DAMAGES = {
+    "nothing": lambda frame: frame,
+    "a range": lambda frame: frame.assign(load=-999.0),
+    "gaps": lambda frame: frame.assign(y=frame["y"].where(frame.index != 3)),
+    "text": lambda frame: frame.assign(count="many"),
+    "categories": lambda frame: frame.assign(site="E17"),
+    "a column": lambda frame: frame.drop(columns="load").assign(surprise=1),
+    "all rows": lambda frame: frame.iloc[:0],
+    "much": lambda frame: frame.assign(load=1e9, site="E17", y=np.nan, time="yesterday"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_gate_changes_no_record(suite_path: Path, tmp_path: Path, damage: str) -> None:
+    """Of a frame and of a Parquet file: what is recorded is what Great Expectations alone says."""
+    frame = typed(DAMAGES[damage](sample()))
+    frame.to_parquet(tmp_path / "batch.parquet")
+
+    alone = validate(frame, suite_path)
+
+    assert alone.passed == (damage == "nothing")
+    assert validate(frame, suite_path, gate_rows=0) == alone
+    assert validate_file(tmp_path / "batch.parquet", suite_path) == alone
+
+
+def test_a_large_frame_that_passes_needs_no_batch(suite_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the threshold on; a row less is for Great Expectations alone."""
+    batches: list[int] = []
+
+    def counted(frame: pd.DataFrame) -> Any:
+        batches.append(len(frame))
+        return batch_of(frame)
+
+    monkeypatch.setattr(quality, "batch_of", counted)
+    large = sample(GATE_ROWS)
+
+    validations = [validate(large, suite_path), validate(large.iloc[1:], suite_path)]
+
+    assert [one.passed for one in validations] == [True, True]
+    assert validations[0] == validations[1]
+    assert batches == [GATE_ROWS - 1]
+
+
+def test_an_expectation_that_the_gate_does_not_know_is_asked_alone(tmp_path: Path) -> None:
+    """Great Expectations gets what is open, and the count is that of the suite."""
+    entries = [
+        {"type": "expect_column_values_to_be_increasing", "kwargs": {"column": "load"}},
+        {"type": "expect_column_to_exist", "kwargs": {"column": "load"}},
+    ]
+    path = written(tmp_path / "s.json", {"expectations": entries})
+
+    validation = validate(sample(), path, gate_rows=0)
+
+    assert validation == validate(sample(), path)
+    assert (validation.passed, validation.evaluated) == (False, 2)
+    assert failed(validation) == {("expect_column_values_to_be_increasing", "load")}
+
+
+def test_a_wrong_entry_is_refused_before_the_gate(tmp_path: Path) -> None:
+    """The same error, whatever the size."""
+    entry = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "y", "minimum": 3}}
+    path = written(tmp_path / "s.json", {"expectations": [entry]})
+    sample().to_parquet(tmp_path / "batch.parquet")
+
+    for ask in (lambda: validate(sample(), path, gate_rows=0), lambda: validate_file(tmp_path / "batch.parquet", path)):
+        with pytest.raises(ProductError, match=r"expectations\[0\] \(expect_column_values_to_be_between\)"):
+            ask()
+
+
+@pytest.mark.parametrize("harm", ["text", "tail", "pages", "nested", "gone"])
+def test_a_file_that_cannot_be_read_is_told_as_ever(suite_path: Path, tmp_path: Path, harm: str) -> None:
+    """No Parquet at all, cut short, damaged inside, or with nested columns: the words are those of reading."""
+    path = tmp_path / "batch.parquet"
+    frame = sample().assign(odd=[[1]] * 400) if harm == "nested" else sample()
+    frame.to_parquet(path)
+    content = bytearray(path.read_bytes())
+    if harm == "pages":
+        content[4:3000] = bytes(2996)
+    path.write_bytes({"text": b"time,load", "tail": bytes(content[:-50])}.get(harm, bytes(content)))
+    if harm == "gone":
+        path.unlink()
+
+    with pytest.raises(DataError) as by_reading:
+        read_file(path)
+    with pytest.raises(DataError) as by_gate:
+        validate_file(path, suite_path)
+
+    assert str(by_gate.value) == str(by_reading.value)
+    assert "batch.parquet" in str(by_gate.value)
+
+
+def test_a_csv_is_read_whole(suite_path: Path, tmp_path: Path) -> None:
+    """The gate reads Parquet only; a file may be either."""
+    sample().to_csv(tmp_path / "batch.csv", index=False)
+
+    assert validate_file(tmp_path / "batch.csv", suite_path, timestamp="time").passed
 
 
 def test_data_docs_are_great_expectations_own(tmp_path: Path, suite_path: Path) -> None:
