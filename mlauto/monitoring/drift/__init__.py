@@ -1,1 +1,1 @@
-"""Drift: a reference profile fitted at training, counts of a window against it, and tests whose alarms can be trusted."""
+"""Drift: a reference profile fitted at training, a window's counts, and tests whose alarms can be trusted."""

@@ -40,20 +40,27 @@ def curves_of(values: NDArray[np.floating]) -> list[Curve]:
     return [[round(float(value), 3) for value in column] for column in np.transpose(found)]
 
 
-def inflation(curve: Curve, rows: float, reference: int) -> float:
+def inflation(curve: Curve, rows: float, reference: int, pace: float = 1.0) -> float:
     """The design effect of a window of so many rows, given that of blocks of the `reference` rows.
+
+    A `pace` below 1 says that the window is denser in time than the reference was: a thousand rows of one minute are
+    then as dependent as the few rows of the reference that came within a minute, not as a thousand of those.
 
     An upper estimate: two standard errors are added. Beyond the longest block it goes on growing as it last did, as
     it does without end for a column that wanders.
     """
+    if pace < 1.0:
+        block = max(rows * pace, float(STEP))
+        if block < rows:
+            return min(rows, 1 + (inflation(curve, block, reference) - 1) * rows / block)
     last = len(curve) - 1
     place = math.log(max(1.0, rows), STEP)
     if place >= last:
         slope = 0.0 if last == 0 else min(1.0, math.log(curve[last] / curve[last - 1], STEP))
-        value, blocks = curve[last] * STEP ** (slope * (place - last)), reference / STEP**last
+        value, blocks = curve[last] * float(STEP ** (slope * (place - last))), reference / STEP**last
     else:
         at = int(place)
-        value = curve[at] * (curve[at + 1] / curve[at]) ** (place - at)
+        value = curve[at] * float((curve[at + 1] / curve[at]) ** (place - at))
         blocks = reference / STEP ** (at + 1)
     if value == 1.0:
         return 1.0

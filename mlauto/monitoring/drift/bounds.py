@@ -14,11 +14,15 @@ YEAR = 365.25 * 86400.0
 
 @dataclass(frozen=True)
 class Budget:
-    """The chance of an alarm without cause over `looks` looks at `tests` tests."""
+    """The chance of an alarm without cause over `looks` looks at `tests` tests.
+
+    `pace`: rows of the reference that came in the time in which one row of the window came, at most 1.
+    """
 
     tests: int
     looks: float
     alpha: float = ALPHA
+    pace: float = 1.0
 
     @property
     def exponent(self) -> float:
@@ -33,7 +37,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Sample:
-    """A window of `rows` and a reference of `known` rows, each worth the fewer independent ones by its design effect."""
+    """A window of `rows` and a reference of `known` rows, worth fewer independent ones by their design effects."""
 
     rows: int
     known: int

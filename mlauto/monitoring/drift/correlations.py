@@ -1,4 +1,4 @@
-"""Correlations of normal scores: sums over a window that add up, and the reference's own values with their variances."""
+"""Correlations of normal scores: sums over a window that add up, and the reference's values with their variances."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -46,8 +46,10 @@ class Tally:
         levels: Mapping[str, Mapping[str | None, int]],
         absent: Mapping[str, int],
     ) -> Counts:
-        """Counts of one chunk of rows, best of tens of thousands: numbers (NaN for missing) and how many are of another
-        type, rows by level (None for missing), rows without the column at all. A subject in neither is missing.
+        """Counts of one chunk of rows, best of tens of thousands.
+
+        `numbers`: the values (NaN for missing) and how many of these are of another type; `levels`: rows by level (None
+        for missing); `absent`: rows without the column at all. A subject that nothing is given of is missing.
         """
         scores = np.zeros((len(self._paired), rows), dtype=np.float32)
         gaps: dict[int, NDArray[np.bool_]] = {}
@@ -83,7 +85,9 @@ class Tally:
 
     def rows(self, rows: Sequence[Mapping[str, Any]], answers: Sequence[Any] | None = None) -> Counts:
         """Counts of rows of JSON values; `answers` are the model's predictions for them."""
-        given = {name: name.removeprefix("column ") if name == f"column {PREDICTION}" else name for name in self._names()}
+        given = {
+            name: name.removeprefix("column ") if name == f"column {PREDICTION}" else name for name in self._names()
+        }
         numbers: dict[str, tuple[Floats, int]] = {}
         levels: dict[str, Mapping[str | None, int]] = {}
         absent: dict[str, int] = {}

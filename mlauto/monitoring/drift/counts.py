@@ -65,7 +65,7 @@ class StoredCounts(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Counts:
-    """Of `rows` rows: per subject of the profile its counts, and the sums of its pairs; `absent`: rows without the key."""
+    """Of `rows` rows: by subject of the profile, with the sums of its pairs; `absent`: rows without the key."""
 
     rows: int
     numbers: Mapping[str, NumberCounts]

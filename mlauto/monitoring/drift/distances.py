@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 def number_distances(reference: Numbers, counts: NumberCounts) -> dict[str, float]:
-    """psi, ks (largest difference of the distribution functions), wasserstein (in sd of the reference), js (in nats)."""
+    """psi, ks (difference of the distribution functions), wasserstein (in sd of the reference), js (in nats)."""
     filled = counts.bins.sum()
     if not filled:
         return {}
@@ -38,7 +38,7 @@ def number_distances(reference: Numbers, counts: NumberCounts) -> dict[str, floa
 
 
 def level_distances(reference: Levels, counts: LevelCounts) -> dict[str, float]:
-    """psi and js over the common levels, the rare ones, and those never seen."""
+    """Psi and js over the common levels, the rare ones, and those never seen."""
     filled = counts.levels.sum() + counts.rare + counts.unseen
     if not filled or not reference.filled:
         return {}

@@ -62,7 +62,7 @@ def _column(name: str) -> str:
 
 def _floats(values: "pa.Array") -> tuple[np.ndarray[Any, np.dtype[np.float64]], int]:
     """The values as floats with NaN for missing, and how many are of another type."""
-    import pyarrow.types as types
+    from pyarrow import types
 
     if not (types.is_floating(values.type) or types.is_integer(values.type)):
         return np.full(len(values), np.nan), len(values) - values.null_count
@@ -72,13 +72,15 @@ def _floats(values: "pa.Array") -> tuple[np.ndarray[Any, np.dtype[np.float64]], 
 
 def _counted(values: "pa.Array") -> Mapping[str | None, int]:
     """Rows by level; truth values and numbers are named as Python names them."""
-    import pyarrow.types as types
+    from pyarrow import types
 
     if types.is_dictionary(values.type):
         codes = values.indices.to_numpy(zero_copy_only=False) if not values.null_count else None
         if codes is not None:
             counts = np.bincount(codes, minlength=len(values.dictionary)).tolist()
-            return {str(level): count for level, count in zip(values.dictionary.to_pylist(), counts, strict=True) if count}
+            return {
+                str(level): count for level, count in zip(values.dictionary.to_pylist(), counts, strict=True) if count
+            }
         values = values.dictionary_decode()
     counted = values.value_counts()
     pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)

@@ -15,7 +15,7 @@ from mlauto.monitoring.drift.lookup import CELLS, Lookup
 from mlauto.monitoring.drift.profile import Levels, Numbers, Profile
 from mlauto.records import Score
 
-__all__ = ["BINS", "fit_column", "fit_profile", "numbers_in", "text_of"]
+__all__ = ["BINS", "answers_in", "fit_column", "fit_profile", "numbers_in", "text_of"]
 
 BINS = 256
 COMMON = 0.005  # a level with a smaller share is rare: its own change is found by no window that people have
@@ -23,6 +23,7 @@ NAMED = 1000  # rare levels whose names are kept
 GRID_KEEPS = 0.75  # of the quantile bins a grid must tell apart, or the column is searched
 RUNS_WITH_TIME = 0.95  # rank correlation with the order of rows
 DENSE = 4  # whole numbers that never repeat and fill this part of their range count rows
+FAR = 0.5  # of the range of all reference rows beyond its ends: no model has learned anything there
 FEWEST_ROWS = 100  # of fewer, anything looks like a trend
 
 Floats = NDArray[np.float64]
@@ -32,6 +33,7 @@ def fit_profile(
     columns: Mapping[str, Sequence[Any] | NDArray[Any]],
     answers: Sequence[Any] | NDArray[Any] | None = None,
     expected: Score | None = None,
+    span: float | None = None,
 ) -> Profile:
     """The profile of columns (name -> values, None or NaN for missing), oldest rows first.
 
@@ -46,6 +48,7 @@ def fit_profile(
         pairs=fit_pairs(numbers, {name: numbers_in(columns[name]) for name in numbers}),
         answers=fit_column(answers) if answers is not None and len(answers) else None,
         expected=expected,
+        span=span,
     )
 
 
@@ -66,6 +69,13 @@ def numbers_in(values: Sequence[Any] | NDArray[Any]) -> Floats | None:
     return None
 
 
+def answers_in(predictions: Sequence[Any], probabilities: Sequence[Sequence[float]] | None) -> Sequence[Any]:
+    """What is followed of a model's answers: of two classes the probability of the second, else the predictions."""
+    if probabilities and len(probabilities) == len(predictions) and all(len(odds) == 2 for odds in probabilities):
+        return [odds[1] for odds in probabilities]
+    return predictions
+
+
 def text_of(value: object) -> str | None:
     """A level's name; None for a missing value."""
     return None if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
@@ -79,7 +89,7 @@ def _numbers(values: Floats) -> Numbers:
         edges=edges.tolist(),
         counts=[],
         scores=[0.0] * (len(edges) + 1),
-        far=(2 * low - high, 2 * high - low),
+        far=(low - (high - low) * FAR, high + (high - low) * FAR),
         mean=float(present.mean()),
         sd=float(present.std()),
         nulls=len(values) - len(present),

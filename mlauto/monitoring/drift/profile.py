@@ -19,9 +19,9 @@ Curve = list[float]
 class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
     """A column of numbers: bin k holds `counts[k]` reference rows from `edges[k - 1]` to below `edges[k]`.
 
-    `scores` are the bins' mean normal scores. With a `grid` (origin, cells per unit) all edges lie on the borders of its
-    cells, so that a bin is found without searching. Outside `far` lies what is farther from all reference rows than
-    their own range is wide. `still` is false for a column that runs with time or counts rows, such as a date or an id:
+    `scores` are the bins' mean normal scores. With a `grid` (origin, cells per unit) all edges lie on the borders of
+    its cells, so that a bin is found without searching. Outside `far` lies what is farther from all reference rows than
+    half their own range. `still` is false for a column that runs with time or counts rows, such as a date or an id:
     only its type and its missing values are tested. `curves` are the design effects of the four components, and of
     missing values.
     """
@@ -80,8 +80,8 @@ class Pairs(msgspec.Struct, frozen=True):
 class Profile(msgspec.Struct, frozen=True):
     """The reference of one model version over `rows` rows; `answers` are its predictions on rows it had not seen.
 
-    `expected` is the metric that it is expected to keep, with its 95 % bounds. A record of an earlier kind is read as
-    a profile of no rows.
+    `expected` is the metric that it is expected to keep, with its 95 % bounds; `span` the seconds from the first row to
+    the last where they carry times. A record of an earlier kind is read as a profile of no rows.
     """
 
     rows: int = 0
@@ -89,6 +89,7 @@ class Profile(msgspec.Struct, frozen=True):
     pairs: Pairs = Pairs()
     answers: Numbers | Levels | None = None
     expected: Score | None = None
+    span: float | None = None
 
     def subjects(self) -> dict[str, Numbers | Levels]:
         """All that is tested, by subject: the columns, and the predictions where they are known."""

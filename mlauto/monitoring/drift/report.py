@@ -14,10 +14,13 @@ FEWEST_ROWS = 100  # of a window; fewer prove nothing, and their figures are mos
 CALM = 200  # findings that did not alarm and are kept all the same, the strongest: a product has hundreds of pairs
 
 
-def budget_of(profile: Profile, looks: float) -> Budget:
-    """The budget of a year of so many looks."""
-    pairs = len(profile.pairs.values)
-    return Budget(sum(map(tests_of, profile.subjects().values())) + pairs, looks)
+def budget_of(profile: Profile, looks: float, *, rows: int = 0, seconds: float | None = None) -> Budget:
+    """The budget of a year of so many looks, at windows of so many rows that came within so many seconds."""
+    tests = sum(map(tests_of, profile.subjects().values())) + len(profile.pairs.values)
+    pace = 1.0
+    if profile.span and seconds is not None and rows:
+        pace = min(1.0, profile.rows / profile.span * seconds / rows)
+    return Budget(tests, looks, pace=pace)
 
 
 def drift_report(

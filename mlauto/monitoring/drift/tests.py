@@ -1,11 +1,12 @@
 """The tests of one column, and of a pair: effects with bounds that count only when they exceed what matters.
 
 Margins are one size in different clothes: 0.02 standard deviations is Cohen's w = 0.02, a divergence of 0.0002 nats.
-Spread, shape and correlation are given 0.05, for they wander by as much with the hour and the season, and no model minds.
+Spread, shape and correlation are given 0.05: they wander by as much with the hour and the season, and no model minds.
 """
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +44,12 @@ def number_findings(subject: str, reference: Numbers, counts: NumberCounts, budg
     filled = int(counts.bins.sum())
     rows = filled + counts.nulls + counts.alien
     yield _nulls(subject, counts.nulls, rows, reference, budget)
-    yield _strange(subject, "type", counts.alien, rows, reference, budget, "of rows have a value that is no number")
+    alien = _Test(subject, "type", MATERIAL_STRANGE, "of rows have a value that is no number")
+    yield alien.strange(counts.alien, rows, reference.filled, budget)
     if not reference.still:
         return
-    yield _strange(subject, "range", counts.far, filled, reference, budget, "of values lie far outside the reference")
+    far = _Test(subject, "range", MATERIAL_STRANGE, "of values lie far outside the reference")
+    yield far.strange(counts.far, filled, reference.filled, budget)
     if filled and len(reference.counts) > 1:
         yield from _moved(subject, reference, counts.bins / filled, filled, budget)
 
@@ -57,11 +60,11 @@ def _moved(subject: str, reference: Numbers, shares: Floats, rows: int, budget: 
     weights = np.asarray(reference.counts) / reference.filled
     means = basis @ shares
     variances = np.maximum(basis**2 @ shares - means**2, 1.0)
-    samples = [_sample(rows, reference.filled, curve) for curve in reference.curves[: len(basis)]]
+    samples = [_sample(rows, reference.filled, curve, budget) for curve in reference.curves[: len(basis)]]
     exponent, largest = budget.exponent, np.abs(basis).max(axis=1)
     half = samples[0].mean(variances[0], largest[0], exponent)
     location = (means[0] - half, means[0] + half)
-    yield _finding(subject, "location", means[0], location, MATERIAL, "sd of the reference")
+    yield _Test(subject, "location", MATERIAL, "sd of the reference").found(means[0], location)
     if abs(means[0]) > FAR_MOVED or len(basis) < 2:
         return
     squares = basis[0] ** 2
@@ -71,13 +74,15 @@ def _moved(subject: str, reference: Numbers, shares: Floats, rows: int, budget: 
     outer = max(location[0] ** 2, location[1] ** 2)
     inner = 0.0 if location[0] <= 0 <= location[1] else min(location[0] ** 2, location[1] ** 2)
     spread = (_root(second - half - outer) - 1, _root(second + half - inner) - 1)
-    yield _finding(subject, "spread", _root(second - means[0] ** 2) - 1, spread, MATERIAL_SPREAD, "of its sd")
+    yield _Test(subject, "spread", MATERIAL_SPREAD, "of its sd").found(_root(second - means[0] ** 2) - 1, spread)
     if len(basis) < 4:
         return
     worst = min(samples[2:], key=lambda sample: sample.independent)
     half = worst.norm(float(variances[2:].sum()), float(variances[2:].max()), float(largest[2:].max()), exponent)
     shape = float(np.hypot(means[2], means[3]))
-    yield _finding(subject, "shape", shape, (max(0.0, shape - half), shape + half), MATERIAL_SHAPE, "in skew and tails")
+    yield _Test(subject, "shape", MATERIAL_SHAPE, "in skew and tails").found(
+        shape, (max(0.0, shape - half), shape + half)
+    )
 
 
 def _root(value: float) -> float:
@@ -92,14 +97,14 @@ def level_findings(subject: str, reference: Levels, counts: LevelCounts, budget:
     if not filled or not reference.filled:
         return
     names = ", ".join(f'"{name}"' for name in list(counts.names)[:3])
-    yield _strange(
-        subject, "unseen", counts.unseen, filled, reference, budget, f"of values are unseen levels: {names}", reference.fresh
-    )
+    unit = f"of values are unseen levels: {names}"
+    unseen = _Test(subject, "unseen", MATERIAL_STRANGE, unit)
+    yield unseen.strange(counts.unseen, filled, reference.filled, budget, reference.fresh)
     known = np.array(list(reference.counts.values()), dtype=np.float64) / reference.filled
     if not len(known) or known[0] == 1:
         return  # nothing common, or nothing else: what is not that level is unseen or rare
     shares = counts.levels / filled
-    sample = _sample(filled, reference.filled, reference.curves[0])
+    sample = _sample(filled, reference.filled, reference.curves[0], budget)
     ratio = shares / known
     effect = float(np.sqrt(((shares - known) ** 2 / known).sum()))
     trace = max(float((1 - known).sum()), float((ratio * (1 - shares)).sum()))
@@ -107,7 +112,7 @@ def level_findings(subject: str, reference: Levels, counts: LevelCounts, budget:
     most = int(np.abs(shares - known).argmax())
     level = list(reference.counts)[most]
     unit = f'sd of the mix of levels, most "{level}" from {known[most]:.1%} to {shares[most]:.1%} of rows'
-    yield _finding(subject, "categories", effect, (max(0.0, effect - half), effect + half), MATERIAL, unit)
+    yield _Test(subject, "categories", MATERIAL, unit).found(effect, (max(0.0, effect - half), effect + half))
 
 
 def pair_finding(
@@ -116,59 +121,56 @@ def pair_finding(
     """Of the correlation of normal scores, given the reference's: value, variance, curve, rows."""
     value, variance, curve, known = reference
     variance = max(variance, (1 - value**2) ** 2, (1 - window**2) ** 2)
-    half = _sample(int(rows), known, curve).mean(variance, LARGEST_PRODUCT, budget.exponent)
+    half = _sample(int(rows), known, curve, budget).mean(variance, LARGEST_PRODUCT, budget.exponent)
     effect = window - value
     unit = f"of correlation, {value:.2f} in the reference"
-    return _finding(subject, "correlation", effect, (effect - half, effect + half), MATERIAL_CORRELATION, unit)
+    return _Test(subject, "correlation", MATERIAL_CORRELATION, unit).found(effect, (effect - half, effect + half))
 
 
-def _sample(rows: int, known: int, curve: Curve) -> Sample:
-    return Sample(rows, known, inflation(curve, rows, known), inflation(curve, known, known))
+def _sample(rows: int, known: int, curve: Curve, budget: Budget) -> Sample:
+    return Sample(rows, known, inflation(curve, rows, known, budget.pace), inflation(curve, known, known))
 
 
 def _nulls(subject: str, nulls: int, rows: int, reference: Numbers | Levels, budget: Budget) -> Finding:
     known = reference.filled + reference.nulls
-    sample = _sample(rows, known, reference.curves[-1])
+    sample = _sample(rows, known, reference.curves[-1], budget)
     unit = f"of rows more without a value than the reference's {reference.nulls / known:.1%}"
-    return _rate(subject, "nulls", nulls / rows, reference.nulls / known, sample, budget, MATERIAL_NULLS, unit)
+    return _Test(subject, "nulls", MATERIAL_NULLS, unit).rate(nulls / rows, reference.nulls / known, sample, budget)
 
 
-def _strange(
-    subject: str,
-    test: str,
-    count: int,
-    rows: int,
-    reference: Numbers | Levels,
-    budget: Budget,
-    unit: str,
-    expected: float = 0.0,
-) -> Finding:
-    """A share that should be next to nothing. It has no design effect: what never happened shows no dependence."""
-    sample = Sample(max(1, rows), reference.filled)
-    return _rate(subject, test, count / max(1, rows), expected, sample, budget, MATERIAL_STRANGE, unit)
+@dataclass(frozen=True)
+class _Test:
+    """What is asked of a subject, and how much of it matters."""
 
+    subject: str
+    test: str
+    margin: float
+    unit: str
 
-def _rate(
-    subject: str, test: str, share: float, known: float, sample: Sample, budget: Budget, margin: float, unit: str
-) -> Finding:
-    """The difference of two shares, each with its own exact bounds."""
-    rows, reference = sample.rows / sample.effect, sample.known / sample.known_effect
-    now = rate_bounds(share * rows, rows, budget.exponent)
-    then = rate_bounds(known * reference, reference, budget.reference_exponent)
-    return _finding(subject, test, share - known, (now[0] - then[1], now[1] - then[0]), margin, unit)
+    def found(self, effect: float, bounds: tuple[float, float]) -> Finding:
+        """The finding of an effect with its bounds."""
+        low, high = map(float, bounds)
+        return Finding(
+            subject=self.subject,
+            test=self.test,
+            effect=float(effect),
+            low=low,
+            high=high,
+            margin=self.margin,
+            unit=self.unit,
+            alarmed=low > self.margin or high < -self.margin,
+        )
 
+    def rate(self, share: float, known: float, sample: Sample, budget: Budget) -> Finding:
+        """That of the difference of two shares, each with its own exact bounds."""
+        rows, reference = sample.rows / sample.effect, sample.known / sample.known_effect
+        now = rate_bounds(share * rows, rows, budget.exponent)
+        then = rate_bounds(known * reference, reference, budget.reference_exponent)
+        return self.found(share - known, (now[0] - then[1], now[1] - then[0]))
 
-def _finding(
-    subject: str, test: str, effect: float, bounds: tuple[float, float], margin: float, unit: str
-) -> Finding:
-    low, high = map(float, bounds)
-    return Finding(
-        subject=subject,
-        test=test,
-        effect=float(effect),
-        low=low,
-        high=high,
-        margin=margin,
-        unit=unit,
-        alarmed=low > margin or high < -margin,
-    )
+    def strange(self, count: int, rows: int, known: int, budget: Budget, expected: float = 0.0) -> Finding:
+        """That of a share that should be next to nothing.
+
+        It has no design effect: what never happened shows no dependence.
+        """
+        return self.rate(count / max(1, rows), expected, Sample(max(1, rows), known), budget)
