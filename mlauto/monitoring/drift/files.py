@@ -92,7 +92,8 @@ def _gaps(values: "pa.Array") -> NDArray[np.bool_] | None:
     if not values.null_count or bitmap is None:
         return None
     bits = np.unpackbits(np.frombuffer(bitmap, dtype=np.uint8), bitorder="little", count=values.offset + len(values))
-    return bits[values.offset :] == 0
+    gaps: NDArray[np.bool_] = bits[values.offset :] == 0
+    return gaps
 
 
 def _counted(values: "pa.Array") -> Mapping[str | None, int]:
