@@ -80,7 +80,7 @@ def _moved(subject: str, reference: Numbers, shares: Floats, rows: int, budget: 
     worst = min(samples[2:], key=lambda sample: sample.independent)
     half = worst.norm(float(variances[2:].sum()), float(variances[2:].max()), float(largest[2:].max()), exponent)
     shape = float(np.hypot(means[2], means[3]))
-    yield _Test(subject, "shape", MATERIAL_SHAPE, "in skew and tails").found(
+    yield _Test(subject, "shape", MATERIAL_SHAPE, "sd in skew and tails").found(
         shape, (max(0.0, shape - half), shape + half)
     )
 
