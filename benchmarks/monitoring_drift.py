@@ -29,7 +29,15 @@ HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = Path(tempfile.gettempdir()) / "mlauto-drift-peers"
 PEERS = {
     "evidently": ("evidently==0.7.23", "pandas==2.3.3", "pyarrow==22.0.0"),
-    "whylogs": ("whylogs==1.6.4", "pandas==2.3.3", "numpy==1.26.4", "pyarrow==22.0.0", "ipython", "setuptools<81"),
+    "whylogs": (
+        "whylogs==1.6.4",
+        "pandas==2.3.3",
+        "numpy==1.26.4",
+        "pyarrow==22.0.0",
+        "scipy<1.14",
+        "ipython",
+        "setuptools<81",
+    ),
     "nannyml": ("nannyml==0.13.1", "statsmodels", "pyarrow==17.0.0"),
 }
 SLOWEST = 900.0

@@ -26,3 +26,20 @@ def test_sentences(test: str, effect: float, unit: str, said: str) -> None:
     finding = Finding(subject="x", test=test, effect=effect, low=0, high=1, margin=0.1, unit=unit, alarmed=True)
 
     assert sentence(finding) == said
+
+
+def test_a_detail_follows_in_brackets() -> None:
+    """What is known beyond the effect."""
+    finding = Finding(
+        subject="x",
+        test="nulls",
+        effect=0.2,
+        low=0,
+        high=1,
+        margin=0.1,
+        unit="of rows",
+        alarmed=True,
+        detail="0 before",
+    )
+
+    assert sentence(finding) == "x: +20 % of rows (0 before)"
