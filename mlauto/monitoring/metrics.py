@@ -1,24 +1,25 @@
 """What the live version did lately: requests, errors, latency from the log's tail, quality from the joined labels."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mlauto.measured import LabelDelay, LiveMetrics
-from mlauto.monitoring.drift import Profile, distances
+from mlauto.monitoring.drift.live import live_drift
+from mlauto.monitoring.drift.profile import Profile
 from mlauto.monitoring.labels import JoinState, join_labels
 from mlauto.monitoring.predictionlog import LogReader, Prediction
 from mlauto.monitoring.scores import score, usable
 from mlauto.records import Score
 
-__all__ = ["least_p99", "measure", "quantile", "unmeasured"]
+__all__ = ["DRIFT", "TAIL_BYTES", "least_p99", "measure", "quantile", "unmeasured"]
 
 TAIL_BYTES = 1 << 20
 NEWEST_REQUESTS = 5000
 FEWEST_REQUESTS = 100  # a quiet product's window reaches back until it holds that many, up to LONGEST times as long
 LONGEST = 12
-DRIFT_ROWS = 1000
+DRIFT = "drift.msgpack"  # the window's counts
 
 
 def measure(
@@ -30,7 +31,8 @@ def measure(
     window: int,
     now: float,
     classes: Sequence[object] = (),
-    profiles: Mapping[str, Profile] | None = None,
+    profile: Profile | None = None,
+    every: float = 3600.0,
     recent: float = 300.0,
 ) -> LiveMetrics:
     """Metrics of the version that is live now; `folder` holds its prediction log, `state` is the label join's own file.
@@ -38,7 +40,8 @@ def measure(
     Quality is over the newest `window` labelled rows of that version (a request may have several), service figures over
     the last `recent` seconds. `waiting` are the answered requests within the newest MB of the log that are newer
     than the oldest of their version's window, and have no label yet; the delay is that of the newest labels, whatever
-    their version. Cost does not grow with the log. Raises `MeasurementError` when the log cannot be read.
+    their version. Drift is against `profile`, for somebody who looks every so many seconds; its window is kept beside
+    `state`. Cost does not grow with the log. Raises `MeasurementError` when the log cannot be read.
     """
     if version is None:
         return unmeasured(None, "no version answers users: materialize production", now=now)
@@ -47,6 +50,9 @@ def measure(
     ours = _recent([line for line in lines if line.v in {version, None}], now, recent)
     times = sorted(line.ms for line in ours if line.ms is not None and line.error is None)
     labelled, quality = _quality(joined, version, metric, window, classes)
+    drifted = None
+    if profile is not None:
+        drifted = live_drift(folder, state.with_name(DRIFT), profile, version=version, every=every, now=now)
     return LiveMetrics(
         version=version,
         measured=now,
@@ -57,10 +63,10 @@ def measure(
         p99_low_ms=least_p99(times),
         labelled=labelled,
         quality=quality,
-        drift=distances(profiles, _rows(ours)) if profiles else {},
         newest=max((line.t for line in lines), default=None),
         label_delay=_delay(joined),
         waiting=_waiting(lines, joined, window),
+        drifted=drifted,
     )
 
 
@@ -115,17 +121,6 @@ def _waiting(lines: Sequence[Prediction], joined: JoinState, window: int) -> int
     return sum(
         line.error is None and line.id not in labelled and line.t >= floors.get(line.v or "", 0.0) for line in lines
     )
-
-
-def _rows(lines: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """The newest rows of the requests that were answered."""
-    rows: list[dict[str, Any]] = []
-    for line in reversed(lines):
-        if len(rows) >= DRIFT_ROWS:
-            break
-        if line.error is None:
-            rows += line.parsed_rows()
-    return rows[:DRIFT_ROWS]
 
 
 def quantile(times: Sequence[float], level: float) -> float | None:

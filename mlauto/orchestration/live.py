@@ -9,7 +9,7 @@ import dagster as dg
 from mlauto.errors import DeliveryError, MeasurementError
 from mlauto.measured import LiveMetrics
 from mlauto.monitoring.compaction import Compaction, compact
-from mlauto.monitoring.drift import Profile
+from mlauto.monitoring.drift.profile import Profile
 from mlauto.monitoring.incidents import open_incident
 from mlauto.monitoring.judge import Limits, is_full, judge, proven
 from mlauto.monitoring.metrics import measure, unmeasured
@@ -85,11 +85,17 @@ def _unreachable(platform: Platform, product: ModelProduct) -> str | None:
 
 
 def _measured(
-    platform: Platform, product: ModelProduct, version: str | None, model: TrainedModel | None, now: float
+    platform: Platform,
+    product: ModelProduct,
+    version: str | None,
+    model: TrainedModel | None,
+    now: float,
+    *,
+    drift: bool = True,
 ) -> LiveMetrics:
-    """Metrics of one version; what cannot be measured says so."""
+    """Metrics of one version; what cannot be measured says so. Only the live version has a window for its drift."""
     home = platform.settings.product_home(product.name)
-    profiles = platform.store.read_record(product.name, f"profiles/{version or 'none'}", dict[str, Profile])
+    profile = platform.store.read_record(product.name, f"profiles/{version}", Profile) if drift else None
     try:
         return measure(
             home / "predictions",
@@ -99,7 +105,8 @@ def _measured(
             window=product.monitoring.window,
             now=now,
             classes=model.signature.classes if model else (),
-            profiles=profiles,
+            profile=profile,
+            every=product.monitoring.every,
         )
     except MeasurementError as error:
         return unmeasured(version, str(error), now=now)
@@ -190,7 +197,7 @@ def _better_version(platform: Platform, product: ModelProduct, observed: Observa
     if incident is None or incident.version in (None, observed.metrics.version) or live is None:
         return None
     model = platform.store.read_record(product.name, f"models/{incident.version}", TrainedModel)
-    before = _measured(platform, product, incident.version, model, observed.metrics.measured).quality
+    before = _measured(platform, product, incident.version, model, observed.metrics.measured, drift=False).quality
     return incident.version if before is not None and better(before.metric, before.value, live.value) else None
 
 

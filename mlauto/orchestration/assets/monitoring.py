@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from mlauto.orchestration import live, render
+from mlauto.orchestration import driftpages, live, render
 from mlauto.orchestration.names import asset_key
 from mlauto.orchestration.platform import Platform
 from mlauto.product import ModelProduct
@@ -31,7 +31,11 @@ def monitoring_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
     def live_metrics(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
         observed = live.observe(platform, product)
         yield dg.MaterializeResult(
-            metadata=render.live_metrics(observed.metrics, observed.verdict),
+            metadata={
+                **render.live_metrics(observed.metrics, observed.verdict),
+                **driftpages.findings(observed.metrics.drifted),
+                **driftpages.explained(platform, product, observed.metrics),
+            },
             check_results=[render.check(outcome) for outcome in observed.verdict.checks],
         )
 

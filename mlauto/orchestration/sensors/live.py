@@ -16,6 +16,7 @@ from mlauto.monitoring.keyjoin import join_keys
 from mlauto.monitoring.labelfiles import import_labels
 from mlauto.orchestration import render, rollouts
 from mlauto.orchestration.deployments import production_event
+from mlauto.orchestration.driftpages import findings
 from mlauto.orchestration.gauges import write_gauges
 from mlauto.orchestration.launcher import prewarm, reap_orphans
 from mlauto.orchestration.live import Observation, Retrainings, incident_id, observe, retrainings, with_action
@@ -175,16 +176,17 @@ def _report(
     platform.store.write_record(product.name, "verdict", verdict)
     platform.store.write_record(product.name, "live_metrics", metrics)
     key = asset_key(product, "live_metrics")
-    tick.events.append(dg.AssetMaterialization(key, metadata=dict(render.live_metrics(metrics, verdict))))
+    shown = {**render.live_metrics(metrics, verdict), **findings(metrics.drifted)}
+    tick.events.append(dg.AssetMaterialization(key, metadata=shown))
     for outcome in verdict.checks:
-        shown = render.check(outcome)
+        checked = render.check(outcome)
         tick.events.append(
             dg.AssetCheckEvaluation(
                 asset_key=key,
                 check_name=outcome.name,
                 passed=outcome.passed,
                 metadata=render.details(outcome),
-                severity=shown.severity,
+                severity=checked.severity,
                 description=outcome.summary,
             )
         )
