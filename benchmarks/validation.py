@@ -4,9 +4,9 @@
 
 1,000,000 rows (100,000 with --quick) of 20 columns, and a suite of 15 expectations of 9 types. CPU seconds of both in
 one process that has imported everything and validated once before, the best of three: from the file to the verdict,
-with reading. Imports are not in them; they are a row of their own. Peak memory is that of a fresh process for each, above
-what its imports take. Verdicts and records are compared on the good file and on one for each of the 15 expectations
-that fails by just that (100,000 rows). Exit code 0 only when every target holds.
+with reading. Imports are not in them; they are a row of their own. Peak memory is that of a fresh process for each,
+above what its imports take. Verdicts and records are compared on the good file and on one for each of the 15
+expectations that fails by just that (100,000 rows). Exit code 0 only when every target holds.
 """
 
 import json
