@@ -28,7 +28,7 @@ from mlauto.serving.metrics import Metrics
 from mlauto.serving.others import Whole
 from mlauto.serving.protocol import infer_reply
 from mlauto.serving.route import Product, Versions
-from mlauto.serving.traffic import Answered, Traffic
+from mlauto.serving.traffic import MOST_IN_FLIGHT, Answered, Traffic
 
 __all__ = ["PublicApp", "rendered"]
 
@@ -40,6 +40,8 @@ GAUGES = {
     "mlauto_version_starts": ("product", "version"),
     "mlauto_gateway_pid": (),
     "mlauto_gateway_workers": (),
+    "mlauto_requests_in_flight": ("product",),
+    "mlauto_requests_in_flight_limit": (),
     **MEASURED,
 }
 
@@ -111,7 +113,8 @@ class PublicApp:
             ]
             await reply(send, {"ready": not silent, "not_ready": silent}, status=503 if silent else 200)
         elif path == "/metrics":
-            await reply(send, (await self._whole.total()).render(self._gauges(), GAUGES), headers=[TEXT])
+            total = await self._whole.total()
+            await reply(send, total.render(self._gauges(total), GAUGES), headers=[TEXT])
         else:
             raise RequestError(f"{path[:200] or '/'} is not here: see GET /v2", 404)
 
@@ -164,7 +167,8 @@ class PublicApp:
             )
         return product, backend
 
-    def _gauges(self) -> dict[str, Any]:
+    def _gauges(self, total: Metrics) -> dict[str, Any]:
+        in_flight = total.in_flight()
         running = [(p, b) for p in self._supervisor.products.values() for b in p.versions.values()]
         return {
             "mlauto_version_ready": {(p.name, b.version): int(b.state == "ready") for p, b in running},
@@ -172,6 +176,8 @@ class PublicApp:
             "mlauto_version_starts": {(p.name, b.version): b.generation for p, b in running},
             "mlauto_gateway_pid": {(): self._whole.pids[0]},
             "mlauto_gateway_workers": {(): len(self._whole.pids)},
+            "mlauto_requests_in_flight": {(name,): in_flight.get((name,), 0) for name in self._supervisor.products},
+            "mlauto_requests_in_flight_limit": {(): MOST_IN_FLIGHT * len(self._whole.pids)},
             **measured(self._traffic.journal.home, self._supervisor.products),
         }
 

@@ -81,6 +81,7 @@ class Traffic:
         """Prediction logs are written to `products_home/<product>/predictions`."""
         self.journal = Journal(metrics, products_home)
         self.loads: defaultdict[str, Load] = defaultdict(Load)
+        metrics.loads = self.loads
         self._supervisor = supervisor
         self._metrics = metrics
         self._shadows = Shadows(self.journal)
