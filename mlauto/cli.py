@@ -12,6 +12,7 @@ import click
 from mlauto.backtest_cli import backtest, history_options
 from mlauto.ci_cli import ci
 from mlauto.errors import MlautoError
+from mlauto.export_cli import export
 from mlauto.settings import Settings
 
 __all__ = ["cli", "main"]
@@ -53,6 +54,7 @@ def cli(context: click.Context, debug: bool) -> None:
 
 cli.add_command(backtest)
 cli.add_command(ci)
+cli.add_command(export)
 
 
 @cli.command()

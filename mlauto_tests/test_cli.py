@@ -22,6 +22,7 @@ COMMANDS = {
     "docs",
     "doctor",
     "env",
+    "export",
     "gateway",
     "live",
     "new",

@@ -15,6 +15,7 @@ from mlauto.monitoring.incidents import open_incident, record_verdict
 from mlauto.monitoring.labelfiles import import_labels
 from mlauto.orchestration import render, rollouts
 from mlauto.orchestration.deployments import production_event
+from mlauto.orchestration.gauges import write_gauges
 from mlauto.orchestration.launcher import prewarm, reap_orphans
 from mlauto.orchestration.live import Observation, Retrainings, incident_id, observe, retrainings, with_action
 from mlauto.orchestration.names import (
@@ -92,6 +93,7 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
         now=observed.metrics.measured,
     )
     _report(tick, platform, product, observed, verdict, delivering=delivering)
+    write_gauges(platform, product, observed.metrics, verdict, incident)
     if verdict.action is Action.RETRAIN and incident is not None:
         tick.ask(retraining(product, incident_id(product, incident.opened), tried, verdict.cause))
     elif verdict.action is Action.ROLL_BACK:
