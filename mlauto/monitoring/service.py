@@ -73,6 +73,8 @@ def service_level(series: Sequence[Series], *, version: str, now: float, recent:
     if len(times) < 2:
         raise MeasurementError("there is one sample only, and no difference yet")
     interval = median(later - earlier for earlier, later in pairwise(times))
+    if times[-1] - now > STALE_SECONDS:
+        raise MeasurementError(f"the newest sample is {times[-1] - now:.0f} s ahead of this machine's clock")
     if now - times[-1] > max(STALE_INTERVALS * interval, STALE_SECONDS):
         raise MeasurementError(
             f"the newest sample is {now - times[-1]:.0f} s old, and there is one every {interval:g} s"
