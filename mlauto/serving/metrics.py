@@ -45,7 +45,7 @@ FAMILIES = {  # all that this process counts or knows by itself
 SUMMED = ("requests", "rows", "retries", "labels", "shadows", "log_failures", "_seconds")
 
 
-class Load(Protocol):
+class _Load(Protocol):
     """What waits for an answer."""
 
     requests: int
@@ -63,7 +63,7 @@ class Metrics:
         self.log_failures: dict[Key, int] = defaultdict(int)
         self._buckets: dict[Key, list[int]] = defaultdict(lambda: [0] * (len(BUCKETS) + 1))
         self._seconds: dict[Key, float] = defaultdict(float)
-        self.loads: Mapping[str, Load] = {}
+        self.loads: Mapping[str, _Load] = {}
         self._elsewhere: dict[Key, int] = defaultdict(int)
 
     def in_flight(self) -> dict[Key, int]:

@@ -19,7 +19,7 @@ from mlauto.serving.route import Product, Versions
 from mlauto.serving.shadows import Copied, Shadows
 from mlauto.serving.signature import Signature
 
-__all__ = ["Answered", "Load", "Lost", "Traffic", "signature_of"]
+__all__ = ["MOST_IN_FLIGHT", "Answered", "Load", "Lost", "Traffic", "signature_of"]
 
 Lost = tuple[Backend, ServingError | LinkError]
 
