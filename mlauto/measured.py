@@ -105,6 +105,9 @@ class LiveMetrics:
     """What was measured of the live version over the last window; None where there was nothing to measure.
 
     `p99_low_ms` is the lower 97.5 % confidence bound of `p99_ms`: the true figure is hardly better than that.
+    `service` says where the requests, errors and latencies come from: prometheus, gateway (its own `/metrics`) or log;
+    where that source could not be had, `service_problem` says why and they are nothing. `saturation` is the largest
+    share of the gateway's limit of requests in flight that was seen.
     `waiting` counts the answered requests, of any version, that have no label yet (see `metrics.measure`).
     """
 
@@ -125,3 +128,6 @@ class LiveMetrics:
     detection: Detection | None = None
     segments: tuple[SegmentQuality, ...] = ()
     estimate: Estimate | None = None
+    service: str = "log"
+    service_problem: str | None = None
+    saturation: float | None = None

@@ -17,12 +17,16 @@
 | `MLAUTO_CACHE`           | `~/.cache/mlauto`        | wheels for those images, for every state directory            |
 | `MLAUTO_REGISTRY`        | none                     | `host:port[/path]`: where models' images are pushed to        |
 | `MLFLOW_TRACKING_URI`    | SQLite in `MLAUTO_HOME`  | any MLflow tracking server                                    |
+| `PROMETHEUS_URL`         | none                     | where service levels come from; else the gateway's counters   |
+| `MLAUTO_PROMETHEUS_MATCH`| none                     | which gateway of several it scrapes is ours: `instance="..."` |
+| `MLAUTO_PROMETHEUS_TOKEN_FILE` | none               | file with the bearer token that it asks for                   |
 """
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mlauto.errors import MlautoError
 
@@ -52,6 +56,9 @@ class Settings:
     registry: str = ""
     dask_address: str = ""
     ray_address: str = ""
+    prometheus_url: str = field(default="", repr=False)
+    prometheus_match: str = ""
+    prometheus_token_file: Path | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -77,6 +84,9 @@ class Settings:
             registry=(env.get("MLAUTO_REGISTRY") or "").rstrip("/"),
             dask_address=env.get("MLAUTO_DASK_ADDRESS") or "",
             ray_address=env.get("RAY_ADDRESS") or "",
+            prometheus_url=_http_address(env, "PROMETHEUS_URL"),
+            prometheus_match=env.get("MLAUTO_PROMETHEUS_MATCH") or "",
+            prometheus_token_file=_file(env, "MLAUTO_PROMETHEUS_TOKEN_FILE"),
         )
 
     def environment(self) -> dict[str, str]:
@@ -99,6 +109,9 @@ class Settings:
             "MLAUTO_REGISTRY": self.registry,
             "MLAUTO_DASK_ADDRESS": self.dask_address,
             "RAY_ADDRESS": self.ray_address,
+            "PROMETHEUS_URL": self.prometheus_url,
+            "MLAUTO_PROMETHEUS_MATCH": self.prometheus_match,
+            "MLAUTO_PROMETHEUS_TOKEN_FILE": str(self.prometheus_token_file or ""),
         }
 
     def engine_address(self, backend: str) -> str:
@@ -148,3 +161,21 @@ def _one_of(env: Mapping[str, str], name: str, default: str, other: str) -> str:
     if found not in (default, other):
         raise MlautoError(f"{name}={found[:40]!r} is neither {default} nor {other}: correct or unset it")
     return found
+
+
+def _http_address(env: Mapping[str, str], name: str) -> str:
+    """An address that may hold a password, so that no message repeats it."""
+    found = (env.get(name) or "").rstrip("/")
+    try:
+        parts = urlsplit(found)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if found and not (usable and not parts.query and not parts.fragment and found.isprintable()):
+        raise MlautoError(f"{name} is no address of the form http://host:port: correct or unset it")
+    return found
+
+
+def _file(env: Mapping[str, str], name: str) -> Path | None:
+    text = env.get(name)
+    return Path(text).expanduser().resolve() if text else None

@@ -73,6 +73,11 @@ def _tool(name: str, advice: str) -> Callable[[], str | None]:
     return lambda: None if tool(name) else f"no {name} on PATH: {advice}"
 
 
+def _alertmanager() -> str | None:
+    found = tool("prometheus-alertmanager") or tool("alertmanager")  # as Debian calls it, and as its makers do
+    return None if found else "no prometheus-alertmanager on PATH: apt-get install prometheus-alertmanager"
+
+
 def _groovy_lint() -> str | None:
     java = None if shutil.which("java") else "no java on PATH: apt-get install default-jre-headless"
     return _tool("npm-groovy-lint", "npm install -g npm-groovy-lint")() or java
@@ -129,6 +134,8 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "cfn-lint": _tool("cfn-lint", "pip install cfn-lint"),
     "npm-groovy-lint": _groovy_lint,
     "promtool": _tool("promtool", "apt-get install prometheus"),
+    "prometheus": _tool("prometheus", "apt-get install prometheus"),
+    "alertmanager": _alertmanager,
     "amtool": _tool("amtool", "apt-get install prometheus-alertmanager"),
     "postgres": _postgres,
     "docker-cli": _tool("docker", "apt-get install docker.io"),

@@ -44,6 +44,9 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "MLAUTO_REGISTRY": "registry:5000/team/",
             "MLAUTO_DASK_ADDRESS": "tcp://127.0.0.1:8786",
             "RAY_ADDRESS": "ray://127.0.0.1:10001",
+            "PROMETHEUS_URL": "https://reader:secret@prometheus:9090/prom/",
+            "MLAUTO_PROMETHEUS_MATCH": 'instance="a:8900"',
+            "MLAUTO_PROMETHEUS_TOKEN_FILE": f"{tmp_path}/token",
         }
     )
 
@@ -65,6 +68,9 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         registry="registry:5000/team",
         dask_address="tcp://127.0.0.1:8786",
         ray_address="ray://127.0.0.1:10001",
+        prometheus_url="https://reader:secret@prometheus:9090/prom",
+        prometheus_match='instance="a:8900"',
+        prometheus_token_file=tmp_path / "token",
     )
     assert settings.engine_address("joblib-dask") == "tcp://127.0.0.1:8786"
     assert settings.engine_address("joblib-ray") == "ray://127.0.0.1:10001"
@@ -81,7 +87,7 @@ def test_wheels_are_kept_where_caches_are(tmp_path: Path) -> None:
 def test_another_process_sees_the_same(settings: Settings) -> None:
     """What `environment` hands on gives equal settings."""
     assert Settings.from_environment(settings.environment()) == settings
-    more = dataclasses.replace(settings, gateway_workers=2)
+    more = dataclasses.replace(settings, gateway_workers=2, prometheus_url="http://p", prometheus_token_file=Path("/t"))
     assert Settings.from_environment(more.environment()) == more
 
 
@@ -113,6 +119,29 @@ def test_a_number_that_is_none_is_named(name: str, text: str) -> None:
     """The message names the variable and its value."""
     with pytest.raises(MlautoError, match=f"{name}='{text}' is not a whole number"):
         Settings.from_environment({name: text})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "prometheus:9090",
+        "ftp://u:secret@p:9090",
+        "http://",
+        "http://u:secret@",
+        "http://u:secret@p:port",
+        "http://u:secret@p:99999",
+        "http://p?token=secret",
+        "http://u:secret@p/#x",
+        "http://u:secret@[::1",
+        "http://u:secret@p\x7f",
+    ],
+)
+def test_an_address_that_is_none_is_named_and_not_shown(text: str) -> None:
+    """It may hold a password."""
+    with pytest.raises(MlautoError, match="PROMETHEUS_URL is no address") as raised:
+        Settings.from_environment({"PROMETHEUS_URL": text})
+
+    assert "secret" not in str(raised.value)
 
 
 def test_a_way_to_sync_that_is_none_is_named() -> None:

@@ -59,6 +59,18 @@ REQUESTS = (
         ),
     ),
 )
+SATURATION = (
+    Shown(
+        title="Requests in flight, of those that may be",
+        unit="percentunit",
+        told="At 1 users are sent away with 503: the models are too slow for the traffic, or hang.",
+        queries=(
+            Query(
+                f"{of('mlauto_requests_in_flight')} / on (instance, job) group_left () mlauto_requests_in_flight_limit"
+            ),
+        ),
+    ),
+)
 VERSIONS = (
     Shown(
         title="Share of requests, by version (canary and champion)",
@@ -79,4 +91,8 @@ VERSIONS = (
         queries=(Query(f"{of('mlauto_version_ready')} + {of('mlauto_version_champion')}", EACH),),
     ),
 )
-LIVE = Board(uid="mlauto-live", title="mlauto: live models", rows={"Requests": REQUESTS, "Versions": VERSIONS})
+LIVE = Board(
+    uid="mlauto-live",
+    title="mlauto: live models",
+    rows={"Requests": REQUESTS, "Saturation": SATURATION, "Versions": VERSIONS},
+)

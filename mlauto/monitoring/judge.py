@@ -46,13 +46,15 @@ def judge(metrics: LiveMetrics, reference: Score | None, limits: Limits, now: fl
     """The verdict on `metrics`, given the version's quality on rows it was not fitted on; triage adds the action.
 
     `degraded` needs evidence: a loss beyond the tolerance that noise does not explain, or a service level that is
-    missed beyond chance. Without traffic or enough labels the status is `unknown`, never healthy; where nothing could
-    be measured it is `error`.
+    missed beyond chance. Without traffic, enough labels or the service level's source the status is `unknown`, never
+    healthy; where nothing could be measured it is `error`.
     """
     performance, quality_known = _performance(metrics, reference, limits)
     checks = (performance, _service_level(metrics, limits), _data_available(metrics, limits, now), _drift(metrics))
     if metrics.problem is not None and metrics.version is not None:
         status, cause = Status.ERROR, metrics.problem
+    elif metrics.service_problem is not None:  # bad quality, too, waits: a new model's own service would go unseen
+        status, cause = Status.UNKNOWN, _also(metrics.service_problem, performance)
     elif failed := [check for check in checks[:2] if not check.passed]:
         status, cause = Status.DEGRADED, "; ".join(check.summary for check in failed)
     elif not checks[2].passed:
@@ -62,6 +64,10 @@ def judge(metrics: LiveMetrics, reference: Score | None, limits: Limits, now: fl
     else:
         status, cause = Status.HEALTHY, performance.summary
     return Verdict(status=status, action=Action.NONE, cause=cause, checks=checks)
+
+
+def _also(problem: str, performance: CheckOutcome) -> str:
+    return problem if performance.passed else f"{problem}; meanwhile {performance.summary}"
 
 
 def failed_checks(verdict: Verdict) -> frozenset[str]:
@@ -129,6 +135,8 @@ def _limit(reference: Score, tolerance: float) -> float:
 
 def _service_level(metrics: LiveMetrics, limits: Limits) -> CheckOutcome:
     """Errors and latency, each failed only when chance does not explain that the objective was missed."""
+    if metrics.service_problem is not None:
+        return CheckOutcome(name="service_level", passed=False, summary=f"unknown: {metrics.service_problem}")
     if not metrics.requests:
         return CheckOutcome(name="service_level", passed=True, summary="no verdict: no requests")
     rate = metrics.errors / metrics.requests
@@ -139,7 +147,9 @@ def _service_level(metrics: LiveMetrics, limits: Limits) -> CheckOutcome:
     latency = "no latency" if p99 is None else f"p99 {p99:.1f} ms (objective {limits.p99_ms:g})"
     summary = f"{metrics.errors} of {metrics.requests} requests failed (objective {limits.error_rate:.3%}), {latency}"
     details: dict[str, Any] = {"requests": metrics.requests, "errors": metrics.errors, "error_rate": rate}
-    details |= {name: value for name, value in (("p50_ms", metrics.p50_ms), ("p99_ms", p99)) if value is not None}
+    details["source"] = metrics.service
+    figures = (("p50_ms", metrics.p50_ms), ("p99_ms", p99), ("saturation", metrics.saturation))
+    details |= {name: value for name, value in figures if value is not None}
     return CheckOutcome(name="service_level", passed=not (too_many or slow), summary=summary, details=details)
 
 
@@ -166,6 +176,8 @@ def _data_available(metrics: LiveMetrics, limits: Limits, now: float) -> CheckOu
     """Passed when there is a live version, it could be measured, and somebody asked it lately."""
     if metrics.problem is not None:
         return CheckOutcome(name="data_available", passed=False, summary=metrics.problem)
+    if metrics.service_problem is not None:
+        return CheckOutcome(name="data_available", passed=False, summary=metrics.service_problem)
     if metrics.newest is None:
         return CheckOutcome(name="data_available", passed=False, summary="no prediction was logged yet")
     age = max(0.0, now - metrics.newest)

@@ -11,14 +11,13 @@ from mlauto.monitoring.drift.profile import Profile
 from mlauto.monitoring.labels import JoinState, join_labels
 from mlauto.monitoring.predictionlog import LogReader, Prediction
 from mlauto.monitoring.scores import score, usable
+from mlauto.monitoring.service import FEWEST_REQUESTS, LONGEST, p99_rank
 from mlauto.records import Score
 
 __all__ = ["DRIFT", "TAIL_BYTES", "least_p99", "measure", "quantile", "unmeasured"]
 
 TAIL_BYTES = 1 << 20
 NEWEST_REQUESTS = 5000
-FEWEST_REQUESTS = 100  # a quiet product's window reaches back until it holds that many, up to LONGEST times as long
-LONGEST = 12
 DRIFT = "drift.msgpack"  # the window's counts
 
 
@@ -129,17 +128,6 @@ def quantile(times: Sequence[float], level: float) -> float | None:
 
 
 def least_p99(times: Sequence[float]) -> float | None:
-    """The lower 97.5 % confidence bound of the 99 % quantile: an order statistic, free of any assumed distribution.
-
-    So many times may exceed the true quantile by chance as a binomial variable (n, 0.01) reaches with 97.5 %.
-    """
-    n = len(times)
-    if n > 10_000:  # normal there, and 0.99**n has no float in the end
-        return times[n - math.ceil(0.01 * n + 1.96 * math.sqrt(0.0099 * n)) - 1]
-    exceeding, chance = 0, 0.99**n
-    total = chance
-    while total < 0.975:
-        chance *= (n - exceeding) / (exceeding + 1) * (0.01 / 0.99)
-        exceeding += 1
-        total += chance
-    return times[n - exceeding - 1] if exceeding < n else None
+    """The lower 97.5 % confidence bound of the 99 % quantile: an order statistic, free of any assumed distribution."""
+    rank = p99_rank(len(times))
+    return None if rank is None else times[rank]

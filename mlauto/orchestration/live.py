@@ -19,6 +19,7 @@ from mlauto.orchestration.names import INCIDENT_TAG, WORK_TAG
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import keeps_problem
 from mlauto.orchestration.sensors.work import MAX_ATTEMPTS
+from mlauto.orchestration.service import with_service_level
 from mlauto.product import ModelProduct
 from mlauto.records import Deployment, Score, Status, TrainedModel, TrainingSet, Verdict, VerifiedCommit
 from mlauto.training.policy import evidence_of, on_new_data
@@ -58,6 +59,7 @@ def observe(platform: Platform, product: ModelProduct) -> Observation:
         metrics = unmeasured(production.version, problem, now=now)
     else:
         metrics = _measured(platform, product, production.version if production else None, model, now)
+        metrics = with_service_level(platform, product, metrics)
     reference = _reference(platform, product, model, metrics) if model else None
     verdict = judge(metrics, reference, Limits.of(product), now)
     return Observation(production=production, metrics=metrics, verdict=verdict)

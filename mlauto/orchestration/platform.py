@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from mlauto.integration.git import Mirror, mirror_of
+from mlauto.monitoring.prometheus import Prometheus
 from mlauto.product import ModelProduct
 from mlauto.records import Commit
 from mlauto.runtime.base import Runtime
@@ -34,6 +35,7 @@ class Platform:
     registry: Registry
     warm: WarmProcess
     workshop: Workshop
+    prometheus: Prometheus | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Platform":
@@ -46,6 +48,7 @@ class Platform:
             registry=MlflowRegistry(settings),
             warm=warm,
             workshop=workshop_of(settings, warm),
+            prometheus=Prometheus.of(settings),
         )
 
     def mirror(self, product: ModelProduct) -> Mirror:

@@ -86,6 +86,10 @@ class Runtime(Protocol):
         """The version that answers users right now, as the public address itself says; None when none does."""
         ...
 
+    def metrics(self) -> str | None:
+        """What the public address has counted, as Prometheus text; None when nobody listens there."""
+        ...
+
     def running(self, product: str) -> dict[str, str]:
         """The state of each version that should run: `ready`, `starting` or `failed`."""
         ...

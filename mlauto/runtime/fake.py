@@ -20,13 +20,15 @@ class FakeRuntime:
     """Versions answer their bundle's golden rows with the golden predictions, and any other row with 0.0.
 
     `broken` (version -> sentence) are versions that do not start; `wrong` are versions whose predictions differ from
-    their golden ones; `seconds` is what every answer takes. `calls` lists what was asked of the runtime, in order.
+    their golden ones; `seconds` is what every answer takes; `counted` is what `metrics` gives.
+    `calls` lists what was asked of the runtime, in order.
     """
 
     seconds: float = 0.001
     broken: dict[str, str] = field(default_factory=dict)
     wrong: set[str] = field(default_factory=set)
     calls: list[tuple[str, ...]] = field(default_factory=list)
+    counted: str | None = None
     routes: dict[str, Route] = field(default_factory=dict)
     images: dict[str, Image] = field(default_factory=dict)
     _golden: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -88,6 +90,10 @@ class FakeRuntime:
     def live(self, product: str) -> str | None:
         """The champion."""
         return self.routes[product].champion if product in self.routes else None
+
+    def metrics(self) -> str | None:
+        """What the test says was counted."""
+        return self.counted
 
     def running(self, product: str) -> dict[str, str]:
         """Every started version is ready."""

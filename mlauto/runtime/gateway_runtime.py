@@ -21,6 +21,7 @@ __all__ = ["GatewayRuntime"]
 GATEWAY_START_SECONDS = 30.0
 GATEWAY_STOP_SECONDS = 40.0
 POLL_SECONDS = 0.01
+METRICS_SECONDS = 5.0
 ALREADY_RUNNING = 3
 LOG_LIMIT = 4 << 20
 
@@ -78,6 +79,28 @@ class GatewayRuntime:
         if reply.status_code != 200 or "x-mlauto-version" not in reply.headers:
             raise DeliveryError(f"{self._settings.gateway_url} answers, but is no gateway: {_said(reply)}")
         return str(reply.headers["x-mlauto-version"])
+
+    def metrics(self) -> str | None:
+        """The gateway's own `/metrics`."""
+        import httpx
+
+        try:
+            reply = httpx.get(
+                f"{self._settings.gateway_url}/metrics",
+                headers=self._settings.credentials,
+                timeout=METRICS_SECONDS,
+                trust_env=False,
+                verify=False,  # noqa: S501 -- plain HTTP
+            )
+        except httpx.ConnectError:
+            return None
+        except httpx.HTTPError as error:
+            raise DeliveryError(
+                f"{self._settings.gateway_url}/metrics: {str(error) or type(error).__name__}"
+            ) from error
+        if reply.status_code != 200:
+            raise DeliveryError(f"{self._settings.gateway_url}/metrics: {_said(reply)}")
+        return reply.text
 
     def running(self, product: str) -> dict[str, str]:
         """What the gateway says; nothing runs without a gateway."""

@@ -140,6 +140,7 @@ class Flock(Roster):
             follower.retired = True
 
     def _departed(self, follower: Follower) -> None:
+        follower.metrics.ended()
         self._past.add(follower.metrics)
         self._publish()
 

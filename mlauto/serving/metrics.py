@@ -3,13 +3,17 @@
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 __all__ = ["BUCKETS", "FAMILIES", "Family", "Metrics", "heading", "sample"]
 
-BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# an objective between two is judged by the upper one, so they are near each other where objectives are
+BUCKETS = (
+    *(0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075),
+    *(0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0),
+)
 Key = tuple[str, ...]
 
 
@@ -35,12 +39,20 @@ FAMILIES = {  # all that this process counts or knows by itself
     "mlauto_version_starts": Family("gauge", VERSIONED, "How often the version's process was started."),
     "mlauto_gateway_pid": Family("gauge", (), "The process that leads."),
     "mlauto_gateway_workers": Family("gauge", (), "Processes that answer users."),
+    "mlauto_requests_in_flight": Family("gauge", ("product",), "Requests that wait for an answer."),
+    "mlauto_requests_in_flight_limit": Family("gauge", (), "So many of a product may wait; more are sent away."),
 }
 SUMMED = ("requests", "rows", "retries", "labels", "shadows", "log_failures", "_seconds")
 
 
+class _Load(Protocol):
+    """What waits for an answer."""
+
+    requests: int
+
+
 class Metrics:
-    """What happened since the process started, by product and version."""
+    """What happened since the process started, by product and version; `loads` is what is in flight here now."""
 
     def __init__(self) -> None:
         self.requests: dict[Key, int] = defaultdict(int)
@@ -51,6 +63,19 @@ class Metrics:
         self.log_failures: dict[Key, int] = defaultdict(int)
         self._buckets: dict[Key, list[int]] = defaultdict(lambda: [0] * (len(BUCKETS) + 1))
         self._seconds: dict[Key, float] = defaultdict(float)
+        self.loads: Mapping[str, _Load] = {}
+        self._elsewhere: dict[Key, int] = defaultdict(int)
+
+    def in_flight(self) -> dict[Key, int]:
+        """Requests that wait for an answer, by product: here, and in the processes whose counts were added."""
+        found = defaultdict(int, self._elsewhere)
+        for product, load in self.loads.items():
+            found[(product,)] += load.requests
+        return found
+
+    def ended(self) -> None:
+        """The process that counted this is gone: nothing is in flight there any more."""
+        self.loads, self._elsewhere = {}, defaultdict(int)
 
     def answered(self, product: str, version: str, *, seconds: float, rows: int) -> None:
         """A prediction was made."""
@@ -77,17 +102,20 @@ class Metrics:
                 series[key] += value
         for key, counts in other._buckets.items():
             self._buckets[key] = [ours + theirs for ours, theirs in zip(self._buckets[key], counts, strict=True)]
+        for key, requests in other.in_flight().items():
+            self._elsewhere[key] += requests
 
     def dumped(self) -> bytes:
         """All of it, for `loaded`."""
-        return msgspec.msgpack.encode([self._buckets, *(getattr(self, name) for name in SUMMED)])
+        return msgspec.msgpack.encode([self._buckets, self.in_flight(), *(getattr(self, name) for name in SUMMED)])
 
     @classmethod
     def loaded(cls, content: bytes) -> "Metrics":
         """What a process of the same code has dumped."""
         found = cls()
-        buckets, *summed = msgspec.msgpack.decode(content, type=list[dict[Key, list[int] | int | float]])
+        buckets, in_flight, *summed = msgspec.msgpack.decode(content, type=list[dict[Key, list[int] | int | float]])
         found._buckets.update(buckets)  # type: ignore[arg-type]  # the dump says which is which
+        found._elsewhere.update(in_flight)  # type: ignore[arg-type]
         for name, values in zip(SUMMED, summed, strict=True):
             getattr(found, name).update(values)
         return found

@@ -29,7 +29,7 @@ from mlauto.serving.metrics import Metrics
 from mlauto.serving.others import Whole
 from mlauto.serving.protocol import infer_reply
 from mlauto.serving.route import Product, Versions
-from mlauto.serving.traffic import Answered, Traffic
+from mlauto.serving.traffic import MOST_IN_FLIGHT, Answered, Traffic
 
 __all__ = ["PublicApp", "rendered"]
 
@@ -106,7 +106,8 @@ class PublicApp:
         elif path == "/metrics":
             # beside the loop: the records of a hundred products take 0.2 s, which users would wait
             more = await asyncio.to_thread(measured, self._traffic.journal.home, list(self._supervisor.products))
-            await reply(send, (await self._whole.total()).render(self._gauges(), more), headers=[TEXT])
+            total = await self._whole.total()
+            await reply(send, total.render(self._gauges(total), more), headers=[TEXT])
         else:
             raise RequestError(f"{path[:200] or '/'} is not here: see GET /v2", 404)
 
@@ -159,7 +160,8 @@ class PublicApp:
             )
         return product, backend
 
-    def _gauges(self) -> dict[str, Any]:
+    def _gauges(self, total: Metrics) -> dict[str, Any]:
+        in_flight = total.in_flight()
         running = [(p, b) for p in self._supervisor.products.values() for b in p.versions.values()]
         return {
             "mlauto_version_ready": {(p.name, b.version): int(b.state == "ready") for p, b in running},
@@ -167,6 +169,8 @@ class PublicApp:
             "mlauto_version_starts": {(p.name, b.version): b.generation for p, b in running},
             "mlauto_gateway_pid": {(): self._whole.pids[0]},
             "mlauto_gateway_workers": {(): len(self._whole.pids)},
+            "mlauto_requests_in_flight": {(name,): in_flight.get((name,), 0) for name in self._supervisor.products},
+            "mlauto_requests_in_flight_limit": {(): MOST_IN_FLIGHT * len(self._whole.pids)},
         }
 
 

@@ -20,7 +20,7 @@ from mlauto.serving.route import Product, Versions
 from mlauto.serving.shadows import Copied, Shadows
 from mlauto.serving.signature import Signature
 
-__all__ = ["Answered", "Load", "Lost", "Traffic", "signature_of"]
+__all__ = ["MOST_IN_FLIGHT", "Answered", "Load", "Lost", "Traffic", "signature_of"]
 
 Lost = tuple[Backend, ServingError | LinkError]
 
@@ -82,6 +82,7 @@ class Traffic:
         """Prediction logs are written to `products_home/<product>/predictions`."""
         self.journal = Journal(metrics, products_home)
         self.loads: defaultdict[str, Load] = defaultdict(Load)
+        metrics.loads = self.loads
         self._supervisor = supervisor
         self._metrics = metrics
         self._shadows = Shadows(self.journal)

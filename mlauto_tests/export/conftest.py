@@ -43,6 +43,7 @@ def metrics_text(home: Path, *, traffic: int = 1, now: float = NOW) -> str:
             series[key] += 1
     gauges = {name: dict.fromkeys([("demand", "7")], 1.0) for name in FAMILIES if name.startswith("mlauto_version")}
     gauges |= {"mlauto_gateway_pid": {(): 1.0}, "mlauto_gateway_workers": {(): 1.0}}
+    gauges |= {"mlauto_requests_in_flight": {("demand",): 1.0}, "mlauto_requests_in_flight_limit": {(): 512.0}}
     Store(home).write_record("demand", "gauges", whole_rows(now))
     return metrics.render(gauges, measured(home / "products", ["demand"])).decode()
 

@@ -11,6 +11,9 @@ from mlauto.commands.products import find_product
 from mlauto.commands.stream import DemandStream
 from mlauto.orchestration import steps
 from mlauto.orchestration.platform import Platform
+from mlauto_tests.serving.conftest import bundles
+
+__all__ = ["bundles"]
 
 
 @pytest.fixture

@@ -269,3 +269,23 @@ def test_a_window_is_full_before_its_last_labels() -> None:
     """Some never come."""
     assert is_full(90, 100)
     assert not is_full(89, 100)
+
+
+@pytest.mark.parametrize("live", [10.2, 15.0])
+def test_a_service_level_that_cannot_be_had_is_unknown(live: float) -> None:
+    """Whatever the quality: neither healthy nor a reason to retrain; what is known of the quality is said, too."""
+    nothing = {"requests": 0, "p50_ms": None, "p99_ms": None, "p99_low_ms": None}
+    verdict = judged(service="prometheus", service_problem="Prometheus is down", quality=quality(live), **nothing)
+
+    assert verdict.status is Status.UNKNOWN
+    assert failed_checks(verdict) >= {"service_level", "data_available"}
+    assert check(verdict, "service_level").summary == "unknown: Prometheus is down"
+    assert verdict.cause.startswith("Prometheus is down")
+    assert ("meanwhile mae 15" in verdict.cause) == (live == 15.0)
+
+
+def test_the_source_and_saturation_are_shown() -> None:
+    """Beside the figures, where somebody wonders what they are of."""
+    details = check(judged(service="gateway", saturation=0.25), "service_level").details
+
+    assert (details["source"], details["saturation"]) == ("gateway", 0.25)

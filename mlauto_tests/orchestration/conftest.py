@@ -94,9 +94,13 @@ def rows(count: int, seed: int = 0, *, shift: float = 0.0) -> pd.DataFrame:
 
 @dataclass
 class PickyRuntime(FakeRuntime):
-    """A fake that refuses what does not fit the model of these tests; `unreachable` says why nobody is live."""
+    """A fake that refuses what does not fit the model of these tests; `unreachable` says why nobody is live.
+
+    `unmetered` says why its counts cannot be had.
+    """
 
     unreachable: str | None = None
+    unmetered: DeliveryError | None = None
 
     def predict(self, product: str, version: str, rows: Sequence[Mapping[str, object]]) -> Answer:
         for row in rows:
@@ -109,6 +113,11 @@ class PickyRuntime(FakeRuntime):
         if self.unreachable is not None:
             raise DeliveryError(self.unreachable)
         return super().live(product)
+
+    def metrics(self) -> str | None:
+        if self.unmetered is not None:
+            raise self.unmetered
+        return super().metrics()
 
 
 @dataclass

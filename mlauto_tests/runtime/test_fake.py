@@ -109,6 +109,13 @@ def test_calls_are_kept_in_order(runtime: FakeRuntime, tmp_path: Path) -> None:
     assert runtime.images[image.digest].version == "1"
 
 
+def test_counts_are_what_a_test_says(runtime: FakeRuntime) -> None:
+    """None without a gateway, as before anything was started."""
+    assert runtime.metrics() is None
+    runtime.counted = "up 1"
+    assert runtime.metrics() == "up 1"
+
+
 def test_what_is_not_kept_is_tidied_away(runtime: FakeRuntime, tmp_path: Path) -> None:
     """But for what runs; another product's images are its own."""
     images = {version: built(runtime, tmp_path, version) for version in ("1", "2", "3")}

@@ -147,11 +147,15 @@ def test_a_gateway_with_a_key_is_asked_with_it(settings: Settings, copied: Copie
         runtime.switch("bikes", Route("1"))
 
         assert runtime.live("bikes") == "1"
+        assert 'mlauto_requests_in_flight{product="bikes"} 0' in (runtime.metrics() or "")
         assert httpx.get(f"{keyed.gateway_url}/v2").status_code == 401
+        with pytest.raises(DeliveryError, match="/metrics: 401"):
+            LocalRuntime(dataclasses.replace(keyed, api_keys="")).metrics()
         with pytest.raises(DeliveryError, match="set MLAUTO_API_KEY"):
             LocalRuntime(dataclasses.replace(keyed, api_keys="")).live("bikes")
     finally:
         runtime.shut_down()
+    assert runtime.metrics() is None
 
 
 def test_a_stranger_on_the_port_is_no_champion(settings: Settings) -> None:

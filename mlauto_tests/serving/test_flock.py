@@ -16,6 +16,7 @@ import pytest
 
 from mlauto.runtime.gateway_client import GatewayClient
 from mlauto.serving.flock import moves
+from mlauto.serving.traffic import MOST_IN_FLIGHT
 from mlauto_tests.serving.clients import Answer, Clients, ask, clients, request
 from mlauto_tests.serving.conftest import Gateway, eventually, gateway, prediction_lines
 from mlauto_tests.serving.test_gateway import alive
@@ -132,6 +133,18 @@ def test_all_processes_answer_and_are_counted_as_one(running: Gateway) -> None:
     assert said[0]["mlauto_gateway_pid"] == status(running)["pid"] == complete(running)[0]
     logged = [line["id"] for line in prediction_lines(running.home, "bikes", "labels")]
     assert sorted(logged) == sorted(one for one, _ in labels)
+
+
+def test_what_waits_at_any_process_is_in_flight(running: Gateway) -> None:
+    """Of a limit that grows with the processes; nothing is left when all are answered."""
+    limit = "mlauto_requests_in_flight_limit"
+    with ThreadPoolExecutor(1) as pool, suspended(running, "1", request(), pool) as asking:
+        waiting = counted(running)
+    assert {answer.status for answer in asking.result()} == {200}
+
+    assert waiting['mlauto_requests_in_flight{product="bikes"}'] == 18
+    assert waiting[limit] == WORKERS * MOST_IN_FLIGHT
+    assert counted(running)['mlauto_requests_in_flight{product="bikes"}'] == 0
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import pytest
 
 from mlauto.serving.metrics import BUCKETS, FAMILIES, Metrics, heading, sample
+from mlauto.serving.traffic import Load
 
 
 def rendered(metrics: Metrics) -> list[str]:
@@ -122,3 +123,25 @@ def test_what_several_processes_counted_is_summed() -> None:
     assert f'mlauto_request_seconds_bucket{{{one},le="0.25"}} 3' in found
     assert f"mlauto_request_seconds_sum{{{one}}} 0.75" in found
     assert 'mlauto_request_seconds_count{product="bikes",version="2"} 1' in found
+
+
+def test_what_is_in_flight_is_summed_over_processes_that_live() -> None:
+    """Here it is what waits now; elsewhere, what was told last; where a process ended, nothing."""
+    load = Load()
+    load.come(b"body")
+    here, there = Metrics(), Metrics()
+    here.loads, there.loads = {"bikes": load, "skies": Load()}, {"bikes": load}
+    told = Metrics.loaded(there.dumped())
+    load.come(b"another")
+    whole = Metrics()
+    for part in (here, told):
+        whole.add(part)
+
+    assert here.in_flight() == {("bikes",): 2, ("skies",): 0}
+    assert told.in_flight() == {("bikes",): 1}
+    assert whole.in_flight() == {("bikes",): 3, ("skies",): 0}
+
+    told.ended()
+    past = Metrics()
+    past.add(told)
+    assert past.in_flight() == {}
