@@ -103,6 +103,8 @@ class LiveMetrics:
 
     `p99_low_ms` is the lower 97.5 % confidence bound of `p99_ms`: the true figure is hardly better than that.
     `waiting` counts the answered requests, of any version, that have no label yet (see `metrics.measure`).
+    `newest_label` is when the newest label arrived.
+    `labels_stopped` and `labels_odd` say why the feed of labels seems broken: none come, or they cannot be right.
     """
 
     version: str | None
@@ -123,3 +125,6 @@ class LiveMetrics:
     detection: Detection | None = None
     segments: tuple[SegmentQuality, ...] = ()
     estimate: Estimate | None = None
+    newest_label: float | None = None
+    labels_stopped: str | None = None
+    labels_odd: str | None = None

@@ -7,6 +7,7 @@ from typing import Any
 
 from mlauto.measured import LabelDelay, LiveMetrics
 from mlauto.monitoring.drift import Profile, distances
+from mlauto.monitoring.feed import odd_labels, stopped
 from mlauto.monitoring.labels import JoinState, join_labels
 from mlauto.monitoring.predictionlog import LogReader, Prediction
 from mlauto.monitoring.scores import score, usable
@@ -32,13 +33,15 @@ def measure(
     classes: Sequence[object] = (),
     profiles: Mapping[str, Profile] | None = None,
     recent: float = 300.0,
+    patience: float = math.inf,
 ) -> LiveMetrics:
     """Metrics of the version that is live now; `folder` holds its prediction log, `state` is the label join's own file.
 
     Quality is over the newest `window` labelled rows of that version (a request may have several), service figures over
     the last `recent` seconds. `waiting` are the answered requests within the newest MB of the log that are newer
     than the oldest of their version's window, and have no label yet; the delay is that of the newest labels, whatever
-    their version. Cost does not grow with the log. Raises `MeasurementError` when the log cannot be read.
+    their version. No label for `patience` seconds is nothing special. Cost does not grow with the log. Raises
+    `MeasurementError` when the log cannot be read.
     """
     if version is None:
         return unmeasured(None, "no version answers users: materialize production", now=now)
@@ -47,6 +50,7 @@ def measure(
     ours = _recent([line for line in lines if line.v in {version, None}], now, recent)
     times = sorted(line.ms for line in ours if line.ms is not None and line.error is None)
     labelled, quality = _quality(joined, version, metric, window, classes)
+    newest, waiting = max((line.t for line in lines), default=None), _waiting(lines, joined, window)
     return LiveMetrics(
         version=version,
         measured=now,
@@ -58,9 +62,14 @@ def measure(
         labelled=labelled,
         quality=quality,
         drift=distances(profiles, _rows(ours)) if profiles else {},
-        newest=max((line.t for line in lines), default=None),
+        newest=newest,
         label_delay=_delay(joined),
-        waiting=_waiting(lines, joined, window),
+        waiting=waiting,
+        newest_label=joined.newest,
+        labels_stopped=stopped(
+            newest_label=joined.newest, delays=joined.delays, waiting=waiting, newest=newest, now=now, patience=patience
+        ),
+        labels_odd=odd_labels(metric, *_labelled(joined, version, window)),
     )
 
 
@@ -99,6 +108,12 @@ def _quality(
     probabilities = known if len(known) == len(rows) else None
     truth, predicted = [row[0] for row in rows], [row[1] for row in rows]
     return len(rows), score(metric, truth, predicted, probabilities, classes)
+
+
+def _labelled(joined: JoinState, version: str, window: int) -> tuple[list[Any], list[Any]]:
+    """Labels and predictions of the version's window, whether or not they can be scored."""
+    rows = [row for entry in joined.windows.get(version, ()) for row in zip(entry.label, entry.y, strict=False)]
+    return [row[0] for row in rows[-window:]], [row[1] for row in rows[-window:]]
 
 
 def _delay(joined: JoinState) -> LabelDelay | None:

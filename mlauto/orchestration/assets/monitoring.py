@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from mlauto.monitoring.incidents import open_incident
 from mlauto.orchestration import live, render
+from mlauto.orchestration.incident_shown import incident_metadata
 from mlauto.orchestration.names import asset_key
 from mlauto.orchestration.platform import Platform
 from mlauto.product import ModelProduct
@@ -31,7 +33,10 @@ def monitoring_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
     def live_metrics(platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
         observed = live.observe(platform, product)
         yield dg.MaterializeResult(
-            metadata=render.live_metrics(observed.metrics, observed.verdict),
+            metadata={
+                **render.live_metrics(observed.metrics, observed.verdict),
+                **incident_metadata(open_incident(platform.store, product.name)),
+            },
             check_results=[render.check(outcome) for outcome in observed.verdict.checks],
         )
 

@@ -7,32 +7,24 @@ from dataclasses import replace
 
 import dagster as dg
 
-from mlauto.delivery.decisions import approved, rejected_versions
-from mlauto.delivery.reconcile import wanted
 from mlauto.delivery.rollout import retire_expired
 from mlauto.monitoring.compaction import due_groups
-from mlauto.monitoring.incidents import open_incident, record_verdict
+from mlauto.monitoring.incidents import evidence_of, open_incident, record_verdict
 from mlauto.monitoring.labelfiles import import_labels
-from mlauto.orchestration import render, rollouts
+from mlauto.orchestration import rollouts
+from mlauto.orchestration.attempts import Retrainings, incident_id, retrainings
 from mlauto.orchestration.deployments import production_event
 from mlauto.orchestration.launcher import prewarm, reap_orphans
-from mlauto.orchestration.live import Observation, Retrainings, incident_id, observe, retrainings, with_action
-from mlauto.orchestration.names import (
-    DELIVERS_TAG,
-    PRODUCT_TAG,
-    REASON_TAG,
-    TRIGGER_TAG,
-    asset_key,
-    delivery_keys,
-)
+from mlauto.orchestration.live import Observation, observe, with_action
+from mlauto.orchestration.names import DELIVERS_TAG, REASON_TAG, asset_key
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import kept_problem
-from mlauto.orchestration.sensors.requests import delivery, retraining, rollback
+from mlauto.orchestration.sensors.report import report
+from mlauto.orchestration.sensors.requests import retraining, rollback
+from mlauto.orchestration.sensors.unfinished import finish_delivery
 from mlauto.orchestration.sensors.work import Tick, Work, active, each_product
 from mlauto.product import ModelProduct
-from mlauto.records import Action, Deployment, Image, TrainedModel, TrainingSet, Verdict, VerifiedCommit
-from mlauto.training.policy import why_train
-from mlauto.training.prequential import scores_of
+from mlauto.records import Action, Image
 
 __all__ = ["live_sensor"]
 
@@ -64,7 +56,7 @@ def live_sensor(products: Sequence[ModelProduct], platform: Platform) -> dg.Sens
 def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
     delivering = active(tick.instance, {DELIVERS_TAG: product.name})
     if not delivering:
-        delivering = _finish_delivery(tick, platform, product)
+        delivering = finish_delivery(tick, platform, product)
     memory = tick.cursors.setdefault(product.name, {})
     due, now = memory.get("due"), time.time()
     if isinstance(due, int | float) and now < due:
@@ -90,8 +82,10 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
         version=observed.metrics.version,
         attempts=tried.attempts,
         now=observed.metrics.measured,
+        needed=product.monitoring.healthy_windows,
+        evidence=evidence_of(observed.metrics, incident.kind) if incident else None,
     )
-    _report(tick, platform, product, observed, verdict, delivering=delivering)
+    report(tick, platform, product, observed, verdict=verdict, incident=incident, delivering=delivering)
     if verdict.action is Action.RETRAIN and incident is not None:
         tick.ask(retraining(product, incident_id(product, incident.opened), tried, verdict.cause))
     elif verdict.action is Action.ROLL_BACK:
@@ -136,103 +130,3 @@ def _keep_alive(tick: Tick, platform: Platform, product: ModelProduct, observed:
     retired = retire_expired(product.name, platform.runtime, platform.store, bake=bake, now=now, outcome=outcome)
     if retired is not None:
         tick.events.append(production_event(product, retired, platform.store))
-
-
-def _report(
-    tick: Tick,
-    platform: Platform,
-    product: ModelProduct,
-    observed: Observation,
-    verdict: Verdict,
-    *,
-    delivering: bool,
-) -> None:
-    """Record metrics and checks in Dagster, when there is new evidence or another verdict."""
-    memory = tick.cursors[product.name]
-    metrics = observed.metrics
-    tick_record = {
-        "measured": metrics.measured,
-        "status": verdict.status,
-        "action": verdict.action,
-        "delivering": delivering,  # also what this very tick asked for, of which nobody else can know yet
-    }
-    platform.store.write_record(product.name, "live_tick", tick_record)
-    failed = [check.name for check in verdict.checks if not check.passed]
-    said = [metrics.version, verdict.status.value, verdict.action.value, *failed]
-    evidence = [metrics.newest, metrics.labelled, metrics.quality.value if metrics.quality else None]
-    if memory.get("said") == said and memory.get("evidence") == evidence:
-        return
-    memory.update(said=said, evidence=evidence)
-    platform.store.write_record(product.name, "verdict", verdict)
-    platform.store.write_record(product.name, "live_metrics", metrics)
-    key = asset_key(product, "live_metrics")
-    tick.events.append(dg.AssetMaterialization(key, metadata=dict(render.live_metrics(metrics, verdict))))
-    for outcome in verdict.checks:
-        shown = render.check(outcome)
-        tick.events.append(
-            dg.AssetCheckEvaluation(
-                asset_key=key,
-                check_name=outcome.name,
-                passed=outcome.passed,
-                metadata=render.details(outcome),
-                severity=shown.severity,
-                description=outcome.summary,
-            )
-        )
-
-
-def _finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> bool:
-    """Ask for the model that new code or the policy wants, or for what is left of a delivery; True when asked."""
-    store = platform.store
-    verified = store.read_record(product.name, "verified_commit", VerifiedCommit)
-    training_set = store.read_record(product.name, "training_set", TrainingSet)
-    current = store.read_record(product.name, "model", TrainedModel)
-    production = store.read_record(product.name, "production", Deployment)
-    if verified is not None and training_set is not None and training_set.batches:
-        decision = why_train(
-            current=current,
-            product=product,
-            tree=verified.commit.tree,
-            training_set=training_set,
-            lock_digest=platform.workshop.environment(),
-            trigger="batch",
-            live=production.version if production else None,
-            scores=lambda: scores_of(store, product),
-        )
-        if decision.train:
-            work = Work(
-                name=f"{product.name}/model/{decision.key[:20]}",
-                selection=delivery_keys(product),
-                tags={
-                    PRODUCT_TAG: product.name,
-                    DELIVERS_TAG: product.name,
-                    TRIGGER_TAG: "batch",
-                    REASON_TAG: decision.reason,
-                },
-            )
-            if tick.ask(work):
-                return True
-    steps = _unfinished(platform, product, current)
-    if current is not None and steps:
-        name, reason = f"{product.name}/deliver/{current.version}", f"finish version {current.version}"
-        if tick.ask(delivery(product, name, reason, steps)):
-            return True
-    due = rollouts.step_due(platform, product)
-    return due is not None and tick.ask(delivery(product, *due, ("production",)))
-
-
-def _unfinished(platform: Platform, product: ModelProduct, current: TrainedModel | None) -> tuple[str, ...]:
-    """The steps that are left between the newest model and production."""
-    store = platform.store
-    production = store.read_record(product.name, "production", Deployment)
-    versions = {deployed.version for deployed in (current, production) if deployed is not None}
-    return wanted(
-        current,
-        store.read_record(product.name, "image", Image),
-        store.read_record(product.name, "test_deployment", Deployment),
-        production,
-        rejected=rejected_versions(product.name, store),
-        mode=product.delivery.mode,
-        approved={version for version in versions if approved(product.name, version, store)},
-        under_way=rollouts.candidates(platform, product),
-    )
