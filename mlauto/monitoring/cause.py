@@ -30,6 +30,10 @@ RULES: dict[str, Rule] = {
         UNSEEN,
         lambda one, by: f"{one.subject} has values never seen in training in {_percent(by)} of the rows",
     ),
+    "alien": (
+        NULLS,
+        lambda one, by: f"{one.subject} is of another type than in training in {_percent(by)} of the rows",
+    ),
     "far": (FAR, lambda one, by: f"{one.subject} is far out of training's range in {_percent(by)} of the rows"),
     "location": (HUGE, lambda one, by: f"{one.subject} moved by {by:.0f} {one.unit}"),
 }

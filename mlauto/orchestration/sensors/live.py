@@ -8,6 +8,7 @@ from dataclasses import replace
 import dagster as dg
 
 from mlauto.delivery.rollout import retire_expired
+from mlauto.errors import MlautoError
 from mlauto.monitoring.compaction import due_groups
 from mlauto.monitoring.incidents import evidence_of, open_incident, record_verdict
 from mlauto.monitoring.labelfiles import import_labels
@@ -17,8 +18,11 @@ from mlauto.orchestration.deployments import production_event
 from mlauto.orchestration.launcher import prewarm, reap_orphans
 from mlauto.orchestration.live import Observation, observe, with_action
 from mlauto.orchestration.names import DELIVERS_TAG, REASON_TAG, asset_key
+from mlauto.orchestration.notify import announce
+from mlauto.orchestration.outbox import Outbox
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import kept_problem
+from mlauto.orchestration.receivers import receivers
 from mlauto.orchestration.sensors.report import report
 from mlauto.orchestration.sensors.requests import retraining, rollback
 from mlauto.orchestration.sensors.unfinished import finish_delivery
@@ -33,15 +37,23 @@ def live_sensor(products: Sequence[ModelProduct], platform: Platform) -> dg.Sens
     """One sensor for the live deployments of all products."""
     begun: list[subprocess.Popen[bytes]] = []  # the newest warm process that this code server started
 
+    outbox = Outbox(platform.store, receivers(platform.settings))
+
     def look(tick: Tick, product: ModelProduct) -> None:
-        with kept_problem(platform.store, product.name, "live"):
-            _tick(tick, platform, product)
+        try:
+            with kept_problem(platform.store, product.name, "live"):
+                _tick(tick, platform, product)
+        finally:  # people hear of a product whose every tick fails, too
+            _announce(tick, platform, product, outbox)
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         if not begun or begun[0].poll() is not None:  # one that still imports must not be given up for another
             begun[:] = [process] if (process := prewarm(context.instance, platform.warm)) else []
         reap_orphans(context.instance)
-        return each_product(context, products, look)
+        try:
+            return each_product(context, products, look)
+        finally:
+            outbox.send_soon()
 
     return dg.SensorDefinition(
         name="live",
@@ -51,6 +63,15 @@ def live_sensor(products: Sequence[ModelProduct], platform: Platform) -> dg.Sens
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Live metrics: judged, and acted upon. Deliveries that were begun are finished.",
     )
+
+
+def _announce(tick: Tick, platform: Platform, product: ModelProduct, outbox: Outbox) -> None:
+    """Have people told of changes; that this cannot be done fails no tick."""
+    try:
+        with kept_problem(platform.store, product.name, "told"):
+            announce(platform.store, product.name, outbox, time.time())
+    except MlautoError as error:
+        tick.notes.append(f"{product.name}: nobody is told of changes: {error}")
 
 
 def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
