@@ -24,8 +24,9 @@ class Finding:
     """One test of drift: what moved, by how much in a unit that people know, and whether that is proven to matter.
 
     `subject` is a column, two columns of a pair joined by " ~ ", or "prediction"; `test` says in which way it moved
-    (location, spread, shape, categories, unseen, nulls, correlation). `low` and `high` are the confidence bounds of
-    `effect` at the level of one look; it is `alarmed` when all between them is farther from 0 than `margin`.
+    (location, spread, shape, range, categories, unseen, type, nulls, correlation), `unit` of what `effect` is a part.
+    `low` and `high` are the confidence bounds of `effect` at the level of one look; it is `alarmed` when all between
+    them is farther from 0 than `margin`.
     """
 
     subject: str
@@ -105,6 +106,7 @@ class LiveMetrics:
     `waiting` counts the answered requests, of any version, that have no label yet (see `metrics.measure`).
     `newest_label` is when the newest label arrived.
     `labels_stopped` and `labels_odd` say why the feed of labels seems broken: none come, or they cannot be right.
+    `inputs_broken` says in what way the newest rows are broken at their source, "" for none.
     """
 
     version: str | None
@@ -115,7 +117,6 @@ class LiveMetrics:
     p99_ms: float | None
     labelled: int
     quality: Score | None
-    drift: dict[str, float] = field(default_factory=dict)
     newest: float | None = None
     problem: str | None = None
     p99_low_ms: float | None = None
@@ -128,3 +129,4 @@ class LiveMetrics:
     newest_label: float | None = None
     labels_stopped: str | None = None
     labels_odd: str | None = None
+    inputs_broken: str = ""

@@ -5,9 +5,13 @@ import dataclasses
 import msgspec
 import pytest
 
-from mlauto.measured import LabelDelay, LiveMetrics
+from mlauto.measured import DriftReport, Finding, LabelDelay, LiveMetrics
 from mlauto.records import Score
 
+FOUND = Finding(
+    subject="a", test="location", effect=0.3, low=0.1, high=0.5, margin=0.02, unit="sd of the reference", alarmed=True
+)
+CALM = Finding(subject="a", test="spread", effect=0, low=-0.1, high=0.1, margin=0.05, unit="of its sd", alarmed=False)
 METRICS = LiveMetrics(
     version="3",
     measured=5.0,
@@ -17,9 +21,9 @@ METRICS = LiveMetrics(
     p99_ms=None,
     labelled=4,
     quality=Score(metric="mae", value=1.0, low=0.5, high=1.5, rows=4),
-    drift={"a": 0.1},
     label_delay=LabelDelay(median=60.0, p90=90.5, labels=4),
     waiting=5,
+    drifted=DriftReport(rows=9, since=1.0, until=4.0, findings=(FOUND, CALM), shown={"a": {"psi": 0.1}}),
 )
 
 
@@ -36,6 +40,20 @@ def test_metrics_of_an_older_version_are_read() -> None:
     found = msgspec.convert(older, type=LiveMetrics)
 
     assert (found.label_delay, found.waiting) == (None, 0)
+
+
+def test_metrics_with_the_distances_of_an_earlier_version_are_read() -> None:
+    """What has another meaning now is passed over."""
+    older = msgspec.to_builtins(METRICS) | {"drift": {"a": 0.1}}
+    del older["drifted"]
+
+    assert msgspec.convert(older, type=LiveMetrics).drifted is None
+
+
+def test_a_report_names_what_alarmed() -> None:
+    """In the order of the findings."""
+    assert METRICS.drifted is not None
+    assert METRICS.drifted.alarmed == (FOUND,)
 
 
 def test_metrics_cannot_be_changed() -> None:

@@ -9,7 +9,7 @@ from mlauto.measured import DriftReport, Finding
 __all__ = ["LIMITS", "broken_inputs", "moved_inputs", "strange"]
 
 LIMITS = {  # test -> share of the rows, to be proven
-    "nulls": 0.10,  # more than in training: a source fails, nobody's habits change like that
+    "nulls": 0.05,  # more than in training: a source fails, nobody's habits change like that
     "unseen": 0.50,  # levels never seen: a code was changed; a new product or region is a smaller part
     "type": 0.10,  # a value of another type: the schema changed
     "range": 0.60,  # far outside training's range: another unit, no season leaves all that was known behind
@@ -30,15 +30,20 @@ def broken_inputs(drifted: DriftReport | None) -> str:
     Proven only: the confidence bound nearer to nothing must lie beyond the limit.
     """
     found = drifted.alarmed if drifted is not None else ()
-    broken = [one for one in found if one.subject != PREDICTION and one.low >= LIMITS.get(one.test, 2.0)]
+    inputs = [one for one in found if one.subject != PREDICTION and one.test in LIMITS]
+    broken = [one for one in inputs if one.low >= LIMITS[one.test]]
     return strange([(one.subject, one.test, one.effect) for one in broken])
 
 
 def strange(found: list[tuple[str, str, float]]) -> str:
     """The sentence about columns that are broken: (column, test, share of the rows); "" about none."""
-    told = [f"{subject} {WORDS[test].format(f'{100 * share:.0f} %')}" for subject, test, share in found]
+    told = [f"{subject} {WORDS[test].format(_percent(share))}" for subject, test, share in found]
     more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
     return f"upstream data is broken: {', '.join(told[:SHOWN])}{more}" if told else ""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def moved_inputs(drifted: DriftReport | None) -> str | None:

@@ -6,7 +6,7 @@ for it, and what was measured before must not stand for what is now.
 
 import math
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import groupby, takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,10 @@ __all__ = ["odd_labels", "stopped"]
 
 FEWEST = 50  # rows, below which nothing is said of labels
 LATEST = 3.0  # times the longest delay seen: a feed by night takes at most a day more than it took yesterday
-LONG_RUN = 200  # equal labels: prices stay up or down for 82 half-hours in a row (elec2)
+LONG_RUN = 200  # equal classes: prices stay up or down for 82 half-hours in a row (elec2)
+SHORT_RUN = 20  # equal numbers
+LONGER = 3  # times the longest run before
+NEWEST = (50, 100, 200)  # labels that are looked at by themselves: a feed breaks from one label to the next
 CHANCE = 1e-6  # below this a run of equal labels is no coincidence, looked at every minute of a year or not
 UNUSABLE = 0.5  # of the newest rows
 SCALE = 10.0  # labels so many times as large as predicted, or as small: another unit, no world changes by that
@@ -65,16 +68,24 @@ def odd_labels(metric: str, truth: Sequence[object], predicted: Sequence[object]
     labels, said = [row[0] for row in kept], [row[1] for row in kept]
     if len(labels) < FEWEST:
         return None
-    return _constant(metric, labels, said) or _scaled(metric, labels, said) or _slipped(metric, labels, said)
+    if told := _constant(metric, labels, said):
+        return told
+    for rows in (*(rows for rows in NEWEST if rows < len(labels)), len(labels)):
+        newest = labels[-rows:], said[-rows:]
+        if told := _scaled(metric, *newest) or _slipped(metric, *newest):
+            return told
+    return None
 
 
 def _constant(metric: str, labels: Sequence[object], predicted: Sequence[object]) -> str | None:
     """The newest labels are all the same one, which is no chance by what came before, or by what was predicted."""
     last = labels[-1]
     run = sum(1 for _ in takewhile(lambda label: same_label(label, last), reversed(labels)))
-    if run < LONG_RUN:
+    if run < (SHORT_RUN if metric in REGRESSION else LONG_RUN):
         return None
     before = labels[: len(labels) - run] if len(labels) - run >= FEWEST else predicted
+    if before is not predicted and run < LONGER * max(sum(1 for _ in same) for _, same in groupby(before)):
+        return None
     if metric in REGRESSION and before is predicted and not _varies(predicted):
         return None
     share = (sum(same_label(value, last) for value in before) + 1) / (len(before) + 2)
@@ -98,20 +109,23 @@ def _scaled(metric: str, labels: Sequence[object], predicted: Sequence[object]) 
 
 
 def _slipped(metric: str, labels: Sequence[object], predicted: Sequence[object]) -> str | None:
-    """Labels fit other rows' predictions better than their own: they slipped by some rows."""
+    """Labels fit other rows' predictions better than their own, and than any others': they slipped by some rows."""
     true, said = _numbers(metric, labels, predicted)
     own = _losses(metric, true, said)
-    best, gain = 0, 0.0
+    moved: dict[int, float] = {}
+    proven: set[int] = set()
     for lag in [*range(-LAGS, 0), *range(1, LAGS + 1)]:
-        label, prediction, usual = (
-            (true[lag:], said[:-lag], own[lag:]) if lag > 0 else (true[:lag], said[-lag:], own[:lag])
-        )
-        excess = usual - _losses(metric, label, prediction)
+        label, prediction = (true[lag:], said[:-lag]) if lag > 0 else (true[:lag], said[-lag:])
+        loss = _losses(metric, label, prediction)
+        excess = (own[lag:] if lag > 0 else own[:lag]) - loss
         error = float(excess.std(ddof=1)) / math.sqrt(len(excess))
-        if excess.mean() > max(gain, HALF * float(own.mean()), SIGMAS * error):
-            best, gain = lag, float(excess.mean())
-    where = "before" if best > 0 else "after"
-    return f"the labels fit the predictions of the rows {abs(best)} {where} theirs" if best else None
+        moved[lag] = float(loss.mean())
+        if excess.mean() > max(HALF * float(own.mean()), SIGMAS * error):
+            proven.add(lag)
+    best = min(moved, key=moved.__getitem__)
+    if best not in proven or moved[best] > HALF * float(np.median(list(moved.values()))):
+        return None
+    return f"the labels fit the predictions of the rows {abs(best)} {'before' if best > 0 else 'after'} theirs"
 
 
 def _numbers(metric: str, labels: Sequence[object], predicted: Sequence[object]) -> tuple[Floats, Floats]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlauto.measured import LiveMetrics
+from mlauto.monitoring.drift.words import sentence
 from mlauto.monitoring.scores import better
 from mlauto.product import ModelProduct
 from mlauto.records import Action, CheckOutcome, Score, Status, Verdict
@@ -12,7 +13,7 @@ from mlauto.records import Action, CheckOutcome, Score, Status, Verdict
 __all__ = ["Limits", "failed_checks", "is_full", "judge", "label_fault", "proven"]
 
 ABSOLUTE = frozenset({"error_rate", "r2"})  # their scale is known, so a tolerance needs no unit
-DRIFT_WARNS = 0.5
+TOLD = 5  # findings in a sentence
 SIGMAS = 3.5
 FULL_WINDOW = 0.9  # of the window's rows: some labels never come
 FEWEST_REQUESTS = 50  # a few cold requests after a rollout are no verdict on latency
@@ -185,12 +186,16 @@ def _data_available(metrics: LiveMetrics, limits: Limits, now: float) -> CheckOu
 
 
 def _drift(metrics: LiveMetrics) -> CheckOutcome:
-    """Names the columns that moved; it warns, and decides nothing."""
-    moved = sorted((name for name, by in metrics.drift.items() if by > DRIFT_WARNS), key=lambda n: -metrics.drift[n])
-    if not metrics.drift:
-        summary = "no verdict: no reference distribution, or too few rows"
-    elif moved:
-        summary = "inputs moved: " + ", ".join(f"{name} by {metrics.drift[name]:.2f}" for name in moved[:5])
+    """Says what moved, and by how much; it warns, and decides nothing."""
+    report = metrics.drifted
+    if report is None:
+        return CheckOutcome(name="drift", passed=True, summary="no verdict: no reference distribution, or too few rows")
+    moved = report.alarmed
+    details: dict[str, Any] = {"rows": report.rows, "tests": len(report.findings), "alarmed": len(moved)}
+    details |= {f"{finding.subject}: {finding.test}": finding.effect for finding in moved}
+    if not moved:
+        summary = f"{len(report.shown)} distributions are where they were, on {report.rows} rows"
     else:
-        summary = f"{len(metrics.drift)} columns are where they were"
-    return CheckOutcome(name="drift", passed=not moved, summary=summary, details=dict(metrics.drift))
+        summary = "; ".join(map(sentence, moved[:TOLD]))
+        summary += f"; and {len(moved) - TOLD} more" if len(moved) > TOLD else ""
+    return CheckOutcome(name="drift", passed=not moved, summary=summary, details=details)

@@ -1,14 +1,16 @@
 """What the live version did lately: requests, errors, latency from the log's tail, quality from the joined labels."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mlauto.measured import LabelDelay, LiveMetrics
-from mlauto.monitoring.drift import Profile, distances
+from mlauto.monitoring.drift.live import live_drift
+from mlauto.monitoring.drift.profile import Profile
 from mlauto.monitoring.feed import odd_labels, stopped
 from mlauto.monitoring.labels import JoinState, join_labels
+from mlauto.monitoring.newest import NEWEST_ROWS, broken_rows
 from mlauto.monitoring.predictionlog import LogReader, Prediction
 from mlauto.monitoring.scores import score, usable
 from mlauto.records import Score
@@ -19,7 +21,7 @@ TAIL_BYTES = 1 << 20
 NEWEST_REQUESTS = 5000
 FEWEST_REQUESTS = 100  # a quiet product's window reaches back until it holds that many, up to LONGEST times as long
 LONGEST = 12
-DRIFT_ROWS = 1000
+DRIFT = "drift.msgpack"  # the window's counts
 
 
 def measure(
@@ -31,7 +33,8 @@ def measure(
     window: int,
     now: float,
     classes: Sequence[object] = (),
-    profiles: Mapping[str, Profile] | None = None,
+    profile: Profile | None = None,
+    every: float = 3600.0,
     recent: float = 300.0,
     patience: float = math.inf,
 ) -> LiveMetrics:
@@ -40,8 +43,9 @@ def measure(
     Quality is over the newest `window` labelled rows of that version (a request may have several), service figures over
     the last `recent` seconds. `waiting` are the answered requests within the newest MB of the log that are newer
     than the oldest of their version's window, and have no label yet; the delay is that of the newest labels, whatever
-    their version. No label for `patience` seconds is nothing special. Cost does not grow with the log. Raises
-    `MeasurementError` when the log cannot be read.
+    their version; none for `patience` seconds is nothing special. Drift is against `profile`, for somebody who looks
+    every so many seconds; its window is kept beside `state`. Cost does not grow with the log. Raises `MeasurementError`
+    when the log cannot be read.
     """
     if version is None:
         return unmeasured(None, "no version answers users: materialize production", now=now)
@@ -51,6 +55,9 @@ def measure(
     times = sorted(line.ms for line in ours if line.ms is not None and line.error is None)
     labelled, quality = _quality(joined, version, metric, window, classes)
     newest, waiting = max((line.t for line in lines), default=None), _waiting(lines, joined, window)
+    drifted = None
+    if profile is not None:
+        drifted = live_drift(folder, state.with_name(DRIFT), profile, version=version, every=every, now=now)
     return LiveMetrics(
         version=version,
         measured=now,
@@ -61,15 +68,16 @@ def measure(
         p99_low_ms=least_p99(times),
         labelled=labelled,
         quality=quality,
-        drift=distances(profiles, _rows(ours)) if profiles else {},
         newest=newest,
         label_delay=_delay(joined),
         waiting=waiting,
+        drifted=drifted,
         newest_label=joined.newest,
         labels_stopped=stopped(
             newest_label=joined.newest, delays=joined.delays, waiting=waiting, newest=newest, now=now, patience=patience
         ),
         labels_odd=odd_labels(metric, *_labelled(joined, version, window)),
+        inputs_broken=broken_rows(profile, _rows(ours)) if profile is not None else "",
     )
 
 
@@ -133,14 +141,14 @@ def _waiting(lines: Sequence[Prediction], joined: JoinState, window: int) -> int
 
 
 def _rows(lines: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """The newest rows of the requests that were answered."""
+    """The newest rows of the requests that were answered, the newest first."""
     rows: list[dict[str, Any]] = []
     for line in reversed(lines):
-        if len(rows) >= DRIFT_ROWS:
+        if len(rows) >= NEWEST_ROWS:
             break
         if line.error is None:
-            rows += line.parsed_rows()
-    return rows[:DRIFT_ROWS]
+            rows += line.parsed_rows()[::-1]
+    return rows[:NEWEST_ROWS]
 
 
 def quantile(times: Sequence[float], level: float) -> float | None:

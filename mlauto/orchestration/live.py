@@ -7,7 +7,7 @@ from mlauto.errors import DeliveryError, MeasurementError
 from mlauto.measured import LiveMetrics
 from mlauto.monitoring.cause import broken_inputs, moved_inputs
 from mlauto.monitoring.compaction import Compaction, compact
-from mlauto.monitoring.drift import Profile
+from mlauto.monitoring.drift.profile import Profile
 from mlauto.monitoring.incidents import Incident, open_incident
 from mlauto.monitoring.judge import Limits, is_full, judge, label_fault, proven
 from mlauto.monitoring.metrics import measure, unmeasured
@@ -72,11 +72,17 @@ def _unreachable(platform: Platform, product: ModelProduct) -> str | None:
 
 
 def _measured(
-    platform: Platform, product: ModelProduct, version: str | None, model: TrainedModel | None, now: float
+    platform: Platform,
+    product: ModelProduct,
+    version: str | None,
+    model: TrainedModel | None,
+    now: float,
+    *,
+    drift: bool = True,
 ) -> LiveMetrics:
-    """Metrics of one version; what cannot be measured says so."""
+    """Metrics of one version; what cannot be measured says so. Only the live version has a window for its drift."""
     home = platform.settings.product_home(product.name)
-    profiles = platform.store.read_record(product.name, f"profiles/{version or 'none'}", dict[str, Profile])
+    profile = platform.store.read_record(product.name, f"profiles/{version}", Profile) if drift else None
     try:
         return measure(
             home / "predictions",
@@ -86,7 +92,8 @@ def _measured(
             window=product.monitoring.window,
             now=now,
             classes=model.signature.classes if model else (),
-            profiles=profiles,
+            profile=profile,
+            every=product.monitoring.every,
             patience=product.monitoring.stale_after,
         )
     except MeasurementError as error:
@@ -127,7 +134,7 @@ def with_action(
         refused=_refusal(platform, product, newest, training_set, production)
         if bad and newest and training_set
         else "",
-        broken=broken_inputs(drifted),
+        broken=observed.metrics.inputs_broken or broken_inputs(drifted),
         quarantined=quarantined_last(store, product.name) if bad else "",
         labels=label_fault(observed.metrics, failed=True),
         moved=moved_inputs(drifted),
@@ -157,7 +164,7 @@ def _better_version(
     if incident is None or incident.version in (None, observed.metrics.version) or live is None:
         return None
     model = platform.store.read_record(product.name, f"models/{incident.version}", TrainedModel)
-    before = _measured(platform, product, incident.version, model, observed.metrics.measured).quality
+    before = _measured(platform, product, incident.version, model, observed.metrics.measured, drift=False).quality
     return incident.version if before is not None and better(before.metric, before.value, live.value) else None
 
 

@@ -12,6 +12,7 @@ from mlauto.orchestration import rollouts
 from mlauto.orchestration.label_lag import label_lag
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import keeps_problem
+from mlauto.orchestration.profiles import keep_profile
 from mlauto.orchestration.workshops import check_tested
 from mlauto.product import ModelProduct
 from mlauto.records import Batch, CiReport, Deployment, Image, TrainedModel, TrainingSet, VerifiedCommit
@@ -30,7 +31,6 @@ __all__ = [
     "verify_newest_commit",
 ]
 
-PROFILED_ROWS = 2000
 LogLine = Callable[[str], None]
 
 
@@ -127,20 +127,8 @@ def train_model(platform: Platform, product: ModelProduct, reason: str, log: Log
         now=time.time(),
         on_line=log,
     )
-    _keep_profiles(platform, product, trained)
+    keep_profile(platform, product, trained)
     return trained
-
-
-def _keep_profiles(platform: Platform, product: ModelProduct, trained: TrainedModel) -> None:
-    """Record how the newest training rows are distributed: what the drift of live traffic is measured against."""
-    from mlauto.monitoring.drift import Profile, profile
-    from mlauto.training.training_set import load_frame
-
-    name = f"profiles/{trained.version}"
-    if platform.store.read_record(product.name, name, dict[str, Profile]) is None:
-        frame, _, _ = load_frame(platform.store, trained.training_set)
-        newest = frame[list(trained.signature.columns)].tail(PROFILED_ROWS)
-        platform.store.write_record(product.name, name, profile({str(name): newest[name].tolist() for name in newest}))
 
 
 def _champion(platform: Platform, product: ModelProduct) -> TrainedModel | None:

@@ -152,6 +152,7 @@ def _fit(request: FitRequest) -> None:
         averaged=how.averaged,
     )
     (folder / "evaluation.json").write_bytes(msgspec.json.encode(evaluation))
+    (folder / "answered.json").write_bytes(msgspec.json.encode(trial.holdout.answers))
     (output / "holdout.json").write_bytes(msgspec.json.encode(trial.holdout))
 
 

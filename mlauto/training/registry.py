@@ -80,6 +80,9 @@ class Registry(Protocol):
     def register(self, registration: Registration) -> Registered:
         """Track and register a model, once for each key; alias `challenger` when its checks passed."""
 
+    def attach(self, run_id: str, name: str, content: bytes) -> None:
+        """Put a file among the run's artifacts, in place of one of that name."""
+
     def promote(self, product: str, version: str) -> None:
         """Alias `champion` goes to `version`, and `previous` to the one that had it."""
 
@@ -96,6 +99,7 @@ class FakeRegistry:
 
     registrations: dict[str, list[Registration]] = field(default_factory=dict)
     aliases: dict[tuple[str, str], str] = field(default_factory=dict)
+    attached: dict[tuple[str, str], bytes] = field(default_factory=dict)
     prepared: int = 0
 
     def prepare(self) -> None:
@@ -112,6 +116,10 @@ class FakeRegistry:
             if registration.passed:
                 self.aliases[registration.product, "challenger"] = str(len(known))
         return Registered(version=str(keys.index(registration.key) + 1), run_id=registration.key[:32])
+
+    def attach(self, run_id: str, name: str, content: bytes) -> None:
+        """Keep the file."""
+        self.attached[run_id, name] = content
 
     def promote(self, product: str, version: str) -> None:
         """Move the aliases. Raises `TrainingError` for a version that was never registered."""
@@ -162,6 +170,12 @@ class MlflowRegistry:
             if registration.passed and version not in (aliases.get("champion"), aliases.get("previous")):
                 client.set_registered_model_alias(product, "challenger", version)
         return Registered(version=version, run_id=run.info.run_id)
+
+    def attach(self, run_id: str, name: str, content: bytes) -> None:
+        """See `Registry.attach`."""
+        with self._translated(f"attaching {name}"), tempfile.TemporaryDirectory(prefix="mlauto-attached-") as folder:
+            (Path(folder) / name).write_bytes(content)
+            self._connected().log_artifact(run_id, str(Path(folder) / name))
 
     def promote(self, product: str, version: str) -> None:
         """See `Registry.promote`. Promoting the champion again changes nothing."""

@@ -19,7 +19,7 @@ def report(*findings: Finding) -> DriftReport:
     ("one", "words"),
     [
         (finding("nulls", 0.17, 0.23), "temp is missing in 20 % more of the rows than in training"),
-        (finding("nulls", 0.09, 0.31), ""),
+        (finding("nulls", 0.04, 0.31), ""),
         (finding("nulls", -0.4, -0.2), ""),
         (finding("unseen", 0.95, 1.0), "temp has values never seen in training in 98 % of the rows"),
         (finding("unseen", 0.1, 0.2), ""),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlauto.measured import LiveMetrics
+from mlauto.measured import DriftReport, Finding, LiveMetrics
 from mlauto.monitoring.judge import Limits, failed_checks, is_full, judge, proven
 from mlauto.monitoring.metrics import unmeasured
 from mlauto.monitoring.scores import score
@@ -183,15 +183,49 @@ def test_what_could_not_be_measured_is_an_error() -> None:
     assert failed_checks(failed) == {"data_available"}
 
 
+def found(subject: str, effect: float, *, alarmed: bool) -> Finding:
+    return Finding(
+        subject=subject,
+        test="location",
+        effect=effect,
+        low=effect - 0.05,
+        high=effect + 0.05,
+        margin=0.02,
+        unit="sd of the reference",
+        alarmed=alarmed,
+    )
+
+
 def test_drift_warns_and_decides_nothing() -> None:
-    """The columns are named, farthest first, and the verdict stays healthy."""
-    verdict = judged(drift={"a": 0.1, "b": 0.6, "c": 2.0})
+    """What moved is said in words, and the verdict stays healthy."""
+    findings = (found("c", 2.0, alarmed=True), found("b", -0.6, alarmed=True), found("a", 0.1, alarmed=False))
+    verdict = judged(drifted=DriftReport(rows=900, since=0, until=9, findings=findings, shown={"a": {"psi": 0.0}}))
 
     assert verdict.status is Status.HEALTHY
     assert failed_checks(verdict) == {"drift"}
-    assert check(verdict, "drift").summary == "inputs moved: c by 2.00, b by 0.60"
-    assert check(judged(drift={"a": 0.1}), "drift").passed
+    said = "c: location moved by +2.00 sd of the reference; b: location moved by -0.60 sd of the reference"
+    assert check(verdict, "drift").summary == said
+    assert check(verdict, "drift").details["c: location"] == 2.0
+
+
+def test_without_drift_the_check_says_on_how_many_rows() -> None:
+    """Nothing alarmed is another thing than nothing known."""
+    calm = DriftReport(
+        rows=900, since=0, until=9, findings=(found("a", 0.1, alarmed=False),), shown={"a": {"psi": 0.0}}
+    )
+
+    assert check(judged(drifted=calm), "drift").passed
+    assert check(judged(drifted=calm), "drift").summary == "1 distributions are where they were, on 900 rows"
     assert "no verdict" in check(judged(), "drift").summary
+
+
+def test_of_many_findings_a_few_are_named() -> None:
+    """The others are counted."""
+    findings = tuple(found(f"x{n}", 1.0, alarmed=True) for n in range(8))
+
+    summary = check(judged(drifted=DriftReport(rows=900, since=0, until=9, findings=findings)), "drift").summary
+
+    assert summary.endswith("x4: location moved by +1.00 sd of the reference; and 3 more")
 
 
 def test_noise_alone_hardly_ever_alarms() -> None:

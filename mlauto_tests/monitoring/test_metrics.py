@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mlauto.errors import MeasurementError
 from mlauto.measured import LabelDelay, LiveMetrics
-from mlauto.monitoring.drift import profile
+from mlauto.monitoring.drift.fitting import fit_profile
 from mlauto.monitoring.metrics import measure, unmeasured
 
 Measure = Callable[..., LiveMetrics]
@@ -137,16 +138,19 @@ def test_labels_that_are_no_numbers(live: Measure, log: Any) -> None:
 
 
 def test_drift_against_the_training_rows(live: Measure, log: Any) -> None:
-    """Columns that moved stand out; without profiles there is no drift."""
-    for number in range(150):
-        log.predict(1.0, rows=[{"x": number + 1000, "y": number}])
-    profiles = profile({"x": list(range(150)), "y": list(range(150))})
+    """Columns that moved stand out, in units of the reference; without a profile there is no drift."""
+    dice = np.random.default_rng(1)
+    for x, y in dice.normal(size=(600, 2)).tolist():
+        log.predict(1.0, rows=[{"x": x + 2, "y": y}])
+    profile = fit_profile({"x": dice.normal(size=2000), "y": dice.normal(size=2000)})
 
-    found = live(profiles=profiles)
+    found = live(profile=profile).drifted
 
-    assert found.drift["x"] > 5
-    assert found.drift["y"] == pytest.approx(0)
-    assert live().drift == {}
+    assert found is not None
+    assert found.rows == 600
+    assert {finding.subject for finding in found.alarmed} == {"x"}
+    assert found.alarmed[0].effect == pytest.approx(2, abs=0.25)
+    assert live().drifted is None
 
 
 def test_a_log_that_cannot_be_read(live: Measure, log: Any) -> None:
@@ -165,14 +169,14 @@ def test_measuring_again_is_quick_behind_a_long_history(live: Measure, log: Any)
         log.raw("predictions", segment, "".join(line % (segment, n) for n in range(20_000)).encode())
         log.raw("labels", segment, "".join(label % (segment, n) for n in range(20_000)).encode())
     log.segment, log.label_segment, log.sequence = 4, 4, 50_000
-    profiles = profile({"x": [1.0, 2.0]})
-    live(window=500, profiles=profiles)
+    profile = fit_profile({"x": [1.0, 2.0]})
+    live(window=500, profile=profile)
 
     took = []
     for _ in range(5):
         log.label(log.predict(3.0), 4.0)
         began = time.perf_counter()
-        found = live(window=500, profiles=profiles)
+        found = live(window=500, profile=profile)
         took.append(time.perf_counter() - began)
 
     assert found.labelled == 500

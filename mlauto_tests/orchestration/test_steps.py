@@ -6,7 +6,7 @@ import pytest
 
 from mlauto.errors import DataError, DeliveryError, ProductError, SourceError, StoreError, TrainingError
 from mlauto.integration.tracking import read_report
-from mlauto.monitoring.drift import Profile
+from mlauto.monitoring.drift.profile import Profile
 from mlauto.orchestration import steps
 from mlauto.records import Batch, CheckOutcome, Deployment, TrainedModel, VerifiedCommit
 from mlauto.training.landing import FolderLanding, pending, plan
@@ -129,9 +129,9 @@ def test_the_same_inputs_give_the_model_that_is_there(released: World) -> None:
 
     assert again == before
     assert len(released.registry.registrations["tides"]) == 1
-    profiles = released.store.read_record("tides", "profiles/1", dict[str, Profile])
-    assert profiles is not None
-    assert set(profiles) == {"x", "hour"}
+    profile = released.store.read_record("tides", "profiles/1", Profile)
+    assert profile is not None
+    assert set(profile.columns) == {"x", "hour"}
 
 
 def test_a_challenger_is_compared_with_what_the_live_champion_says(released: World) -> None:
