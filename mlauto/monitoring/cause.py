@@ -14,6 +14,7 @@ LIMITS = {  # test -> share of the rows, to be proven
     "type": 0.10,  # a value of another type: the schema changed
     "range": 0.60,  # far outside training's range: another unit, no season leaves all that was known behind
 }
+OF_A_WINDOW = frozenset({"nulls", "unseen", "type"})  # whether a column is measured in units, its profile knows only
 WORDS = {
     "nulls": "is missing in {} more of the rows than in training",
     "unseen": "has values never seen in training in {} of the rows",
@@ -30,7 +31,7 @@ def broken_inputs(drifted: DriftReport | None) -> str:
     Proven only: the confidence bound nearer to nothing must lie beyond the limit.
     """
     found = drifted.alarmed if drifted is not None else ()
-    inputs = [one for one in found if one.subject != PREDICTION and one.test in LIMITS]
+    inputs = [one for one in found if one.subject != PREDICTION and one.test in OF_A_WINDOW]
     broken = [one for one in inputs if one.low >= LIMITS[one.test]]
     return strange([(one.subject, one.test, one.effect) for one in broken])
 

@@ -15,7 +15,7 @@ from mlauto.monitoring.predictionlog import LogReader, Prediction
 from mlauto.monitoring.scores import score, usable
 from mlauto.records import Score
 
-__all__ = ["least_p99", "measure", "quantile", "unmeasured"]
+__all__ = ["DRIFT", "TAIL_BYTES", "least_p99", "measure", "quantile", "unmeasured"]
 
 TAIL_BYTES = 1 << 20
 NEWEST_REQUESTS = 5000

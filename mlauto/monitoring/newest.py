@@ -10,15 +10,14 @@ from mlauto.monitoring.cause import LIMITS, strange
 from mlauto.monitoring.drift.bounds import rate_bounds
 from mlauto.monitoring.drift.counting import Tally
 from mlauto.monitoring.drift.counts import Counts
-from mlauto.monitoring.drift.profile import PREDICTION, Levels, Profile
+from mlauto.monitoring.drift.profile import PREDICTION, Levels, Numbers, Profile
 
 __all__ = ["NEWEST_ROWS", "broken_rows"]
 
 SIZES = (50, 200, 500, 1000)  # newest rows that are looked at: all at once are found at 50, a tenth of them at 1,000
 NEWEST_ROWS = SIZES[-1]
-EXPONENT = (
-    22.0  # -log of the chance of an alarm without cause: one in a hundred years of looks at 20 columns, by minute
-)
+UNITS = 20  # bins of the reference: a column with fewer values has codes, such as months or seasons, and no unit
+EXPONENT = 22.0  # -log of the chance of an alarm without cause: one in a century of looks at 20 columns each minute
 
 
 def broken_rows(profile: Profile, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -34,6 +33,11 @@ def broken_rows(profile: Profile, rows: Sequence[Mapping[str, Any]]) -> str:
     return ""
 
 
+def _measures(reference: Numbers) -> bool:
+    """Whether a column measures something: it has many values, and does not run with time."""
+    return reference.still and len(reference.counts) >= UNITS
+
+
 def _broken(profile: Profile, counts: Counts) -> list[tuple[str, str, float]]:
     """Column, test and share of the rows of what is proven to be beyond its limit."""
     found = []
@@ -47,7 +51,7 @@ def _broken(profile: Profile, counts: Counts) -> list[tuple[str, str, float]]:
             missing = levels.nulls
         else:
             numbers = counts.numbers[subject]
-            strangers = {"type": numbers.alien} | ({"range": numbers.far} if reference.still else {})
+            strangers = {"type": numbers.alien} | ({"range": numbers.far} if _measures(reference) else {})
             missing = numbers.nulls
         shares = [("nulls", missing, known), *((test, count, 0.0) for test, count in strangers.items())]
         for test, count, usual in shares:

@@ -81,3 +81,11 @@ def test_without_a_reference_nothing_is_said() -> None:
     empty = Profile(rows=0, columns={}, pairs=Pairs(columns=[]))
 
     assert broken_rows(empty, rows(100, temp=9999.0)) == ""
+
+
+def test_a_code_has_no_unit() -> None:
+    """A model of a winter meets July, and a season that it never saw."""
+    known = fit_profile({"month": [float(m) for m in RANDOM.integers(1, 4, 2000)], "season": [1.0] * 2000})
+
+    assert broken_rows(known, [{"month": 7.0, "season": 3.0}] * 500) == ""
+    assert "month is missing" in broken_rows(known, [{"season": 3.0}] * 500)

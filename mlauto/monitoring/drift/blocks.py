@@ -14,7 +14,7 @@ from mlauto.monitoring.drift.profile import Curve
 
 __all__ = ["STEP", "curves_of", "inflation"]
 
-STEP = 4  # each length of block is so many times the one before
+STEP = 2  # each length of block is so many times the one before
 FEWEST_BLOCKS = 32  # fewer say nothing about a variance
 SURE = 4.0  # standard errors above 1 that an effect needs to be one; below, independent rows would lose power to noise
 
@@ -56,7 +56,8 @@ def inflation(curve: Curve, rows: float, reference: int, pace: float = 1.0) -> f
     last = len(curve) - 1
     place = math.log(max(1.0, rows), STEP)
     if place >= last:
-        slope = 0.0 if last == 0 else min(1.0, math.log(curve[last] / curve[last - 1], STEP))
+        earlier = max(0, last - 2)
+        slope = min(1.0, math.log(curve[last] / curve[earlier], STEP) / max(1, last - earlier))
         value, blocks = curve[last] * float(STEP ** (slope * (place - last))), reference / STEP**last
     else:
         at = int(place)

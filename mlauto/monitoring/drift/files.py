@@ -29,17 +29,19 @@ def count_file(profile: Profile, path: Path, answers: str | None = None) -> Coun
 
     tally = Tally(profile)
     try:
-        with pq.ParquetFile(path, pre_buffer=False, read_dictionary=list(tally.levels)) as file:
-            return _streamed(tally, file, answers)
+        there = pq.read_schema(path).names
+        of = {name: answers if name == PREDICTION else _column(name) for name in (*tally.lookups, *tally.levels)}
+        columns = {name: column for name, column in of.items() if column is not None and column in there}
+        dictionaries = [column for name, column in columns.items() if name in tally.levels]
+        with pq.ParquetFile(path, pre_buffer=False, read_dictionary=dictionaries) as file:
+            return _streamed(tally, file, columns)
     except (OSError, pa.ArrowException) as error:
         raise MeasurementError(f"{path} cannot be counted: {error}") from error
 
 
-def _streamed(tally: Tally, file: Any, answers: str | None) -> Counts:
-    subjects = {**tally.lookups, **tally.levels}
-    there = set(file.schema_arrow.names)
-    of = {name: answers if name == PREDICTION else _column(name) for name in subjects}
-    columns = {name: column for name, column in of.items() if column in there}
+def _streamed(tally: Tally, file: Any, columns: Mapping[str, str]) -> Counts:
+    """Counts of the columns of an open file, by subject."""
+    gone = [name for name in (*tally.lookups, *tally.levels) if name not in columns and name != PREDICTION]
     total = tally.none()
     # pyarrow's own threads cost a quarter more processor time, and the counting does not wait for them
     batches = file.iter_batches(batch_size=CHUNK, columns=list(dict.fromkeys(columns.values())), use_threads=False)
@@ -51,8 +53,7 @@ def _streamed(tally: Tally, file: Any, answers: str | None) -> Counts:
                 numbers[name] = _floats(values)
             else:
                 levels[name] = _counted(values)
-        absent = {name: len(batch) for name in subjects if name not in columns and name != PREDICTION}
-        total += tally.chunk(len(batch), numbers, levels, absent)
+        total += tally.chunk(len(batch), numbers, levels, dict.fromkeys(gone, len(batch)))
     return total
 
 

@@ -22,7 +22,7 @@ from mlauto.monitoring.drift.report import budget_of, drift_report
 from mlauto.monitoring.predictionlog import LogReader, Prediction
 from mlauto.store import atomic_write
 
-__all__ = ["WINDOW_ROWS", "live_drift"]
+__all__ = ["WINDOW_ROWS", "live_drift", "window_counts"]
 
 WINDOW_ROWS = 20_000  # a shift by a tenth of an sd is found with so many
 WINDOW_SECONDS = 86_400.0  # a whole cycle of most traffic
@@ -58,7 +58,7 @@ def live_drift(
     """
     if not profile.rows:
         return None
-    window = _read(state, version, hashlib.sha256(msgspec.json.encode(profile)).hexdigest())
+    window = _read(state, version, profile)
     tally = Tally(profile)
     chunk = LogReader(folder, "predictions", Prediction).since(window.cursor, LOOK_BYTES)
     lines = [line for line in chunk.lines if line.v == version and line.y is not None]
@@ -68,7 +68,7 @@ def live_drift(
         window.cursor = chunk.cursor
         atomic_write(state, msgspec.msgpack.encode(window))
     _drop(window, now)
-    total = sum((Counts.restored(part.counts) for part in window.parts), start=tally.none())
+    total = _total(window, tally)
     if not total.rows:
         return None
     since, until = min(part.since for part in window.parts), max(part.until for part in window.parts)
@@ -76,8 +76,18 @@ def live_drift(
     return drift_report(profile, total, budget, since=since, until=until)
 
 
-def _read(state: Path, version: str, digest: str) -> Window:
+def window_counts(state: Path, profile: Profile, *, version: str) -> Counts:
+    """The counts of the window as the last look left it; of no rows where there is none."""
+    return _total(_read(state, version, profile), Tally(profile))
+
+
+def _total(window: Window, tally: Tally) -> Counts:
+    return sum((Counts.restored(part.counts) for part in window.parts), start=tally.none())
+
+
+def _read(state: Path, version: str, profile: Profile) -> Window:
     """The window in the file, or an empty one; a damaged file costs the rows in it, which the next ones replace."""
+    digest = hashlib.sha256(msgspec.json.encode(profile)).hexdigest()
     try:
         window = msgspec.msgpack.decode(state.read_bytes(), type=Window)
     except (FileNotFoundError, msgspec.MsgspecError):

@@ -12,7 +12,7 @@ __all__ = ["PREDICTION", "Curve", "Levels", "Numbers", "Pairs", "Profile"]
 PREDICTION = "prediction"  # the subject of what the model answered; a column of that name is "column prediction"
 
 # Design effects (variance of a mean over a block of dependent rows, in units of that over independent rows), for blocks
-# of 1, 4, 16, 64 ... rows, as long as there are 32 blocks.
+# of 1, 2, 4, 8 ... rows, as long as there are 32 blocks.
 Curve = list[float]
 
 

@@ -6,7 +6,7 @@ from mlauto.monitoring.drift.correlations import pair_indices
 from mlauto.monitoring.drift.counts import Counts
 from mlauto.monitoring.drift.distances import level_distances, number_distances
 from mlauto.monitoring.drift.profile import Levels, Numbers, Profile
-from mlauto.monitoring.drift.tests import level_findings, number_findings, pair_finding, tests_of
+from mlauto.monitoring.drift.tests import level_findings, number_findings, number_of_tests, pair_finding
 
 __all__ = ["FEWEST_ROWS", "budget_of", "drift_report"]
 
@@ -16,7 +16,7 @@ CALM = 200  # findings that did not alarm and are kept all the same, the stronge
 
 def budget_of(profile: Profile, looks: float, *, rows: int = 0, seconds: float | None = None) -> Budget:
     """The budget of a year of so many looks, at windows of so many rows that came within so many seconds."""
-    tests = sum(map(tests_of, profile.subjects().values())) + len(profile.pairs.values)
+    tests = sum(map(number_of_tests, profile.subjects().values())) + len(profile.pairs.values)
     pace = 1.0
     if profile.span and seconds is not None and rows:
         pace = min(1.0, profile.rows / profile.span * seconds / rows)

@@ -18,7 +18,7 @@ from mlauto.monitoring.drift.bounds import Budget, Sample, rate_bounds
 from mlauto.monitoring.drift.counts import LevelCounts, NumberCounts
 from mlauto.monitoring.drift.profile import Curve, Levels, Numbers
 
-__all__ = ["level_findings", "number_findings", "pair_finding", "tests_of"]
+__all__ = ["level_findings", "number_findings", "number_of_tests", "pair_finding"]
 
 MATERIAL = 0.02  # standard deviations of the reference: no model's answer changes noticeably
 MATERIAL_SPREAD = 0.05
@@ -32,7 +32,7 @@ LARGEST_PRODUCT = 9.0  # of two normal scores of 256 bins
 Floats = NDArray[np.float64]
 
 
-def tests_of(reference: Numbers | Levels) -> int:
+def number_of_tests(reference: Numbers | Levels) -> int:
     """How many tests a column gets."""
     if isinstance(reference, Levels):
         return 3 if reference.counts or reference.rare else 1

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from mlauto.monitoring.incidents import open_incident
-from mlauto.orchestration import live, render
+from mlauto.orchestration import driftpages, live, render
 from mlauto.orchestration.incident_shown import incident_metadata
 from mlauto.orchestration.names import asset_key
 from mlauto.orchestration.platform import Platform
@@ -35,6 +35,8 @@ def monitoring_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
         yield dg.MaterializeResult(
             metadata={
                 **render.live_metrics(observed.metrics, observed.verdict),
+                **driftpages.findings(observed.metrics.drifted),
+                **driftpages.explained(platform, product, observed.metrics),
                 **incident_metadata(open_incident(platform.store, product.name)),
             },
             check_results=[render.check(outcome) for outcome in observed.verdict.checks],

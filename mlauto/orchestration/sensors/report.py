@@ -4,6 +4,7 @@ import dagster as dg
 
 from mlauto.monitoring.incidents import Incident
 from mlauto.orchestration import render
+from mlauto.orchestration.driftpages import findings
 from mlauto.orchestration.incident_shown import incident_metadata
 from mlauto.orchestration.live import Observation
 from mlauto.orchestration.names import asset_key
@@ -45,9 +46,12 @@ def report(
     platform.store.write_record(product.name, "verdict", verdict)
     platform.store.write_record(product.name, "live_metrics", metrics)
     key = asset_key(product, "live_metrics")
-    tick.events.append(
-        dg.AssetMaterialization(key, metadata={**render.live_metrics(metrics, verdict), **incident_metadata(incident)})
-    )
+    metadata = {
+        **render.live_metrics(metrics, verdict),
+        **findings(metrics.drifted),
+        **incident_metadata(incident),
+    }
+    tick.events.append(dg.AssetMaterialization(key, metadata=metadata))
     for outcome in verdict.checks:
         shown = render.check(outcome)
         tick.events.append(
