@@ -12,7 +12,7 @@ from mlauto.errors import MlautoError
 from mlauto.monitoring.notices import Notice
 from mlauto.settings import Settings
 
-__all__ = ["NotSentError", "Receiver", "receivers"]
+__all__ = ["NotSentError", "Receiver", "receivers", "slack_body", "webhook_body"]
 
 TIMEOUT_SECONDS = 5.0
 LONGEST = 3000  # characters: Slack cuts a text at 4,000
