@@ -24,7 +24,8 @@ class Finding:
     """One test of drift: what moved, by how much in a unit that people know, and whether that is proven to matter.
 
     `subject` is a column, two columns of a pair joined by " ~ ", or "prediction"; `test` says in which way it moved
-    (location, spread, shape, range, categories, unseen, type, nulls, correlation), `unit` of what `effect` is a part.
+    (location, spread, shape, range, categories, unseen, type, nulls, correlation), `unit` of what `effect` is a part,
+    and `detail` what else is known: levels, shares.
     `low` and `high` are the confidence bounds of `effect` at the level of one look; it is `alarmed` when all between
     them is farther from 0 than `margin`.
     """
@@ -37,6 +38,7 @@ class Finding:
     margin: float
     unit: str
     alarmed: bool
+    detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

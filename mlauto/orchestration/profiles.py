@@ -15,13 +15,13 @@ from mlauto.records import TrainedModel
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PROFILED_ROWS", "keep_profile"]
+__all__ = ["PROFILED_ROWS", "keep_profile", "values_of"]
 
 PROFILED_ROWS = 100_000  # its own sampling error then hardly widens a bound: a window has 20,000
 ATTACHED = "profile.json"
 
 
-class Answered(msgspec.Struct, frozen=True):
+class _Answered(msgspec.Struct, frozen=True):
     """What the model said about the rows that it was not fitted on, `answered.json` in its artifact."""
 
     predictions: list[Any]
@@ -48,7 +48,7 @@ def _fitted(platform: Platform, product: ModelProduct, trained: TrainedModel) ->
     answers = None
     path = platform.store.tree_path(trained.artifact) / "answered.json"
     if path.exists():  # a model from before has none
-        answered = msgspec.json.decode(path.read_bytes(), type=Answered)
+        answered = msgspec.json.decode(path.read_bytes(), type=_Answered)
         answers = answers_in(answered.predictions, answered.probabilities)[-PROFILED_ROWS:]
     return fit_profile(
         {column: values_of(newest[column]) for column in trained.signature.columns},

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import dagster as dg
 import numpy as np
 import pytest
 
@@ -112,3 +113,20 @@ def test_importing_it_costs_a_tick_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_a_person_sees_pictures_and_the_sensor_the_table(released: World) -> None:
+    """Both say the same in the check; only the materialization by hand draws."""
+    drifted(released)
+    tick = released.tick("live")
+    [seen] = [event for event in tick.asset_events if isinstance(event, dg.AssetMaterialization)]
+    done = released.run(dg.RunRequest(asset_selection=[dg.AssetKey(["tides", "live_metrics"])]))
+    [made] = done.asset_materializations_for_node("tides__live_metrics")
+    warned = [check for check in done.get_asset_check_evaluations() if check.check_name == "drift"]
+
+    assert "drift_of_x" in made.metadata
+    assert "told_apart_by" in made.metadata
+    assert set(made.metadata) - set(seen.metadata) >= {"drift_of_x", "told_apart_by", "told_apart_auc"}
+    assert "ALARM" in str(seen.metadata["drift"].value)
+    assert [(check.passed, check.severity) for check in warned] == [(False, dg.AssetCheckSeverity.WARN)]
+    assert str(warned[0].description).startswith("x: 100 % of values lie far outside the reference")

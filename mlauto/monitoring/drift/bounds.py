@@ -9,6 +9,7 @@ from dataclasses import dataclass
 __all__ = ["ALPHA", "YEAR", "Budget", "Sample", "rate_bounds"]
 
 ALPHA = 0.01  # the chance of any alarm without cause in a year
+HALVINGS = 40
 YEAR = 365.25 * 86400.0
 
 
@@ -73,15 +74,17 @@ def rate_bounds(count: float, rows: float, exponent: float) -> tuple[float, floa
         return 0.0, 1.0
     rate = min(1.0, count / rows)
     limit = exponent / rows
-    low = 0.0 if rate == 0 else _crossing(rate, 0.0, limit)
-    high = 1.0 if rate == 1 else _crossing(rate, 1.0, limit)
-    return low, high
+    if rate == 0:
+        return 0.0, -math.expm1(-limit)
+    if rate == 1:
+        return math.exp(-limit), 1.0
+    return _crossing(rate, 0.0, limit), _crossing(rate, 1.0, limit)
 
 
 def _crossing(rate: float, end: float, limit: float) -> float:
     """The probability between the rate and that end whose relative entropy reaches the limit."""
     near, far = rate, end
-    for _ in range(50):
+    for _ in range(HALVINGS):
         middle = (near + far) / 2
         if _entropy(rate, middle) < limit:
             near = middle

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mlauto.monitoring.drift.correlations import Moments
 
-__all__ = ["Counts", "LevelCounts", "NumberCounts", "StoredCounts"]
+__all__ = ["UNSEEN_NAMES", "Counts", "LevelCounts", "NumberCounts", "StoredCounts"]
 
 UNSEEN_NAMES = 20  # unseen levels whose names are kept; all of them are counted
 

@@ -31,7 +31,7 @@ PARTS = 8  # of a window: the oldest leaves at a time
 LOOK_BYTES = 4 << 20  # of log that one look counts at most, the newest: of heavier traffic it is a sample
 
 
-class Part(msgspec.Struct):
+class _Part(msgspec.Struct):
     """Rows of the window that came between two times."""
 
     since: float
@@ -39,13 +39,13 @@ class Part(msgspec.Struct):
     counts: StoredCounts
 
 
-class Window(msgspec.Struct):
+class _Window(msgspec.Struct):
     """What is known of the window of one version and profile, and up to where the log was read."""
 
     version: str
     profile: str
     cursor: dict[int, int] | None = None
-    parts: list[Part] = []
+    parts: list[_Part] = []
 
 
 def live_drift(
@@ -81,21 +81,21 @@ def window_counts(state: Path, profile: Profile, *, version: str) -> Counts:
     return _total(_read(state, version, profile), Tally(profile))
 
 
-def _total(window: Window, tally: Tally) -> Counts:
+def _total(window: _Window, tally: Tally) -> Counts:
     return sum((Counts.restored(part.counts) for part in window.parts), start=tally.none())
 
 
-def _read(state: Path, version: str, profile: Profile) -> Window:
+def _read(state: Path, version: str, profile: Profile) -> _Window:
     """The window in the file, or an empty one; a damaged file costs the rows in it, which the next ones replace."""
     digest = hashlib.sha256(msgspec.json.encode(profile)).hexdigest()
     try:
-        window = msgspec.msgpack.decode(state.read_bytes(), type=Window)
+        window = msgspec.msgpack.decode(state.read_bytes(), type=_Window)
     except (FileNotFoundError, msgspec.MsgspecError):
-        return Window(version, digest)
-    return window if (window.version, window.profile) == (version, digest) else Window(version, digest)
+        return _Window(version, digest)
+    return window if (window.version, window.profile) == (version, digest) else _Window(version, digest)
 
 
-def _add(window: Window, tally: Tally, lines: Sequence[Prediction]) -> None:
+def _add(window: _Window, tally: Tally, lines: Sequence[Prediction]) -> None:
     """Count the lines, a part's worth at a time."""
     for few in _parts_of(lines):
         rows: list[dict[str, Any]] = []
@@ -114,7 +114,7 @@ def _add(window: Window, tally: Tally, lines: Sequence[Prediction]) -> None:
             last.counts = (Counts.restored(last.counts) + counts).stored()
             last.until = max(last.until, until)
         else:
-            window.parts.append(Part(since, until, counts.stored()))
+            window.parts.append(_Part(since, until, counts.stored()))
 
 
 def _parts_of(lines: Sequence[Prediction]) -> Sequence[Sequence[Prediction]]:
@@ -122,7 +122,7 @@ def _parts_of(lines: Sequence[Prediction]) -> Sequence[Sequence[Prediction]]:
     return [list(itertools.islice(lines, start, start + size)) for start in range(0, len(lines), size)]
 
 
-def _drop(window: Window, now: float) -> None:
+def _drop(window: _Window, now: float) -> None:
     """Parts that are not needed for the newest 20,000 rows, or are old while there are enough of newer ones."""
     rows = sum(part.counts.rows for part in window.parts)
     while window.parts:

@@ -80,7 +80,7 @@ def _moved(subject: str, reference: Numbers, shares: Floats, rows: int, budget: 
     worst = min(samples[2:], key=lambda sample: sample.independent)
     half = worst.norm(float(variances[2:].sum()), float(variances[2:].max()), float(largest[2:].max()), exponent)
     shape = float(np.hypot(means[2], means[3]))
-    yield _Test(subject, "shape", MATERIAL_SHAPE, "in skew and tails").found(
+    yield _Test(subject, "shape", MATERIAL_SHAPE, "sd in skew and tails").found(
         shape, (max(0.0, shape - half), shape + half)
     )
 
@@ -97,8 +97,7 @@ def level_findings(subject: str, reference: Levels, counts: LevelCounts, budget:
     if not filled or not reference.filled:
         return
     names = ", ".join(f'"{name}"' for name in list(counts.names)[:3])
-    unit = f"of values are unseen levels: {names}"
-    unseen = _Test(subject, "unseen", MATERIAL_STRANGE, unit)
+    unseen = _Test(subject, "unseen", MATERIAL_STRANGE, "of values are unseen levels", names)
     yield unseen.strange(counts.unseen, filled, reference.filled, budget, reference.fresh)
     known = np.array(list(reference.counts.values()), dtype=np.float64) / reference.filled
     if not len(known) or known[0] == 1:
@@ -111,8 +110,10 @@ def level_findings(subject: str, reference: Levels, counts: LevelCounts, budget:
     half = sample.norm(trace, max(1.0, float(ratio.max())), float(1 / np.sqrt(known.min())), budget.exponent)
     most = int(np.abs(shares - known).argmax())
     level = list(reference.counts)[most]
-    unit = f'sd of the mix of levels, most "{level}" from {known[most]:.1%} to {shares[most]:.1%} of rows'
-    yield _Test(subject, "categories", MATERIAL, unit).found(effect, (max(0.0, effect - half), effect + half))
+    detail = f'"{level}" from {known[most]:.1%} to {shares[most]:.1%} of rows'
+    yield _Test(subject, "categories", MATERIAL, "sd of the mix of levels", detail).found(
+        effect, (max(0.0, effect - half), effect + half)
+    )
 
 
 def pair_finding(
@@ -123,8 +124,10 @@ def pair_finding(
     variance = max(variance, (1 - value**2) ** 2, (1 - window**2) ** 2)
     half = _sample(int(rows), known, curve, budget).mean(variance, LARGEST_PRODUCT, budget.exponent)
     effect = window - value
-    unit = f"of correlation, {value:.2f} in the reference"
-    return _Test(subject, "correlation", MATERIAL_CORRELATION, unit).found(effect, (effect - half, effect + half))
+    detail = f"{value:.2f} in the reference"
+    return _Test(subject, "correlation", MATERIAL_CORRELATION, "of correlation", detail).found(
+        effect, (effect - half, effect + half)
+    )
 
 
 def _sample(rows: int, known: int, curve: Curve, budget: Budget) -> Sample:
@@ -134,8 +137,10 @@ def _sample(rows: int, known: int, curve: Curve, budget: Budget) -> Sample:
 def _nulls(subject: str, nulls: int, rows: int, reference: Numbers | Levels, budget: Budget) -> Finding:
     known = reference.filled + reference.nulls
     sample = _sample(rows, known, reference.curves[-1], budget)
-    unit = f"of rows more without a value than the reference's {reference.nulls / known:.1%}"
-    return _Test(subject, "nulls", MATERIAL_NULLS, unit).rate(nulls / rows, reference.nulls / known, sample, budget)
+    detail = f"{reference.nulls / known:.1%} in the reference"
+    return _Test(subject, "nulls", MATERIAL_NULLS, "of rows more without a value", detail).rate(
+        nulls / rows, reference.nulls / known, sample, budget
+    )
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,7 @@ class _Test:
     test: str
     margin: float
     unit: str
+    detail: str = ""
 
     def found(self, effect: float, bounds: tuple[float, float]) -> Finding:
         """The finding of an effect with its bounds."""
@@ -159,6 +165,7 @@ class _Test:
             margin=self.margin,
             unit=self.unit,
             alarmed=low > self.margin or high < -self.margin,
+            detail=self.detail,
         )
 
     def rate(self, share: float, known: float, sample: Sample, budget: Budget) -> Finding:

@@ -20,7 +20,10 @@ SIZES = {
 
 
 def sentence(finding: Finding) -> str:
-    """What moved, which way and by how much: "price: location moved by +0.31 sd of the reference"."""
+    """What moved, which way and by how much: "price: location moved by +0.31 sd of the reference".
+
+    A detail that is known follows in brackets.
+    """
     if finding.test in SHARES:
         signed = finding.test in {"spread", "nulls"}
         said = SHARES[finding.test].format(effect=_percent(finding.effect, signed=signed), unit=finding.unit)
@@ -28,7 +31,7 @@ def sentence(finding: Finding) -> str:
         signed = finding.test in {"location", "correlation"}
         number = f"{finding.effect:+.2f}" if signed else f"{finding.effect:.2f}"
         said = SIZES.get(finding.test, finding.test + " {effect} {unit}").format(effect=number, unit=finding.unit)
-    return f"{finding.subject}: {said}"
+    return f"{finding.subject}: {said}" + (f" ({finding.detail})" if finding.detail else "")
 
 
 def _percent(share: float, *, signed: bool) -> str:

@@ -62,7 +62,8 @@ def test_nulls(drift_world: World) -> None:
 
     assert [(found.subject, found.test) for found in report.alarmed] == [("x", "nulls")]
     assert report.alarmed[0].effect == pytest.approx(0.2, abs=0.03)
-    assert report.alarmed[0].unit == "of rows more without a value than the reference's 0.0%"
+    assert report.alarmed[0].unit == "of rows more without a value"
+    assert report.alarmed[0].detail == "0.0% in the reference"
 
 
 def test_an_unseen_level(drift_world: World) -> None:
@@ -73,7 +74,7 @@ def test_an_unseen_level(drift_world: World) -> None:
     report = drift_world.report({**window, "level": level})
 
     assert [(found.subject, found.test) for found in report.alarmed] == [("level", "unseen")]
-    assert '"brandnew"' in report.alarmed[0].unit
+    assert report.alarmed[0].detail == '"brandnew"'
     assert report.alarmed[0].effect == pytest.approx(0.005)
 
 
@@ -85,7 +86,8 @@ def test_another_mix_of_levels(drift_world: World) -> None:
     report = drift_world.report({**window, "level": level})
 
     assert [(found.subject, found.test) for found in report.alarmed] == [("level", "categories")]
-    assert 'most "' in report.alarmed[0].unit
+    assert report.alarmed[0].detail.startswith(('"b" from 30', '"a" from 50', '"b" from 29'))
+    assert report.alarmed[0].unit == "sd of the mix of levels"
 
 
 def test_a_correlation(drift_world: World) -> None:

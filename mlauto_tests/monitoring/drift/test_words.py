@@ -16,7 +16,7 @@ from mlauto.monitoring.drift.words import sentence
         ("range", 1.0, "of values lie far outside", "x: 100 % of values lie far outside"),
         ("type", 0.5, "of rows have a value that is no number", "x: 50 % of rows have a value that is no number"),
         ("correlation", -0.2, "of correlation", "x: moved by -0.20 of correlation"),
-        ("shape", 0.15, "in skew and tails", "x: shape moved by 0.15 in skew and tails"),
+        ("shape", 0.15, "sd in skew and tails", "x: shape moved by 0.15 sd in skew and tails"),
         ("categories", 0.15, "sd of the mix", "x: levels moved by 0.15 sd of the mix"),
         ("other", 0.15, "units", "x: other 0.15 units"),
     ],
@@ -26,3 +26,20 @@ def test_sentences(test: str, effect: float, unit: str, said: str) -> None:
     finding = Finding(subject="x", test=test, effect=effect, low=0, high=1, margin=0.1, unit=unit, alarmed=True)
 
     assert sentence(finding) == said
+
+
+def test_a_detail_follows_in_brackets() -> None:
+    """What is known beyond the effect."""
+    finding = Finding(
+        subject="x",
+        test="nulls",
+        effect=0.2,
+        low=0,
+        high=1,
+        margin=0.1,
+        unit="of rows",
+        alarmed=True,
+        detail="0 before",
+    )
+
+    assert sentence(finding) == "x: +20 % of rows (0 before)"
