@@ -109,6 +109,9 @@ class LiveMetrics:
     where that source could not be had, `service_problem` says why and they are nothing. `saturation` is the largest
     share of the gateway's limit of requests in flight that was seen.
     `waiting` counts the answered requests, of any version, that have no label yet (see `metrics.measure`).
+    `newest_label` is when the newest label arrived.
+    `labels_stopped` and `labels_odd` say why the feed of labels seems broken: none come, or they cannot be right.
+    `inputs_broken` says in what way the newest rows are broken at their source, "" for none.
     """
 
     version: str | None
@@ -131,3 +134,7 @@ class LiveMetrics:
     service: str = "log"
     service_problem: str | None = None
     saturation: float | None = None
+    newest_label: float | None = None
+    labels_stopped: str | None = None
+    labels_odd: str | None = None
+    inputs_broken: str = ""

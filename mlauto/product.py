@@ -161,8 +161,11 @@ class Monitoring(Section):
         description="predictions and labels older than that are dropped, as for example 90d; null: by size only",
     )
     stale_after: Duration = Field(3600.0, description="no prediction for that long: verdict unknown")
-    cooldown: Duration = Field(60.0, description="least time between two retrainings of one incident")
+    cooldown: Duration = Field(60.0, description="pause after a retraining that did not help; doubles each time")
     max_attempts: int = Field(3, ge=1, description="retrainings of one incident before people are asked")
+    healthy_windows: int = Field(
+        3, ge=1, description="healthy verdicts in a row, on new evidence, that end an incident"
+    )
     slo: ServiceLevel = Field(default_factory=ServiceLevel)
 
 

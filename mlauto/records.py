@@ -12,6 +12,7 @@ __all__ = [
     "Averaged",
     "Batch",
     "BatchWeight",
+    "Cause",
     "CheckOutcome",
     "CheckResult",
     "CiReport",
@@ -51,6 +52,21 @@ class Action(StrEnum):
     RETRAIN = "retrain"
     ROLL_BACK = "roll_back"
     ESCALATE = "escalate"
+
+
+class Cause(StrEnum):
+    """What triage found behind a verdict; `quality` is a loss of which it is not known whether the inputs moved."""
+
+    NONE = "none"
+    QUALITY = "quality"
+    COVARIATE_DRIFT = "covariate_drift"
+    CONCEPT_DRIFT = "concept_drift"
+    STILL_BAD = "still_bad"
+    SERVING_FAULT = "serving_fault"
+    UPSTREAM_DATA = "upstream_data"
+    LABEL_FEED = "label_feed"
+    NO_DATA = "no_data"
+    UNMEASURABLE = "unmeasurable"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,12 +322,17 @@ class Deployment:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What `judge` concluded: an overall status, one outcome per check, the action asked for, and why."""
+    """What `judge` concluded: an overall status, one outcome per check, the action asked for, and why.
+
+    `cause` is the sentence that people read, `kind` what triage took it for, `due` when the next retraining may begin.
+    """
 
     status: Status
     action: Action
     cause: str
     checks: tuple[CheckOutcome, ...]
+    kind: Cause = Cause.NONE
+    due: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

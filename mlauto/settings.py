@@ -16,6 +16,11 @@
 | `MLAUTO_JOB_MEMORY_MB`   | `4096`                   | for one container in which a commit is tested or a model fit  |
 | `MLAUTO_CACHE`           | `~/.cache/mlauto`        | wheels for those images, for every state directory            |
 | `MLAUTO_REGISTRY`        | none                     | `host:port[/path]`: where models' images are pushed to        |
+| `MLAUTO_NOTIFY_WEBHOOK`  | none                     | URL to which notices are posted as JSON                       |
+| `MLAUTO_NOTIFY_SLACK`    | none                     | URL of a Slack incoming webhook                               |
+| `MLAUTO_NOTIFY_MAIL`     | none                     | addresses that get notices by mail, with commas between       |
+| `MLAUTO_NOTIFY_FROM`     | `mlauto@localhost`       | the sender of that mail                                       |
+| `MLAUTO_SMTP`            | none                     | its server: `smtp[s]://[user:password@]host[:port]`           |
 | `MLFLOW_TRACKING_URI`    | SQLite in `MLAUTO_HOME`  | any MLflow tracking server                                    |
 | `PROMETHEUS_URL`         | none                     | where service levels come from; else the gateway's counters   |
 | `MLAUTO_PROMETHEUS_MATCH`| none                     | which gateway of several it scrapes is ours: `instance="..."` |
@@ -59,6 +64,11 @@ class Settings:
     prometheus_url: str = field(default="", repr=False)
     prometheus_match: str = ""
     prometheus_token_file: Path | None = None
+    notify_webhook: str = field(default="", repr=False)
+    notify_slack: str = field(default="", repr=False)
+    notify_mail: str = ""
+    notify_from: str = "mlauto@localhost"
+    smtp: str = field(default="", repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -87,10 +97,15 @@ class Settings:
             prometheus_url=_http_address(env, "PROMETHEUS_URL"),
             prometheus_match=env.get("MLAUTO_PROMETHEUS_MATCH") or "",
             prometheus_token_file=_file(env, "MLAUTO_PROMETHEUS_TOKEN_FILE"),
+            notify_webhook=_address(env, "MLAUTO_NOTIFY_WEBHOOK", "https://", "http://"),
+            notify_slack=_address(env, "MLAUTO_NOTIFY_SLACK", "https://", "http://"),
+            notify_mail=_mailboxes(env),
+            notify_from=env.get("MLAUTO_NOTIFY_FROM") or "mlauto@localhost",
+            smtp=_address(env, "MLAUTO_SMTP", "smtps://", "smtp://"),
         )
 
     def environment(self) -> dict[str, str]:
-        """The variables that make another process of ours see the same settings."""
+        """The variables that make another process of ours see the same settings, but for where notices go."""
         return {
             "MLAUTO_ROOT": str(self.root),
             "MLAUTO_HOME": str(self.home),
@@ -145,6 +160,21 @@ class Settings:
 
 def _user_cache(env: Mapping[str, str]) -> Path:
     return Path(env.get("XDG_CACHE_HOME") or "~/.cache")
+
+
+def _address(env: Mapping[str, str], name: str, *schemes: str) -> str:
+    """An address, which may be a secret and is never repeated in an error."""
+    found = (env.get(name) or "").strip()
+    if found and not found.startswith(schemes):
+        raise MlautoError(f"{name} begins with none of {', '.join(schemes)}: correct or unset it")
+    return found
+
+
+def _mailboxes(env: Mapping[str, str]) -> str:
+    found = (env.get("MLAUTO_NOTIFY_MAIL") or "").strip()
+    if found and not env.get("MLAUTO_SMTP"):
+        raise MlautoError("MLAUTO_NOTIFY_MAIL is set without MLAUTO_SMTP: name the mail server too, or unset it")
+    return found
 
 
 def _whole_number(env: Mapping[str, str], name: str, default: int) -> int:

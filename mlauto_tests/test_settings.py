@@ -47,6 +47,11 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "PROMETHEUS_URL": "https://reader:secret@prometheus:9090/prom/",
             "MLAUTO_PROMETHEUS_MATCH": 'instance="a:8900"',
             "MLAUTO_PROMETHEUS_TOKEN_FILE": f"{tmp_path}/token",
+            "MLAUTO_NOTIFY_WEBHOOK": "https://hooks.example/a-secret",
+            "MLAUTO_NOTIFY_SLACK": "https://slack.example/a-secret",
+            "MLAUTO_NOTIFY_MAIL": "ada@example.org, bob@example.org",
+            "MLAUTO_NOTIFY_FROM": "loop@example.org",
+            "MLAUTO_SMTP": "smtps://us:a-secret@mail.example",
         }
     )
 
@@ -71,7 +76,13 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         prometheus_url="https://reader:secret@prometheus:9090/prom",
         prometheus_match='instance="a:8900"',
         prometheus_token_file=tmp_path / "token",
+        notify_webhook="https://hooks.example/a-secret",
+        notify_slack="https://slack.example/a-secret",
+        notify_mail="ada@example.org, bob@example.org",
+        notify_from="loop@example.org",
+        smtp="smtps://us:a-secret@mail.example",
     )
+    assert "a-secret" not in f"{settings} {settings.environment()}"
     assert settings.engine_address("joblib-dask") == "tcp://127.0.0.1:8786"
     assert settings.engine_address("joblib-ray") == "ray://127.0.0.1:10001"
     assert settings.engine_address("local") == ""
@@ -182,3 +193,20 @@ def test_settings_cannot_be_changed(settings: Settings) -> None:
     """Two parts of a process never disagree on an address."""
     with pytest.raises(FrozenInstanceError):
         settings.gateway_port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"MLAUTO_NOTIFY_WEBHOOK": "hooks.example/a-secret"}, "MLAUTO_NOTIFY_WEBHOOK begins with none of https://"),
+        ({"MLAUTO_NOTIFY_SLACK": "ftp://a-secret"}, "MLAUTO_NOTIFY_SLACK begins with none of"),
+        ({"MLAUTO_SMTP": "mail:a-secret"}, "MLAUTO_SMTP begins with none of smtps://"),
+        ({"MLAUTO_NOTIFY_MAIL": "a@b.org"}, "without MLAUTO_SMTP"),
+    ],
+)
+def test_where_notices_go_must_be_usable(given: dict[str, str], said: str) -> None:
+    """The variable is named, what it holds is not repeated."""
+    with pytest.raises(MlautoError, match=said) as caught:
+        Settings.from_environment(given)
+
+    assert "a-secret" not in str(caught.value)

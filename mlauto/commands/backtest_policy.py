@@ -107,7 +107,7 @@ class LivePolicy:
             now=float(situation.newest),
             new_data=situation.fresh > 0,
             new_code=False,
-            attempts=self.attempts,
+            attempts=self.attempts - (self.incident.helped if self.incident else 0),
             max_attempts=self.product.monitoring.max_attempts,
             cooldown=0.0,
             delivering=delivering,
@@ -127,6 +127,7 @@ class LivePolicy:
             version=str(situation.live),
             attempts=self.attempts,
             now=float(situation.newest),
+            needed=self.product.monitoring.healthy_windows,
         )
         self.incident = after if after.closed is None else None
         self.attempts = self.attempts if self.incident else 0

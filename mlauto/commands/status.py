@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from mlauto.commands.incident_lines import incident_lines, span
 from mlauto.delivery.decisions import rejection
 from mlauto.delivery.progress import Rollout, Stage
 from mlauto.delivery.stages import current_rollout
@@ -257,9 +258,7 @@ def _lines(status: ProductStatus, now: float) -> list[tuple[str, str]]:
     if status.metrics:
         lines.append(("labels", _labels_line(status.metrics)))
     if status.incident:
-        incident = status.incident
-        tried = f"{_count(incident.attempts, 'retraining', 'retrainings')} so far, now: {incident.action}"
-        lines.append(("incident", f"since {_ago(now - incident.opened)}: {incident.cause} ({tried})"))
+        lines += incident_lines(status.incident, now)
     lines += [("problem", f"{bad.where}, since {_ago(now - bad.since)}: {bad.text}") for bad in status.problems]
     lines += [("batch", warning) for warning in status.warnings]
     for batch in status.quarantined:
@@ -270,7 +269,7 @@ def _lines(status: ProductStatus, now: float) -> list[tuple[str, str]]:
 
 def _labels_line(metrics: LiveMetrics) -> str:
     delay = metrics.label_delay
-    late = f"{_span(delay.median)} after the prediction, 90 % within {_span(delay.p90)}" if delay else "none yet"
+    late = f"{span(delay.median)} after the prediction, 90 % within {span(delay.p90)}" if delay else "none yet"
     return f"{late}; {_count(metrics.waiting, 'prediction waits', 'predictions wait')} for one"
 
 
@@ -287,11 +286,4 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _ago(seconds: float) -> str:
-    return f"{_span(seconds)} ago"
-
-
-def _span(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
+    return f"{span(seconds)} ago"

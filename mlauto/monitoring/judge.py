@@ -1,7 +1,7 @@
 """From live metrics to a verdict. Pure: no clock, no client; the same function decides live and in a backtest."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlauto.measured import LiveMetrics
@@ -10,7 +10,7 @@ from mlauto.monitoring.scores import better
 from mlauto.product import ModelProduct
 from mlauto.records import Action, CheckOutcome, Score, Status, Verdict
 
-__all__ = ["Limits", "failed_checks", "is_full", "judge", "proven"]
+__all__ = ["Limits", "failed_checks", "is_full", "judge", "label_fault", "proven"]
 
 ABSOLUTE = frozenset({"error_rate", "r2"})  # their scale is known, so a tolerance needs no unit
 TOLD = 5  # findings in a sentence
@@ -50,7 +50,12 @@ def judge(metrics: LiveMetrics, reference: Score | None, limits: Limits, now: fl
     healthy; where nothing could be measured it is `error`.
     """
     performance, quality_known = _performance(metrics, reference, limits)
-    checks = (performance, _service_level(metrics, limits), _data_available(metrics, limits, now), _drift(metrics))
+    available = _data_available(metrics, limits, now)
+    fault = label_fault(metrics, failed=not performance.passed)
+    if fault:  # what such labels say of the model is nothing: it passes, and people are told
+        performance = replace(performance, passed=True, summary=f"no verdict: {fault}")
+        available = replace(available, passed=False, summary=fault) if available.passed else available
+    checks = (performance, _service_level(metrics, limits), available, _drift(metrics))
     if metrics.problem is not None and metrics.version is not None:
         status, cause = Status.ERROR, metrics.problem
     elif metrics.service_problem is not None:  # bad quality, too, waits: a new model's own service would go unseen
@@ -68,6 +73,11 @@ def judge(metrics: LiveMetrics, reference: Score | None, limits: Limits, now: fl
 
 def _also(problem: str, performance: CheckOutcome) -> str:
     return problem if performance.passed else f"{problem}; meanwhile {performance.summary}"
+
+
+def label_fault(metrics: LiveMetrics, *, failed: bool) -> str:
+    """Why the labels are not to be trusted, "" where they are; odd ones only count where they speak against a model."""
+    return metrics.labels_stopped or (metrics.labels_odd if failed else None) or ""
 
 
 def failed_checks(verdict: Verdict) -> frozenset[str]:

@@ -40,7 +40,7 @@ class JoinState(msgspec.Struct):
     `counts`: `unknown` labels whose prediction does not exist, `unusable` ones with another number of values than rows,
     `late` ones older than a full window, `damaged` lines, `skipped` bytes beyond the bound of a call. `delays` are
     seconds from prediction to label of the 500 labels that were joined last, of any version; another label of the same
-    prediction does not count, nor do `late` ones.
+    prediction does not count, nor do `late` ones. `newest`: when the newest label arrived.
     """
 
     cursors: dict[str, dict[int, int]] = msgspec.field(default_factory=dict)
@@ -48,6 +48,7 @@ class JoinState(msgspec.Struct):
     pending: dict[str, tuple[float, list[Any]]] = msgspec.field(default_factory=dict)
     counts: dict[str, int] = msgspec.field(default_factory=dict)
     delays: list[float] = msgspec.field(default_factory=list)
+    newest: float | None = None
 
     def count(self, what: str, by: int = 1) -> None:
         """Add to a count."""
@@ -105,6 +106,7 @@ class _Join:
             self.state.count("skipped", chunk.skipped)
             if chunk.cursor:
                 self.state.cursors[origin] = chunk.cursor
+        self.state.newest = max((line.t for line in lines if line.t), default=self.state.newest)
         self.labels = dict(self.state.pending)
         self.labels.update((line.id, (line.t, line.y)) for line in sorted(lines, key=lambda line: line.t))
         self.state.pending = {}

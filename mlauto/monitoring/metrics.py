@@ -8,7 +8,9 @@ from typing import Any
 from mlauto.measured import LabelDelay, LiveMetrics
 from mlauto.monitoring.drift.live import live_drift
 from mlauto.monitoring.drift.profile import Profile
+from mlauto.monitoring.feed import odd_labels, stopped
 from mlauto.monitoring.labels import JoinState, join_labels
+from mlauto.monitoring.newest import NEWEST_ROWS, broken_rows
 from mlauto.monitoring.predictionlog import LogReader, Prediction
 from mlauto.monitoring.scores import score, usable
 from mlauto.monitoring.service import FEWEST_REQUESTS, LONGEST, p99_rank
@@ -33,14 +35,16 @@ def measure(
     profile: Profile | None = None,
     every: float = 3600.0,
     recent: float = 300.0,
+    patience: float = math.inf,
 ) -> LiveMetrics:
     """Metrics of the version that is live now; `folder` holds its prediction log, `state` is the label join's own file.
 
     Quality is over the newest `window` labelled rows of that version (a request may have several), service figures over
     the last `recent` seconds. `waiting` are the answered requests within the newest MB of the log that are newer
     than the oldest of their version's window, and have no label yet; the delay is that of the newest labels, whatever
-    their version. Drift is against `profile`, for somebody who looks every so many seconds; its window is kept beside
-    `state`. Cost does not grow with the log. Raises `MeasurementError` when the log cannot be read.
+    their version; none for `patience` seconds is nothing special. Drift is against `profile`, for somebody who looks
+    every so many seconds; its window is kept beside `state`. Cost does not grow with the log. Raises `MeasurementError`
+    when the log cannot be read.
     """
     if version is None:
         return unmeasured(None, "no version answers users: materialize production", now=now)
@@ -49,6 +53,7 @@ def measure(
     ours = _recent([line for line in lines if line.v in {version, None}], now, recent)
     times = sorted(line.ms for line in ours if line.ms is not None and line.error is None)
     labelled, quality = _quality(joined, version, metric, window, classes)
+    newest, waiting = max((line.t for line in lines), default=None), _waiting(lines, joined, window)
     drifted = None
     if profile is not None:
         drifted = live_drift(folder, state.with_name(DRIFT), profile, version=version, every=every, now=now)
@@ -62,10 +67,16 @@ def measure(
         p99_low_ms=least_p99(times),
         labelled=labelled,
         quality=quality,
-        newest=max((line.t for line in lines), default=None),
+        newest=newest,
         label_delay=_delay(joined),
-        waiting=_waiting(lines, joined, window),
+        waiting=waiting,
         drifted=drifted,
+        newest_label=joined.newest,
+        labels_stopped=stopped(
+            newest_label=joined.newest, delays=joined.delays, waiting=waiting, newest=newest, now=now, patience=patience
+        ),
+        labels_odd=odd_labels(metric, *_labelled(joined, version, window)),
+        inputs_broken=broken_rows(profile, _rows(ours)) if profile is not None else "",
     )
 
 
@@ -106,6 +117,12 @@ def _quality(
     return len(rows), score(metric, truth, predicted, probabilities, classes)
 
 
+def _labelled(joined: JoinState, version: str, window: int) -> tuple[list[Any], list[Any]]:
+    """Labels and predictions of the version's window, whether or not they can be scored."""
+    rows = [row for entry in joined.windows.get(version, ()) for row in zip(entry.label, entry.y, strict=False)]
+    return [row[0] for row in rows[-window:]], [row[1] for row in rows[-window:]]
+
+
 def _delay(joined: JoinState) -> LabelDelay | None:
     """How late labels are; None before the first one."""
     delays = sorted(joined.delays)
@@ -120,6 +137,17 @@ def _waiting(lines: Sequence[Prediction], joined: JoinState, window: int) -> int
     return sum(
         line.error is None and line.id not in labelled and line.t >= floors.get(line.v or "", 0.0) for line in lines
     )
+
+
+def _rows(lines: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """The newest rows of the requests that were answered, the newest first."""
+    rows: list[dict[str, Any]] = []
+    for line in reversed(lines):
+        if len(rows) >= NEWEST_ROWS:
+            break
+        if line.error is None:
+            rows += line.parsed_rows()[::-1]
+    return rows[:NEWEST_ROWS]
 
 
 def quantile(times: Sequence[float], level: float) -> float | None:

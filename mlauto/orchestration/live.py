@@ -4,30 +4,27 @@ import math
 import time
 from dataclasses import dataclass
 
-import dagster as dg
-
 from mlauto.errors import DeliveryError, MeasurementError
 from mlauto.measured import LiveMetrics
+from mlauto.monitoring.cause import broken_inputs, moved_inputs
 from mlauto.monitoring.compaction import Compaction, compact
 from mlauto.monitoring.drift.profile import Profile
-from mlauto.monitoring.incidents import open_incident
-from mlauto.monitoring.judge import Limits, is_full, judge, proven
+from mlauto.monitoring.incidents import Incident, open_incident
+from mlauto.monitoring.judge import Limits, is_full, judge, label_fault, proven
 from mlauto.monitoring.metrics import measure, unmeasured
 from mlauto.monitoring.scores import better
 from mlauto.monitoring.triage import Context, triage
-from mlauto.orchestration.names import INCIDENT_TAG, WORK_TAG
+from mlauto.orchestration.arrivals import quarantined_last
+from mlauto.orchestration.attempts import Retrainings
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import keeps_problem
-from mlauto.orchestration.sensors.work import MAX_ATTEMPTS
 from mlauto.orchestration.service import with_service_level
 from mlauto.product import ModelProduct
 from mlauto.records import Deployment, Score, Status, TrainedModel, TrainingSet, Verdict, VerifiedCommit
 from mlauto.training.policy import evidence_of, on_new_data
 from mlauto.training.prequential import scores_of
 
-__all__ = ["Observation", "Retrainings", "compact_log", "incident_id", "observe", "retrainings", "with_action"]
-
-RUNS_READ = 50
+__all__ = ["Observation", "compact_log", "observe", "with_action"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +34,6 @@ class Observation:
     production: Deployment | None
     metrics: LiveMetrics
     verdict: Verdict
-
-
-@dataclass(frozen=True, kw_only=True)
-class Retrainings:
-    """What was tried in an incident: attempts that ended by themselves, when the last began, and a lost one's work."""
-
-    attempts: int = 0
-    last: float | None = None
-    lost: str | None = None
 
 
 def observe(platform: Platform, product: ModelProduct) -> Observation:
@@ -109,38 +97,10 @@ def _measured(
             classes=model.signature.classes if model else (),
             profile=profile,
             every=product.monitoring.every,
+            patience=product.monitoring.stale_after,
         )
     except MeasurementError as error:
         return unmeasured(version, str(error), now=now)
-
-
-def incident_id(product: ModelProduct, opened: float) -> str:
-    """The tag that ties a retraining to the incident it is meant to end."""
-    return f"{product.name}/{opened:.3f}"
-
-
-def retrainings(instance: dg.DagsterInstance, product: ModelProduct, opened: float) -> Retrainings:
-    """The incident's retrainings, from their runs' tags. A run that was killed is no attempt: it is asked for again.
-
-    Work whose every permitted run was killed counts as an attempt that failed, so that an incident goes on.
-    """
-    tags = {INCIDENT_TAG: incident_id(product, opened)}
-    records = instance.get_run_records(dg.RunsFilter(tags=tags), limit=RUNS_READ)
-    works: dict[str, list[bool]] = {}
-    for record in records:
-        runs = works.setdefault(record.dagster_run.tags[WORK_TAG], [])
-        runs.append(_was_lost(instance, record.dagster_run))
-    lost = [work for work, runs in works.items() if all(runs) and len(runs) < MAX_ATTEMPTS]
-    return Retrainings(
-        attempts=len(works) - len(lost),
-        last=max((record.create_timestamp.timestamp() for record in records), default=None),
-        lost=max(lost, default=None),
-    )
-
-
-def _was_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether a run's process went away: it failed although no step did."""
-    return run.status is dg.DagsterRunStatus.FAILURE and instance.get_run_stats(run.run_id).steps_failed == 0
 
 
 def with_action(
@@ -158,22 +118,29 @@ def with_action(
     verified = store.read_record(product.name, "verified_commit", VerifiedCommit)
     known = {batch.digest for batch in newest.training_set.batches} if newest else set()
     production, bad = observed.production, observed.verdict.status is Status.DEGRADED
+    incident = open_incident(store, product.name)
+    in_vain = max(0, tried.attempts - (incident.helped if incident else 0))
+    drifted = observed.metrics.drifted
     context = Context(
         now=observed.metrics.measured,
         new_data=training_set is not None and any(batch.digest not in known for batch in training_set.batches),
         new_code=bool(verified and newest and verified.commit.tree != newest.commit.tree),
-        attempts=tried.attempts,
+        attempts=in_vain,
         max_attempts=product.monitoring.max_attempts,
         cooldown=product.monitoring.cooldown,
         delivering=delivering,
         on_degraded=product.training.policy.on_degraded,
-        last_retraining=None if tried.lost else tried.last,
+        last_retraining=tried.last if in_vain and not tried.lost else None,
         rolled_out=production.since if production else None,
         fallback=production.fallback if production else None,
-        better=_better_version(platform, product, observed) if tried.attempts else None,
+        better=_better_version(platform, product, observed, incident) if in_vain else None,
         refused=_refusal(platform, product, newest, training_set, production)
         if bad and newest and training_set
         else "",
+        broken=observed.metrics.inputs_broken or broken_inputs(drifted),
+        quarantined=quarantined_last(store, product.name) if bad else "",
+        labels=label_fault(observed.metrics, failed=True),
+        moved=moved_inputs(drifted),
     )
     return triage(observed.verdict, context)
 
@@ -192,9 +159,10 @@ def _refusal(
     return "" if allowed else reason
 
 
-def _better_version(platform: Platform, product: ModelProduct, observed: Observation) -> str | None:
+def _better_version(
+    platform: Platform, product: ModelProduct, observed: Observation, incident: Incident | None
+) -> str | None:
     """The version that was live when the incident began, if its last labelled window was better than this one's."""
-    incident = open_incident(platform.store, product.name)
     live = observed.metrics.quality
     if incident is None or incident.version in (None, observed.metrics.version) or live is None:
         return None

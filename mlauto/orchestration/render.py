@@ -266,6 +266,7 @@ def live_metrics(metrics: LiveMetrics, verdict: Verdict) -> Metadata:
         "verdict": dg.MetadataValue.text(verdict.status.value),
         "action": dg.MetadataValue.text(verdict.action.value),
         "cause": dg.MetadataValue.text(verdict.cause),
+        "kind": dg.MetadataValue.text(verdict.kind.value),
         "version": dg.MetadataValue.text(metrics.version or "none"),
         "requests": dg.MetadataValue.int(metrics.requests),
         "errors": dg.MetadataValue.int(metrics.errors),

@@ -26,7 +26,7 @@ def way(platform: Platform, product: ModelProduct) -> Way:
     given, slo = product.delivery, product.monitoring.slo
     production = platform.store.read_record(product.name, "production", Deployment)
     incident = open_incident(platform.store, product.name)
-    bad = incident is not None and production is not None and incident.version == production.version
+    bad = bool(incident and production and incident.is_loss and incident.version == production.version)
     warm, outcome = warm_for(product, platform.store)
     return Way(
         plan=Plan(shadow=given.shadow, canary=given.canary, step=given.step, bake=warm, hurry=given.hurry and bad),

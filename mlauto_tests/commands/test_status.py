@@ -22,6 +22,7 @@ from mlauto.monitoring.watchrecord import Subject, Watch
 from mlauto.records import (
     Action,
     Batch,
+    Cause,
     CheckOutcome,
     CheckResult,
     CiReport,
@@ -169,7 +170,9 @@ def test_a_damaged_record_is_named(settings: Settings, history: Store) -> None:
 
 def test_a_degraded_product_and_its_incident(settings: Settings, history: Store) -> None:
     """Verdict and incident appear together."""
-    verdict = Verdict(status=Status.DEGRADED, action=Action.RETRAIN, cause="mae rose to 90", checks=())
+    verdict = Verdict(
+        status=Status.DEGRADED, action=Action.RETRAIN, cause="mae rose to 90", checks=(), kind=Cause.CONCEPT_DRIFT
+    )
     history.write_record("bike", "verdict", verdict)
     record_verdict(history, "bike", verdict, version="2", attempts=1, now=3600.0)
 
@@ -178,7 +181,8 @@ def test_a_degraded_product_and_its_incident(settings: Settings, history: Store)
     assert status.incident is not None
     assert (status.incident.version, status.incident.attempts) == ("2", 1)
     assert "degraded: mae rose to 90 (action: retrain)" in shown(status)
-    assert "since 20 s ago: mae rose to 90 (1 retraining so far, now: retrain)" in shown(status)
+    assert "since 20 s ago: mae rose to 90 (concept_drift, 1 retraining so far, now: retrain)" in shown(status)
+    assert "20 s ago retrain: mae rose to 90" in shown(status)
 
 
 @pytest.mark.parametrize(

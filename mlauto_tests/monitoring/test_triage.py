@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from mlauto.monitoring.triage import Context, triage
-from mlauto.records import Action, CheckOutcome, Status, Verdict
+from mlauto.monitoring.triage import Context, pause, triage
+from mlauto.records import Action, Cause, CheckOutcome, Status, Verdict
 
 NOW = 10_000.0
 QUIET = Context(now=NOW, new_data=True, new_code=False, attempts=0, max_attempts=3, cooldown=60.0)
@@ -102,3 +102,62 @@ def test_an_incident_ends_in_a_bounded_number_of_steps() -> None:
     assert actions.count(Action.RETRAIN) == 3
     assert actions.count(Action.ROLL_BACK) == 1
     assert set(actions[20:]) == {Action.ESCALATE}
+
+
+BROKEN = {"broken": "upstream data is broken: temp is missing"}
+STALE = verdict(Status.UNKNOWN, "data_available")
+
+
+@pytest.mark.parametrize(
+    ("seen", "context", "action", "kind"),
+    [
+        (verdict(Status.HEALTHY, "drift"), {"moved": "inputs moved: temp"}, Action.NONE, Cause.NONE),
+        (BAD, {}, Action.RETRAIN, Cause.QUALITY),
+        (BAD, {"moved": "inputs moved: temp"}, Action.RETRAIN, Cause.COVARIATE_DRIFT),
+        (BAD, {"moved": ""}, Action.RETRAIN, Cause.CONCEPT_DRIFT),
+        (BAD, {"moved": "", "delivering": True}, Action.COOL_DOWN, Cause.CONCEPT_DRIFT),
+        (BAD, {"attempts": 3}, Action.ESCALATE, Cause.STILL_BAD),
+        (BAD, {"attempts": 3, "better": "1"}, Action.ROLL_BACK, Cause.STILL_BAD),
+        (BAD, {"on_degraded": False, "moved": ""}, Action.ALERT, Cause.CONCEPT_DRIFT),
+        # upstream data is broken: whether quality suffers, does not yet, or is not known
+        (BAD, {**BROKEN, "moved": "inputs moved: temp"}, Action.ALERT, Cause.UPSTREAM_DATA),
+        (BAD, {**BROKEN, "new_code": True, "attempts": 3}, Action.ALERT, Cause.UPSTREAM_DATA),
+        (BAD, {**BROKEN, "delivering": True}, Action.COOL_DOWN, Cause.UPSTREAM_DATA),
+        (verdict(Status.HEALTHY, "drift"), BROKEN, Action.ALERT, Cause.UPSTREAM_DATA),
+        (verdict(Status.UNKNOWN), BROKEN, Action.ALERT, Cause.UPSTREAM_DATA),
+        (BAD, {"quarantined": "batch 7 is in quarantine", "new_data": False}, Action.ALERT, Cause.UPSTREAM_DATA),
+        (BAD, {"quarantined": "batch 7 is in quarantine"}, Action.RETRAIN, Cause.QUALITY),
+        # the service
+        (SLOW, {**FRESH, **BROKEN}, Action.ROLL_BACK, Cause.SERVING_FAULT),
+        (SLOW, {}, Action.ALERT, Cause.SERVING_FAULT),
+        (SLOW, {"delivering": True}, Action.COOL_DOWN, Cause.SERVING_FAULT),
+        (BOTH, BROKEN, Action.ALERT, Cause.UPSTREAM_DATA),
+        # no verdict
+        (STALE, {"labels": "labels have stopped"}, Action.ALERT, Cause.LABEL_FEED),
+        (STALE, {}, Action.ALERT, Cause.NO_DATA),
+        (verdict(Status.UNKNOWN), {}, Action.NONE, Cause.NONE),
+        (verdict(Status.ERROR), BROKEN, Action.ALERT, Cause.UNMEASURABLE),
+    ],
+)
+def test_the_cause_that_is_found(seen: Verdict, context: dict[str, Any], action: Action, kind: Cause) -> None:
+    """Each cause of the design's table, beside what is done about it."""
+    decided = triage(seen, replace(QUIET, **context))
+
+    assert (decided.action, decided.kind) == (action, kind)
+    assert "what was seen" in decided.cause
+
+
+def test_pauses_double_and_are_bounded() -> None:
+    """From the product's own to a day; one that is longer than a day stays as it is."""
+    assert [pause(60.0, attempts) for attempts in (0, 1, 2, 3, 4)] == [60.0, 60.0, 120.0, 240.0, 480.0]
+    assert pause(60.0, 1000) == 86_400.0
+    assert pause(100_000.0, 5) == 100_000.0
+    assert pause(0.0, 9) == 0.0
+
+
+def test_the_next_attempt_is_told() -> None:
+    """While the pause lasts, and only then."""
+    waits = triage(BAD, replace(QUIET, attempts=2, last_retraining=NOW - 20))
+
+    assert (waits.action, waits.due) == (Action.COOL_DOWN, NOW + 100)
+    assert triage(BAD, QUIET).due is None

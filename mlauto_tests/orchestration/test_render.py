@@ -281,6 +281,7 @@ def test_live_metrics_are_numbers_where_there_are_any() -> None:
         "verdict": "unknown",
         "action": "alert",
         "cause": "| no | data |",
+        "kind": "none",
         "version": "none",
         "requests": 0,
         "errors": 0,

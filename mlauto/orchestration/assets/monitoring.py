@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from mlauto.monitoring.incidents import open_incident
 from mlauto.orchestration import driftpages, live, render
+from mlauto.orchestration.incident_shown import incident_metadata
 from mlauto.orchestration.names import asset_key
 from mlauto.orchestration.platform import Platform
 from mlauto.product import ModelProduct
@@ -35,6 +37,7 @@ def monitoring_assets(product: ModelProduct) -> list[dg.AssetsDefinition]:
                 **render.live_metrics(observed.metrics, observed.verdict),
                 **driftpages.findings(observed.metrics.drifted),
                 **driftpages.explained(platform, product, observed.metrics),
+                **incident_metadata(open_incident(platform.store, product.name)),
             },
             check_results=[render.check(outcome) for outcome in observed.verdict.checks],
         )

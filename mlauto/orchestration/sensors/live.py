@@ -7,35 +7,30 @@ from dataclasses import replace
 
 import dagster as dg
 
-from mlauto.delivery.decisions import approved, rejected_versions
-from mlauto.delivery.reconcile import wanted
 from mlauto.delivery.rollout import retire_expired
+from mlauto.errors import MlautoError
 from mlauto.monitoring.compaction import due_groups
-from mlauto.monitoring.incidents import open_incident, record_verdict
+from mlauto.monitoring.incidents import evidence_of, open_incident, record_verdict
 from mlauto.monitoring.keyjoin import join_keys
 from mlauto.monitoring.labelfiles import import_labels
-from mlauto.orchestration import render, rollouts
+from mlauto.orchestration import rollouts
+from mlauto.orchestration.attempts import Retrainings, incident_id, retrainings
 from mlauto.orchestration.deployments import production_event
-from mlauto.orchestration.driftpages import findings
 from mlauto.orchestration.gauges import write_gauges
 from mlauto.orchestration.launcher import prewarm, reap_orphans
-from mlauto.orchestration.live import Observation, Retrainings, incident_id, observe, retrainings, with_action
-from mlauto.orchestration.names import (
-    DELIVERS_TAG,
-    PRODUCT_TAG,
-    REASON_TAG,
-    TRIGGER_TAG,
-    asset_key,
-    delivery_keys,
-)
+from mlauto.orchestration.live import Observation, observe, with_action
+from mlauto.orchestration.names import DELIVERS_TAG, REASON_TAG, asset_key
+from mlauto.orchestration.notify import announce
+from mlauto.orchestration.outbox import Outbox
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import kept_problem
-from mlauto.orchestration.sensors.requests import delivery, retraining, rollback
+from mlauto.orchestration.receivers import receivers
+from mlauto.orchestration.sensors.report import report
+from mlauto.orchestration.sensors.requests import retraining, rollback
+from mlauto.orchestration.sensors.unfinished import finish_delivery
 from mlauto.orchestration.sensors.work import Tick, Work, active, each_product
 from mlauto.product import ModelProduct
-from mlauto.records import Action, Deployment, Image, TrainedModel, TrainingSet, Verdict, VerifiedCommit
-from mlauto.training.policy import why_train
-from mlauto.training.prequential import scores_of
+from mlauto.records import Action, Image
 
 __all__ = ["live_sensor"]
 
@@ -44,15 +39,23 @@ def live_sensor(products: Sequence[ModelProduct], platform: Platform) -> dg.Sens
     """One sensor for the live deployments of all products."""
     begun: list[subprocess.Popen[bytes]] = []  # the newest warm process that this code server started
 
+    outbox = Outbox(platform.store, receivers(platform.settings))
+
     def look(tick: Tick, product: ModelProduct) -> None:
-        with kept_problem(platform.store, product.name, "live"):
-            _tick(tick, platform, product)
+        try:
+            with kept_problem(platform.store, product.name, "live"):
+                _tick(tick, platform, product)
+        finally:  # people hear of a product whose every tick fails, too
+            _announce(tick, platform, product, outbox)
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         if not begun or begun[0].poll() is not None:  # one that still imports must not be given up for another
             begun[:] = [process] if (process := prewarm(context.instance, platform.warm)) else []
         reap_orphans(context.instance)
-        return each_product(context, products, look)
+        try:
+            return each_product(context, products, look)
+        finally:
+            outbox.send_soon()
 
     return dg.SensorDefinition(
         name="live",
@@ -64,10 +67,19 @@ def live_sensor(products: Sequence[ModelProduct], platform: Platform) -> dg.Sens
     )
 
 
+def _announce(tick: Tick, platform: Platform, product: ModelProduct, outbox: Outbox) -> None:
+    """Have people told of changes; that this cannot be done fails no tick."""
+    try:
+        with kept_problem(platform.store, product.name, "told"):
+            announce(platform.store, product.name, outbox, time.time())
+    except MlautoError as error:
+        tick.notes.append(f"{product.name}: nobody is told of changes: {error}")
+
+
 def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
     delivering = active(tick.instance, {DELIVERS_TAG: product.name})
     if not delivering:
-        delivering = _finish_delivery(tick, platform, product)
+        delivering = finish_delivery(tick, platform, product)
     memory = tick.cursors.setdefault(product.name, {})
     due, now = memory.get("due"), time.time()
     if isinstance(due, int | float) and now < due:
@@ -93,8 +105,10 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
         version=observed.metrics.version,
         attempts=tried.attempts,
         now=observed.metrics.measured,
+        needed=product.monitoring.healthy_windows,
+        evidence=evidence_of(observed.metrics, incident.kind) if incident else None,
     )
-    _report(tick, platform, product, observed, verdict, delivering=delivering)
+    report(tick, platform, product, observed, verdict=verdict, incident=incident, delivering=delivering)
     write_gauges(platform, product, observed.metrics, verdict, incident)
     if verdict.action is Action.RETRAIN and incident is not None:
         tick.ask(retraining(product, incident_id(product, incident.opened), tried, verdict.cause))
@@ -146,104 +160,3 @@ def _keep_alive(tick: Tick, platform: Platform, product: ModelProduct, observed:
     retired = retire_expired(product.name, platform.runtime, platform.store, bake=bake, now=now, outcome=outcome)
     if retired is not None:
         tick.events.append(production_event(product, retired, platform.store))
-
-
-def _report(
-    tick: Tick,
-    platform: Platform,
-    product: ModelProduct,
-    observed: Observation,
-    verdict: Verdict,
-    *,
-    delivering: bool,
-) -> None:
-    """Record metrics and checks in Dagster, when there is new evidence or another verdict."""
-    memory = tick.cursors[product.name]
-    metrics = observed.metrics
-    tick_record = {
-        "measured": metrics.measured,
-        "status": verdict.status,
-        "action": verdict.action,
-        "delivering": delivering,  # also what this very tick asked for, of which nobody else can know yet
-    }
-    platform.store.write_record(product.name, "live_tick", tick_record)
-    failed = [check.name for check in verdict.checks if not check.passed]
-    said = [metrics.version, verdict.status.value, verdict.action.value, *failed]
-    evidence = [metrics.newest, metrics.labelled, metrics.quality.value if metrics.quality else None]
-    if memory.get("said") == said and memory.get("evidence") == evidence:
-        return
-    memory.update(said=said, evidence=evidence)
-    platform.store.write_record(product.name, "verdict", verdict)
-    platform.store.write_record(product.name, "live_metrics", metrics)
-    key = asset_key(product, "live_metrics")
-    shown = {**render.live_metrics(metrics, verdict), **findings(metrics.drifted)}
-    tick.events.append(dg.AssetMaterialization(key, metadata=shown))
-    for outcome in verdict.checks:
-        checked = render.check(outcome)
-        tick.events.append(
-            dg.AssetCheckEvaluation(
-                asset_key=key,
-                check_name=outcome.name,
-                passed=outcome.passed,
-                metadata=render.details(outcome),
-                severity=checked.severity,
-                description=outcome.summary,
-            )
-        )
-
-
-def _finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> bool:
-    """Ask for the model that new code or the policy wants, or for what is left of a delivery; True when asked."""
-    store = platform.store
-    verified = store.read_record(product.name, "verified_commit", VerifiedCommit)
-    training_set = store.read_record(product.name, "training_set", TrainingSet)
-    current = store.read_record(product.name, "model", TrainedModel)
-    production = store.read_record(product.name, "production", Deployment)
-    if verified is not None and training_set is not None and training_set.batches:
-        decision = why_train(
-            current=current,
-            product=product,
-            tree=verified.commit.tree,
-            training_set=training_set,
-            lock_digest=platform.workshop.environment(),
-            trigger="batch",
-            live=production.version if production else None,
-            scores=lambda: scores_of(store, product),
-        )
-        if decision.train:
-            work = Work(
-                name=f"{product.name}/model/{decision.key[:20]}",
-                selection=delivery_keys(product),
-                tags={
-                    PRODUCT_TAG: product.name,
-                    DELIVERS_TAG: product.name,
-                    TRIGGER_TAG: "batch",
-                    REASON_TAG: decision.reason,
-                },
-            )
-            if tick.ask(work):
-                return True
-    steps = _unfinished(platform, product, current)
-    if current is not None and steps:
-        name, reason = f"{product.name}/deliver/{current.version}", f"finish version {current.version}"
-        if tick.ask(delivery(product, name, reason, steps)):
-            return True
-    due = rollouts.step_due(platform, product)
-    return due is not None and tick.ask(delivery(product, *due, ("production",)))
-
-
-def _unfinished(platform: Platform, product: ModelProduct, current: TrainedModel | None) -> tuple[str, ...]:
-    """The steps that are left between the newest model and production."""
-    store = platform.store
-    production = store.read_record(product.name, "production", Deployment)
-    versions = {deployed.version for deployed in (current, production) if deployed is not None}
-    return wanted(
-        current,
-        store.read_record(product.name, "image", Image),
-        store.read_record(product.name, "test_deployment", Deployment),
-        production,
-        rejected=rejected_versions(product.name, store),
-        mode=product.delivery.mode,
-        approved={version for version in versions if approved(product.name, version, store)},
-        under_way=rollouts.candidates(platform, product),
-    )

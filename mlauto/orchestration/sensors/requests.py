@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mlauto.orchestration.live import Retrainings
+from mlauto.orchestration.attempts import Retrainings
 from mlauto.orchestration.names import (
     DELIVERS_TAG,
     INCIDENT_TAG,

@@ -142,15 +142,25 @@ def test_the_failing_check_and_the_retraining_are_in_the_same_result(released: W
 
 
 def test_the_fresh_model_ends_the_incident(released: World) -> None:
-    """The request is executed for real, its version answers, and a healthy verdict on it closes the incident."""
+    """The request is executed for real, its version answers, and three healthy windows on it close the incident."""
     degraded(released)
     [request] = asked(released.tick("live"))
 
     done = released.run(request)
     released.serve(TRUTH, GOOD)
     result = released.tick("live")
+    same = released.tick("live")
+    released.serve(TRUTH, GOOD)
+    released.tick("live")
+    still = open_incident(released.store, "tides")
+    released.serve(TRUTH, GOOD)
+    last = released.tick("live")
 
     assert done.success
+    assert still is not None
+    assert (still.healthy, still.attempts, still.in_vain, same.asset_events) == (2, 1, 0, [])
+    assert (metadata(result)["incident_open"], metadata(result)["incident_healthy_windows"]) == (1, 1)
+    assert (metadata(last)["incident_open"], metadata(last)["incident_attempts"]) == (0, 1)
     assert released.runtime.live("tides") == "2"
     assert released.model().reason == request.tags[REASON_TAG]
     assert metadata(result)["version"] == "2"
@@ -563,3 +573,37 @@ def test_the_record_of_a_rolled_back_image_stays(released: World) -> None:
 
     assert released.store.read_record("tides", "images/2", Image) is not None
     assert released.store.read_record("tides", "deployments/2", Deployment) is not None
+
+
+def test_a_pause_that_doubles_is_told(released: World) -> None:
+    """The time of the next attempt is in the incident, and on the asset."""
+    degraded(released, cooldown="100s", max_attempts=9)
+    [request] = asked(released.tick("live"))
+    for number in (1, 2, 3):
+        again = request._replace(tags={**request.tags, WORK_TAG: f"{request.tags[WORK_TAG][:-3]}{number:03d}"})
+        released.start(again, dg.DagsterRunStatus.SUCCESS)
+
+    result = released.tick("live")
+
+    incident = open_incident(released.store, "tides")
+    assert incident is not None
+    assert incident.next_attempt == pytest.approx(time.time() + 400, abs=20)
+    assert metadata(result)["incident_next_attempt"] == incident.next_attempt
+    assert [one.action for one in incident.decisions] == ["retrain", "cool_down"]
+
+
+def test_labels_that_cannot_be_right_retrain_nothing(released: World) -> None:
+    """They speak against the model, and are all the same: unknown, an alert, an incident of their own kind."""
+    released.products = [made_product(monitoring={"every": "0s", "min_labels": 20, "window": 300})]
+    released.serve([0.0] * 300, [float(number % 24) + 5 for number in range(300)])
+    released.gather()
+
+    result = released.tick("live")
+
+    incident = open_incident(released.store, "tides")
+    assert incident is not None
+    assert (asked(result), incident.kind, incident.action) == ((), "label_feed", "alert")
+    assert (metadata(result)["verdict"], metadata(result)["kind"]) == ("unknown", "label_feed")
+    assert checks(result)["performance"]
+    assert not checks(result)["data_available"]
+    assert "the newest 300 labels are all 0.0" in metadata(result)["cause"]

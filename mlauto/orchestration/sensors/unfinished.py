@@ -1,0 +1,72 @@
+"""Deliveries that were begun and are not done: what is left of them, and who asks for it."""
+
+from mlauto.delivery.decisions import approved, rejected_versions
+from mlauto.delivery.reconcile import wanted
+from mlauto.orchestration import rollouts
+from mlauto.orchestration.names import DELIVERS_TAG, PRODUCT_TAG, REASON_TAG, TRIGGER_TAG, delivery_keys
+from mlauto.orchestration.platform import Platform
+from mlauto.orchestration.sensors.requests import delivery
+from mlauto.orchestration.sensors.work import Tick, Work
+from mlauto.product import ModelProduct
+from mlauto.records import Deployment, Image, TrainedModel, TrainingSet, VerifiedCommit
+from mlauto.training.policy import why_train
+from mlauto.training.prequential import scores_of
+
+__all__ = ["finish_delivery"]
+
+
+def finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> bool:
+    """Ask for the model that new code or the policy wants, or for what is left of a delivery; True when asked."""
+    store = platform.store
+    verified = store.read_record(product.name, "verified_commit", VerifiedCommit)
+    training_set = store.read_record(product.name, "training_set", TrainingSet)
+    current = store.read_record(product.name, "model", TrainedModel)
+    production = store.read_record(product.name, "production", Deployment)
+    if verified is not None and training_set is not None and training_set.batches:
+        decision = why_train(
+            current=current,
+            product=product,
+            tree=verified.commit.tree,
+            training_set=training_set,
+            lock_digest=platform.workshop.environment(),
+            trigger="batch",
+            live=production.version if production else None,
+            scores=lambda: scores_of(store, product),
+        )
+        if decision.train:
+            work = Work(
+                name=f"{product.name}/model/{decision.key[:20]}",
+                selection=delivery_keys(product),
+                tags={
+                    PRODUCT_TAG: product.name,
+                    DELIVERS_TAG: product.name,
+                    TRIGGER_TAG: "batch",
+                    REASON_TAG: decision.reason,
+                },
+            )
+            if tick.ask(work):
+                return True
+    steps = _unfinished(platform, product, current)
+    if current is not None and steps:
+        name, reason = f"{product.name}/deliver/{current.version}", f"finish version {current.version}"
+        if tick.ask(delivery(product, name, reason, steps)):
+            return True
+    due = rollouts.step_due(platform, product)
+    return due is not None and tick.ask(delivery(product, *due, ("production",)))
+
+
+def _unfinished(platform: Platform, product: ModelProduct, current: TrainedModel | None) -> tuple[str, ...]:
+    """The steps that are left between the newest model and production."""
+    store = platform.store
+    production = store.read_record(product.name, "production", Deployment)
+    versions = {deployed.version for deployed in (current, production) if deployed is not None}
+    return wanted(
+        current,
+        store.read_record(product.name, "image", Image),
+        store.read_record(product.name, "test_deployment", Deployment),
+        production,
+        rejected=rejected_versions(product.name, store),
+        mode=product.delivery.mode,
+        approved={version for version in versions if approved(product.name, version, store)},
+        under_way=rollouts.candidates(platform, product),
+    )
