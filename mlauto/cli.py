@@ -12,6 +12,8 @@ import click
 from mlauto.backtest_cli import backtest, history_options
 from mlauto.ci_cli import ci
 from mlauto.errors import MlautoError
+from mlauto.export_cli import export
+from mlauto.predictions_cli import predictions
 from mlauto.settings import Settings
 
 __all__ = ["cli", "main"]
@@ -53,6 +55,8 @@ def cli(context: click.Context, debug: bool) -> None:
 
 cli.add_command(backtest)
 cli.add_command(ci)
+cli.add_command(export)
+cli.add_command(predictions)
 
 
 @cli.command()

@@ -63,6 +63,9 @@ class Data(Section):
     task: Task
     timestamp: str | None = Field(None, description="column with the time of each row; never a feature by itself")
     exclude: tuple[str, ...] = Field((), description="columns that are never features (leaks, ids)")
+    key: tuple[str, ...] = Field(
+        (), description="columns that say which prediction a label belongs to, where labels come without prediction ids"
+    )
     expectations: str = Field(
         "expectations.json", description="Great Expectations suite, relative to the product's folder"
     )
@@ -94,6 +97,8 @@ class Data(Section):
     def _target_is_usable(self) -> "Data":
         if self.target in self.exclude or self.target == self.timestamp:
             raise ValueError(f"target {self.target!r} is also listed in exclude or timestamp")
+        if self.target in self.key or len(set(self.key)) < len(self.key):
+            raise ValueError(f"key {list(self.key)} must name other columns than the target, none twice")
         return self
 
 
@@ -147,6 +152,14 @@ class Monitoring(Section):
     )
     window: int = Field(500, ge=20, description="newest labelled predictions of the live version that are judged")
     min_labels: int = Field(50, ge=10, description="fewer labelled predictions give no verdict on quality")
+    keep_gb: float = Field(
+        1.0, gt=0, le=100_000, description="GiB of the prediction log that are kept of each kind of line"
+    )
+    retention: Duration | None = Field(
+        None,
+        gt=0,
+        description="predictions and labels older than that are dropped, as for example 90d; null: by size only",
+    )
     stale_after: Duration = Field(3600.0, description="no prediction for that long: verdict unknown")
     cooldown: Duration = Field(60.0, description="least time between two retrainings of one incident")
     max_attempts: int = Field(3, ge=1, description="retrainings of one incident before people are asked")

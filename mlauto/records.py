@@ -292,7 +292,7 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """An image that runs in an environment (`test` or `production`). `events`: the newest rollout events."""
+    """An image that runs in an environment (`test`, `production`), its newest `events`, how many `rollbacks` so far."""
 
     environment: str
     version: str
@@ -301,6 +301,7 @@ class Deployment:
     checks: tuple[CheckOutcome, ...] = ()
     fallback: str | None = None
     events: tuple[str, ...] = ()
+    rollbacks: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-__all__ = ["Duration", "Range", "Search", "Section"]
+__all__ = ["UNITS", "Duration", "Range", "Search", "Section"]
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 

@@ -253,3 +253,23 @@ def test_limits_and_categories() -> None:
 def test_limits_and_categories_that_cannot_be(words: str, keys: dict[str, Any]) -> None:
     """Each is named, and what it would have to be."""
     refused(words, data=keys)
+
+
+def test_a_key_names_columns_besides_the_target() -> None:
+    """The timestamp and excluded ones too, as they are what labels come by."""
+    data = {"timestamp": "time", "exclude": ["station"], "key": ["time", "station"]}
+
+    assert make(data=data).data.key == ("time", "station")
+    assert make().data.key == ()
+    for key in (["target"], ["a", "a"]):
+        refused("must name other columns than the target, none twice", data={"key": key})
+
+
+def test_history_has_bounds() -> None:
+    """A size, and an age where one is asked for."""
+    monitoring = make(monitoring={"keep_gb": 20, "retention": "90d"}).monitoring
+
+    assert (monitoring.keep_gb, monitoring.retention) == (20.0, 90 * 86400.0)
+    assert (make().monitoring.keep_gb, make().monitoring.retention) == (1.0, None)
+    for wrong in ({"keep_gb": 0}, {"retention": "0s"}):
+        refused("greater than 0", monitoring=wrong)

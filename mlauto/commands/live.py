@@ -39,7 +39,7 @@ class LiveAt:
     shadow: str | None
 
 
-def when(text: str | None, now: float) -> float:
+def when(text: str | None, now: float, option: str = "at") -> float:
     """Seconds since the epoch of an ISO 8601 time (UTC unless it says otherwise) or a number of seconds; None is now.
 
     Raises `MlautoError` for anything else.
@@ -54,7 +54,7 @@ def when(text: str | None, now: float) -> float:
         parsed = datetime.datetime.fromisoformat(text)
     except ValueError:
         raise MlautoError(
-            f"--at {text!r} is no time: write for example 2026-05-01T12:30 or 2026-05-01T12:30+02:00"
+            f"--{option} {text!r} is no time: write for example 2026-05-01T12:30 or 2026-05-01T12:30+02:00"
         ) from None
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=datetime.UTC)).timestamp()
 

@@ -71,8 +71,13 @@ class Change:
             f" {live or 'none'}{problem}{back}: see the gateway's log"
         )
 
-    def record(self, image: Image, fallback: str | None, before: Deployment | None, text: str) -> None:
-        """Record what is in production now, and that the version has been there: a rollback may return to it."""
+    def record(
+        self, image: Image, fallback: str | None, before: Deployment | None, text: str, *, back: bool = False
+    ) -> None:
+        """Record what is in production now, and that the version has been there: a rollback may return to it.
+
+        `back` says that this was one.
+        """
         deployment = Deployment(
             environment="production",
             version=image.version,
@@ -80,6 +85,7 @@ class Change:
             since=self.now,
             fallback=fallback,
             events=with_event(before.events if before else (), self.now, text),
+            rollbacks=(before.rollbacks if before else 0) + back,
         )
         store, product = self.store, self.product
         store.write_record(product, f"deployments/{image.version}", deployment)

@@ -7,7 +7,7 @@ In `shadow` and `canary` the champion stays in production; with `baking` the can
 warm fallback. Whoever carries a stage out records it first, and that it is `settled` afterwards.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from mlauto.delivery.judge import Limits, fault
@@ -48,6 +48,7 @@ class Rollout:
 
     `champion` is what was in production when it began; `began` and `since` (of the stage) are seconds since the epoch;
     `why` says what led to the stage, on which `evidence`; `shadowed`: copies of requests are sent for comparison.
+    `earlier`: how many of the product's rollouts before it ended in which stage.
     """
 
     version: str
@@ -62,6 +63,13 @@ class Rollout:
     settled: bool = False
     shadowed: bool = False
     evidence: RolloutEvidence | None = None
+    earlier: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def ends(self) -> dict[str, int]:
+        """How many of the product's rollouts ended in which stage, with this one if it has ended."""
+        open_still = self.under_way or self.stage is Stage.BAKING
+        return self.earlier if open_still else _one_more(self.earlier, self.stage)
 
     @property
     def under_way(self) -> bool:
@@ -98,6 +106,7 @@ def begun(
         why="",
         sequence=before.sequence if before else 0,
         shadowed=plan.shadow > 0,
+        earlier=_ends_before(before),
     )
     if champion is None:
         return _at(start, Stage.BAKING, now, "")
@@ -147,6 +156,19 @@ def _onwards(rollout: Rollout, plan: Plan, now: float, why: str, evidence: Rollo
     else:
         at = _at(rollout, Stage.BAKING, now, why)
     return replace(at, evidence=evidence)
+
+
+def _ends_before(before: Rollout | None) -> dict[str, int]:
+    """The ends so far once `before` gives way: under way it is superseded, baking it has got where it should."""
+    if before is None:
+        return {}
+    if before.under_way:
+        return _one_more(before.earlier, Stage.SUPERSEDED)
+    return before.ends if before.stage is not Stage.BAKING else _one_more(before.earlier, Stage.PROMOTED)
+
+
+def _one_more(ends: dict[str, int], stage: Stage) -> dict[str, int]:
+    return {**ends, stage.value: ends.get(stage.value, 0) + 1}
 
 
 def _at(rollout: Rollout, stage: Stage, now: float, why: str) -> Rollout:

@@ -77,7 +77,7 @@ def go_back(change: Change, to: str | None, reason: str) -> None:
     change.switch(target, None, left)
     change.promote(target)
     _end_rollout(change, left, target, reason)
-    change.record(image, None, production, f"version {left} rolled back to {target}: {reason}")
+    change.record(image, None, production, f"version {left} rolled back to {target}: {reason}", back=True)
     change.runtime.stop(product, left)
 
 

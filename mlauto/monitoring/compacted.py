@@ -19,7 +19,19 @@ from mlauto.errors import MeasurementError
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["Writer", "compacted_files", "compacted_lines", "holds_lines", "lines_of", "segments_of", "table_of"]
+__all__ = [
+    "COLUMNS",
+    "JSON",
+    "Writer",
+    "compacted_files",
+    "compacted_lines",
+    "holds_lines",
+    "lines_of",
+    "opened",
+    "segment_lines",
+    "segments_of",
+    "table_of",
+]
 
 NAME = re.compile(r"([a-z]+)-([0-9a-f]{8})-([0-9a-f]{8})\.parquet")
 SEGMENTS_KEY = b"mlauto.segments"  # their numbers in the order of the row groups
@@ -36,8 +48,9 @@ COLUMNS = {
     "client_id": "string",
     "retried_from": "string",
     "text": "binary",
+    "k": "string",  # files of older versions do not have it
 }
-JSON = ("rows", "y", "p")
+JSON = ("rows", "y", "p", "k")
 
 
 class _Stored(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -54,6 +67,7 @@ class _Stored(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     code: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)] | None = None
     client_id: str | None = None
     retried_from: str | None = None
+    k: msgspec.Raw = msgspec.Raw()
 
 
 class _Named(msgspec.Struct):
@@ -93,12 +107,12 @@ def table_of(content: bytes) -> "pyarrow.Table":
 def _row(line: bytes) -> tuple[Any, ...]:
     try:
         found = STORED.decode(line)
-        texts = (bytes(raw).decode() or None for raw in (found.rows, found.y, found.p))
-        rows, y, p = texts
+        texts = (bytes(raw).decode() or None for raw in (found.rows, found.y, found.p, found.k))
+        rows, y, p, k = texts
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return (_name(line), *[None] * (len(COLUMNS) - 2), line)
+        return (_name(line), *[None] * (len(COLUMNS) - 3), line, None)
     start = (found.id, found.t, found.v, found.ms, rows, y, p)
-    return (*start, found.error, found.code, found.client_id, found.retried_from, None)
+    return (*start, found.error, found.code, found.client_id, found.retried_from, None, k)
 
 
 def _name(line: bytes) -> str | None:
@@ -113,7 +127,7 @@ def lines_of(table: "pyarrow.Table") -> list[bytes]:
     """The lines of which `table_of` made the rows: equal JSON values, absent where they were null."""
     lines = []
     for row in table.to_pylist():
-        text = row.pop("text")
+        text = row.pop("text", None)
         if text is None:
             values = {
                 name: msgspec.Raw(value.encode()) if name in JSON and value else value for name, value in row.items()
@@ -133,9 +147,12 @@ class Writer:
 
     def add(self, segment: int, content: bytes) -> int:
         """Write a segment's lines, and return how many there are."""
+        return self.add_table(segment, table_of(content))
+
+    def add_table(self, segment: int, table: "pyarrow.Table") -> int:
+        """Write a segment's lines as `table_of` makes them, and return how many there are."""
         import pyarrow.parquet
 
-        table = table_of(content)
         if self._writer is None:
             self._writer = pyarrow.parquet.ParquetWriter(
                 self._path,
@@ -143,6 +160,7 @@ class Writer:
                 compression="zstd",
                 compression_level=1,
                 use_dictionary=["v", "error", "client_id", "retried_from"],  # the others never repeat
+                write_statistics=["t", "v", "text"],  # what queries choose row groups by; the others bloat the footer
             )
         if table.num_rows:  # a row group cannot be empty
             self._writer.write_table(table, row_group_size=table.num_rows)
@@ -163,21 +181,24 @@ class Writer:
 
 def segments_of(path: Path) -> list[int]:
     """The segments whose lines a file has; empty ones are not among them. Raises `MeasurementError`."""
-    with _opened(path) as (_, segments):
+    with opened(path) as (_, segments):
         return segments
 
 
 def holds_lines(path: Path, segment: int, content: bytes) -> bool:
     """Whether the file, read back, has all of a segment's lines in their order. Raises `MeasurementError`."""
     expected = table_of(content)
-    with _opened(path) as (file, segments):
+    with opened(path) as (file, segments):
         if segment not in segments:
             return int(expected.num_rows) == 0
-        return bool(file.read_row_group(segments.index(segment), use_threads=False).equals(expected))
+        found = file.read_row_group(segments.index(segment), use_threads=False)
+        added = [name for name in expected.column_names if name not in found.column_names]
+        same = found.equals(expected.select(found.column_names))
+        return bool(same and all(expected[name].null_count == len(expected) for name in added))
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, list[int]]]:
+def opened(path: Path) -> Iterator[tuple[Any, list[int]]]:
     """The open file and the segments of its row groups. Raises `MeasurementError`, also for what fails in the block."""
     import pyarrow
     import pyarrow.parquet
@@ -191,6 +212,18 @@ def _opened(path: Path) -> Iterator[tuple[Any, list[int]]]:
         raise MeasurementError(f"{path} cannot be read: {error}: move it away") from error
 
 
+def segment_lines(path: Path, segment: int, columns: Collection[str]) -> list[bytes]:
+    """All lines of a segment with some of their fields, and whole where they have others; [] if the file has it not.
+
+    Raises `MeasurementError` when the file cannot be read, `FileNotFoundError` when it was dropped.
+    """
+    with opened(path) as (file, segments):
+        if segment not in segments:
+            return []
+        names = [name for name in (*columns, "text") if name in file.schema_arrow.names]
+        return lines_of(file.read_row_group(segments.index(segment), columns=names, use_threads=False))
+
+
 def compacted_lines(path: Path, segment: int, ids: Collection[str]) -> list[bytes]:
     """The lines of one segment with one of those ids; empty when the file does not have it, or was dropped.
 
@@ -200,7 +233,7 @@ def compacted_lines(path: Path, segment: int, ids: Collection[str]) -> list[byte
     import pyarrow.compute
 
     try:
-        with _opened(path) as (file, segments):
+        with opened(path) as (file, segments):
             if segment not in segments:
                 return []
             group = segments.index(segment)

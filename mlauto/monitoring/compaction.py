@@ -7,6 +7,7 @@ that a process may still write to is left alone, and no writer ever waits.
 
 import contextlib
 import fcntl
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,17 +15,18 @@ from pathlib import Path
 
 from mlauto.errors import MeasurementError
 from mlauto.monitoring.compacted import Writer, compacted_files, holds_lines, segments_of
+from mlauto.monitoring.spans import keep_spans, spans_of
 from mlauto.serving.segments import hold, segment_sizes
 
-__all__ = ["Compaction", "Group", "compact", "due_groups"]
+__all__ = ["MOST_BYTES", "Compaction", "Group", "compact", "due_groups"]
 
-KINDS = ("predictions", "shadows", "labels")
+KINDS = ("predictions", "shadows", "labels", "imported", "keyed")
 GROUP_BYTES = 64 << 20  # 16 full segments to a file
 GROUP_SEGMENTS = 64
 # The newest part stays as lines: metrics, joins and evidence read it at every tick.
 KEPT_BYTES = 32 << 20
 KEPT_SEGMENTS = 64
-MOST_BYTES = 1 << 30  # of one kind, in both forms
+MOST_BYTES = 1 << 30  # of one kind, in both forms, unless the product says otherwise
 TEMPORARY = ".compacting-"
 
 
@@ -73,9 +75,10 @@ def _groups(kind: str, sizes: dict[int, int]) -> Iterator[Group]:
             gathered = []
 
 
-def compact(folder: Path) -> Compaction:
-    """Compact what is due, finish what a killed call left, and drop the oldest files beyond the bound.
+def compact(folder: Path, *, most_bytes: int = MOST_BYTES, oldest: float = -math.inf) -> Compaction:
+    """Compact what is due, finish what a killed call left, and drop the oldest files beyond the bounds.
 
+    Of each kind `most_bytes` are kept, and no file whose lines are all older than `oldest` (seconds since the epoch).
     Raises `MeasurementError` when another process compacts the same log, when a file was damaged meanwhile, or when the
     disk fails; no line is lost then.
     """
@@ -90,7 +93,8 @@ def compact(folder: Path) -> Compaction:
                 segments += len(group.segments)
                 lines, before, after = lines + count, before + read, after + written
         for kind in KINDS:
-            dropped += _drop(folder, kind)
+            dropped += _drop(folder, kind, most_bytes, oldest)
+            keep_spans(folder, kind)
     files = [path for kind in KINDS for _, _, path in compacted_files(folder, kind)]
     return Compaction(
         segments=segments,
@@ -180,15 +184,14 @@ def _finish(folder: Path, kind: str) -> None:
                 segment.unlink()
 
 
-def _drop(folder: Path, kind: str) -> int:
-    """Remove the oldest files while both forms together exceed the bound; returns how many."""
-    files = [(path, path.stat().st_size) for _, _, path in compacted_files(folder, kind)]
-    total = sum(size for _, size in files) + sum(segment_sizes(folder, kind).values())
+def _drop(folder: Path, kind: str, most_bytes: int, oldest: float) -> int:
+    """Remove the oldest files while both forms together exceed the bound, and those that are too old; how many."""
+    files = [(path, span, path.stat().st_size) for path, span in spans_of(folder, kind)]
+    total = sum(size for _, _, size in files) + sum(segment_sizes(folder, kind).values())
     dropped = 0
-    for path, size in files:
-        if total <= MOST_BYTES:
-            break
-        path.unlink()
-        total -= size
-        dropped += 1
+    for path, span, size in files:
+        if total > most_bytes or (span.high is not None and span.high < oldest):
+            path.unlink()
+            total -= size
+            dropped += 1
     return dropped

@@ -1,5 +1,6 @@
 """What the live deployment is doing: measured, judged, and triaged against what could be done about it; its log."""
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -202,5 +203,10 @@ def _better_version(platform: Platform, product: ModelProduct, observed: Observa
 
 @keeps_problem("prediction_log")
 def compact_log(platform: Platform, product: ModelProduct) -> Compaction:
-    """Full segments of the prediction log as Parquet, within the bound on history."""
-    return compact(platform.settings.product_home(product.name) / "predictions")
+    """Full segments of the prediction log as Parquet, within the product's bounds on history."""
+    bounds, now = product.monitoring, time.time()
+    return compact(
+        platform.settings.product_home(product.name) / "predictions",
+        most_bytes=int(bounds.keep_gb * 2**30),
+        oldest=-math.inf if bounds.retention is None else now - bounds.retention,
+    )

@@ -101,8 +101,9 @@ def _read(content: Any, signature: Signature, pa: Any) -> tuple[dict[str, Column
     """The columns, and the number of their rows."""
     reader = pa.ipc.open_stream(content)
     names = reader.schema.names
+    accepted = signature.accepted
     for place, name in enumerate(names):
-        if name not in signature.columns:
+        if name not in accepted:
             raise RequestError(unknown_column(name, signature))
         _check_type(name, reader.schema.types[place], pa.types)
     if len(set(names)) < len(names):

@@ -14,6 +14,7 @@ from mlauto.serving.batches import ANSWER_SECONDS, Batches
 from mlauto.serving.calls import Done
 from mlauto.serving.child import Child, Running, trim
 from mlauto.serving.gatewaystate import VersionState
+from mlauto.serving.labelkeys import with_keys
 from mlauto.serving.link import Link, LinkError, LinkTimeoutError, Reply
 from mlauto.serving.protocol import Answer
 from mlauto.serving.signature import Signature
@@ -47,8 +48,17 @@ class Backend:
     longest_pause = LONGEST_PAUSE
 
     def __init__(
-        self, product: str, version: str, entry: VersionState, *, socket: Path, log: Path, changed: Callable[[], None]
+        self,
+        product: str,
+        version: str,
+        entry: VersionState,
+        *,
+        socket: Path,
+        log: Path,
+        changed: Callable[[], None],
+        keys: Path | None = None,
     ) -> None:
+        """`keys`: the file that names the product's key columns."""
         self.product = product
         self.version = version
         self.entry = entry
@@ -59,7 +69,7 @@ class Backend:
         self.silent = 0
         self.problem = ""
         self.socket = socket
-        self._log = log
+        self._log, self._keys = log, keys
         self._changed = changed
         self._link = Link(socket)
         self._batches = Batches(self._link, version)
@@ -160,9 +170,15 @@ class Backend:
                 await asyncio.wait_for(child.ended.wait(), PROBE_PAUSE if not self.silent else PROBE_SECONDS / 10)
                 return f"the model server ended: {child.how()}"
             silent, self.silent = self.silent, 0 if await self._lives(child) else self.silent + 1
-            if silent != self.silent:
+            if silent != self.silent or self._rekeyed():
                 self._changed()
         return f"the model server gave no sign of life for {MOST_MISSED * PROBE_SECONDS:g} s and is killed"
+
+    def _rekeyed(self) -> bool:
+        """Whether the product's key columns are others than before; they are taken then."""
+        before = self.signature
+        self.signature = before and with_keys(before, self._keys)
+        return self.signature is not before
 
     async def _lives(self, child: Running) -> bool:
         """Whether its event loop answers in time; a connection that is not taken counts as no answer, then."""
@@ -218,7 +234,7 @@ class Backend:
                 said = (found.headers.get("x-mlauto-name"), found.headers.get("x-mlauto-version"))
                 if said != (self.product, self.version):
                     raise StartError(f"the bundle is version {said[1]} of {said[0]}: build it for {self.product}")
-                self.signature = msgspec.json.decode(found.body, type=Signature)
+                self.signature = with_keys(msgspec.json.decode(found.body, type=Signature), self._keys)
                 return
             await asyncio.sleep(POLL_SECONDS)
 

@@ -124,7 +124,7 @@ def _records(content: object, key: str, signature: Signature, *, lists: bool) ->
         raise RequestError(f"{key}: must be a list of rows, not {described(content)}")
     if lists and content and isinstance(content[0], list):
         return _rows_of_lists(content, list(signature.columns), key, signature)
-    known = signature.columns.keys()
+    known = signature.accepted.keys()
     for index, row in enumerate(content):
         if not isinstance(row, dict):
             raise RequestError(f"{key}[{index}]: a row is an object, column -> value, not {described(row)}")

@@ -54,6 +54,7 @@ class Journal:
         answer: Answer,
         client_id: str | None = None,
         retried_from: str | None = None,
+        keys: bytes | None = None,
     ) -> str:
         """A prediction was made of `rows` (a JSON list); its new id. Where `waits`, `durable` is to be awaited."""
         log = self.log(product)
@@ -68,6 +69,7 @@ class Journal:
                 probabilities=answer.probabilities,
                 client_id=client_id,
                 retried_from=retried_from,
+                keys=keys,
             )
         except OSError as problem:
             self._lost(product, problem)

@@ -3,13 +3,39 @@
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["BUCKETS", "Metrics"]
+__all__ = ["BUCKETS", "FAMILIES", "Family", "Metrics", "heading", "sample"]
 
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 Key = tuple[str, ...]
+
+
+class Family(NamedTuple):
+    """What Prometheus is told of a metric: counter, gauge or histogram; its labels; what it says."""
+
+    kind: str
+    labels: Key
+    help: str
+
+
+VERSIONED = ("product", "version")
+FAMILIES = {  # all that this process counts or knows by itself
+    "mlauto_requests_total": Family("counter", (*VERSIONED, "code"), "Answered requests, by HTTP status."),
+    "mlauto_predicted_rows_total": Family("counter", VERSIONED, "Rows in the requests that were predicted."),
+    "mlauto_retries_total": Family("counter", VERSIONED, "Requests that another version or process had to answer."),
+    "mlauto_shadow_requests_total": Family("counter", (*VERSIONED, "outcome"), "Copies of requests to a candidate."),
+    "mlauto_labels_total": Family("counter", ("product",), "Labels that came in over HTTP."),
+    "mlauto_log_failures_total": Family("counter", ("product",), "Predictions that could not be logged."),
+    "mlauto_request_seconds": Family("histogram", VERSIONED, "Time from a predicted request's arrival to its reply."),
+    "mlauto_version_ready": Family("gauge", VERSIONED, "1 when the version can answer."),
+    "mlauto_version_champion": Family("gauge", VERSIONED, "1 when the version answers users."),
+    "mlauto_version_starts": Family("gauge", VERSIONED, "How often the version's process was started."),
+    "mlauto_gateway_pid": Family("gauge", (), "The process that leads."),
+    "mlauto_gateway_workers": Family("gauge", (), "Processes that answer users."),
+}
 SUMMED = ("requests", "rows", "retries", "labels", "shadows", "log_failures", "_seconds")
 
 
@@ -66,27 +92,27 @@ class Metrics:
             getattr(found, name).update(values)
         return found
 
-    def render(self, gauges: Mapping[str, Mapping[Key, float]], names: Mapping[str, Key]) -> bytes:
-        """Prometheus text format 0.0.4: these counters, and the gauges given: name -> values of its labels -> value.
+    def render(self, gauges: Mapping[str, Mapping[Key, float]], more: Iterable[str] = ()) -> bytes:
+        """Prometheus text format 0.0.4: these counters; gauges: name -> values of its labels -> value; further lines.
 
-        `names` gives the labels' names of each gauge.
+        Raises `KeyError` for a gauge that is not in `FAMILIES`.
         """
         lines: list[str] = []
-        versioned = ("product", "version")
-        counters = (
-            ("mlauto_requests_total", (*versioned, "code"), self.requests),
-            ("mlauto_predicted_rows_total", versioned, self.rows),
-            ("mlauto_retries_total", versioned, self.retries),
-            ("mlauto_shadow_requests_total", (*versioned, "outcome"), self.shadows),
-            ("mlauto_labels_total", ("product",), self.labels),
-            ("mlauto_log_failures_total", ("product",), self.log_failures),
-        )
-        for name, labels, values in counters:
-            lines += [f"# TYPE {name} counter", *_samples(name, labels, values.items())]
-        lines += ["# TYPE mlauto_request_seconds histogram", *self._histogram(versioned)]
-        for name, series in gauges.items():
-            lines += [f"# TYPE {name} gauge", *_samples(name, names[name], series.items())]
-        return "\n".join([*lines, ""]).encode()
+        series: dict[str, Mapping[Key, float]] = {
+            "mlauto_requests_total": self.requests,
+            "mlauto_predicted_rows_total": self.rows,
+            "mlauto_retries_total": self.retries,
+            "mlauto_shadow_requests_total": self.shadows,
+            "mlauto_labels_total": self.labels,
+            "mlauto_log_failures_total": self.log_failures,
+        }
+        for name, values in (*series.items(), *gauges.items()):
+            family = FAMILIES[name]
+            lines += heading(name, family.kind, family.help)
+            lines += _samples(name, family.labels, values.items())
+        family = FAMILIES["mlauto_request_seconds"]
+        lines += [*heading("mlauto_request_seconds", family.kind, family.help), *self._histogram(family.labels)]
+        return "\n".join([*lines, *more, ""]).encode()
 
     def _histogram(self, labels: Key) -> Iterator[str]:
         name = "mlauto_request_seconds"
@@ -99,10 +125,20 @@ class Metrics:
             yield from _samples(f"{name}_count", labels, [(key, total)])
 
 
+def heading(name: str, kind: str, told: str) -> list[str]:
+    """What stands before a metric's samples."""
+    said = told.replace("\\", r"\\").replace("\n", r"\n")
+    return [*([f"# HELP {name} {said}"] if told else []), f"# TYPE {name} {kind}"]
+
+
+def sample(name: str, labels: Iterable[tuple[str, str]], value: float) -> str:
+    """One line; the labels' values are escaped."""
+    pairs = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels)
+    return f"{name}{{{pairs}}} {value!r}" if pairs else f"{name} {value!r}"
+
+
 def _samples(name: str, labels: Key, values: Iterable[tuple[Key, float]]) -> Iterator[str]:
-    for key, value in values:
-        pairs = ",".join(f'{label}="{_escaped(text)}"' for label, text in zip(labels, key, strict=True))
-        yield f"{name}{{{pairs}}} {value!r}" if pairs else f"{name} {value!r}"
+    return (sample(name, zip(labels, key, strict=True), value) for key, value in values)
 
 
 def _escaped(text: str) -> str:

@@ -38,6 +38,7 @@ class _Line(msgspec.Struct, omit_defaults=True, gc=False):
     code: int | None = None
     client_id: str | None = None
     retried_from: str | None = None
+    k: msgspec.Raw | None = None
 
 
 class PredictionLog:
@@ -97,8 +98,9 @@ class PredictionLog:
         probabilities: list[list[float]] | None = None,
         client_id: str | None = None,
         retried_from: str | None = None,
+        keys: bytes | None = None,
     ) -> None:
-        """Log a prediction; `rows` are a JSON list of objects. Raises `OSError`."""
+        """Log a prediction; `rows`, and `keys` beside them, are a JSON list of objects. Raises `OSError`."""
         line = _Line(
             prediction_id,
             int(time.time() * 1e3 + 0.5) / 1e3,  # as `round` to three places, in half the time
@@ -111,6 +113,7 @@ class PredictionLog:
             None,
             client_id,
             retried_from,
+            None if keys is None else msgspec.Raw(keys),
         )
         self.predictions.extend(self._encode(line))
 

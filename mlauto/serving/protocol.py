@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from mlauto.serving.errors import ModelError, RequestError
 from mlauto.serving.rows import rows_for
-from mlauto.serving.signature import Column, Signature, check_size, described, rows_from, unknown_column
+from mlauto.serving.signature import KEY, Column, Signature, check_size, described, rows_from, unknown_column
 from mlauto.serving.tensors import Tail, framed
 
 __all__ = ["LONGEST_ID", "Answer", "Request", "decoded", "infer_reply", "metadata", "parse_infer"]
@@ -23,6 +23,7 @@ ACCEPTED = {
     "integer": ("INT64", *INTEGERS, *FLOATS),
     "boolean": ("BOOL", *INTEGERS),
     "string": ("BYTES",),
+    KEY: ("BYTES", "BOOL", *INTEGERS, *FLOATS),
 }
 OUTPUTS = ("predict", "probabilities")
 LONGEST_ID = 256
@@ -54,6 +55,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     """Checked rows, each with every column of the signature; the client's own id; the outputs it asked for.
 
     `binary` names those of them that are to be sent as binary data; `arrow` is True when the reply is to be Arrow.
+    `keys`: the rows' columns that are only logged, as a JSON list of objects, once `labelkeys.parted` took them out.
     """
 
     rows: list[dict[str, Any]]
@@ -61,6 +63,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     outputs: tuple[str, ...] = OUTPUTS
     binary: tuple[str, ...] = ()
     arrow: bool = False
+    keys: bytes | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -139,7 +142,7 @@ def _flag(parameters: dict[str, Any], name: str, place: str, *, default: bool) -
 
 def _values(tensor: _Tensor, place: str, signature: Signature, tail: Tail | None) -> list[Any]:
     """A tensor of shape [n] or [n, 1] as n values, its datatype checked against the column's kind."""
-    kind = signature.columns.get(tensor.name)
+    kind = signature.accepted.get(tensor.name)
     if kind is not None and tensor.datatype not in ACCEPTED.get(kind, (tensor.datatype,)):
         raise RequestError(
             f"{place}.datatype: column {tensor.name!r} is of kind {kind} and takes {ACCEPTED[kind][0]}, "
@@ -166,7 +169,7 @@ def _binary(tensor: _Tensor, place: str, signature: Signature, tail: Tail | None
         )
     if tensor.data is not UNSET:
         raise RequestError(f"{place}.data: send either data or parameters.binary_data_size, not both")
-    if tensor.name not in signature.columns:
+    if tensor.name not in signature.accepted:
         raise RequestError(f"{place}.name: {unknown_column(tensor.name, signature)}")
     check_size(tensor.shape[0], signature)
     return tail.values(tensor.parameters["binary_data_size"], tensor.datatype, tensor.shape[0], place)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from mlauto.serving.signature import LARGEST_FLOAT, Limit
+from mlauto.serving.signature import KEY, LARGEST_FLOAT, LONGEST_KEY, Limit
 
 __all__ = ["value_type"]
 
@@ -20,6 +20,9 @@ def value_type(kind: str, limit: Limit | None = None, categories: tuple[str | in
     """The type of a value of that kind, or None for a missing one, within the limit and the categories."""
     if categories is not None:
         return Literal[categories] | None
+    if kind == KEY:
+        number = Annotated[float, Meta(gt=-LARGEST_FLOAT, lt=LARGEST_FLOAT)]
+        return Annotated[str, Meta(max_length=LONGEST_KEY)] | bool | _whole(*FREE) | number | None
     if kind == "string":
         return str | None
     if kind == "boolean":

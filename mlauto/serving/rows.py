@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from mlauto.serving.quicktypes import value_type
-from mlauto.serving.signature import MOST_CELLS, Signature
+from mlauto.serving.signature import KEY, MOST_CELLS, Signature
 
 __all__ = ["Rows", "rows_for"]
 
@@ -27,6 +27,10 @@ TENSORS: dict[tuple[str, str], str] = {
     **{(kind, datatype): "integer" for kind in ("number", "integer") for datatype in INTEGERS},
     ("boolean", "BOOL"): "boolean",
     ("string", "BYTES"): "string",
+    **{(KEY, datatype): "number" for datatype in FLOATS},
+    **{(KEY, datatype): "integer" for datatype in INTEGERS},
+    (KEY, "BOOL"): "boolean",
+    (KEY, "BYTES"): "string",
 }
 MOST_ORDERS = 64  # of columns, as clients send them
 
@@ -65,8 +69,8 @@ class _Order:
     """Lists of values in one order of the columns."""
 
     def __init__(self, names: Sequence[str], signature: Signature) -> None:
-        self._names = list(names)
-        kinds = tuple(_type(name, signature.columns[name], signature) for name in names)
+        self._names, columns = list(names), signature.accepted
+        kinds = tuple(_type(name, columns[name], signature) for name in names)
         lists = list[tuple[kinds]] if kinds else list[tuple[()]]  # type: ignore[valid-type]
         self._decode: Callable[[Raw], Any] = msgspec.json.Decoder(lists).decode
         fields: list[tuple[str, Any]] = [("columns", list[str]), ("data", lists)]
@@ -75,8 +79,8 @@ class _Order:
         whole = msgspec.defstruct("Whole", [("dataframe_split", split), ("id", ID, None)], forbid_unknown_fields=True)
         self._whole = msgspec.json.Decoder(whole).decode
         places = {name: place for place, name in enumerate(names)}
-        self._places = [places.get(name) for name in signature.columns]
-        self._straight = list(names) == list(signature.columns)
+        self._places = [places.get(name) for name in columns]
+        self._straight = list(names) == list(columns)
 
     def values(self, data: Raw) -> list[Values]:
         """Raises `msgspec.MsgspecError`."""
@@ -106,11 +110,12 @@ class Rows:
     """The decoders of one signature. Each gives None for what it does not take."""
 
     def __init__(self, signature: Signature) -> None:
-        self._signature = signature
-        self._names = list(signature.columns)
+        self._signature, columns = signature, signature.accepted
+        self._accepted = columns.keys()
+        self._names = list(columns)
         self._most = MOST_CELLS // max(1, len(self._names))
         self._orders: dict[tuple[str, ...], _Order] = {}
-        types = [_type(name, kind, signature) for name, kind in signature.columns.items()]
+        types = [_type(name, kind, signature) for name, kind in columns.items()]
         self._last = _Order(self._names, signature)
         fields = [(f"f{index}", values, None) for index, values in enumerate(types)]
         rename = {f"f{index}": name for index, name in enumerate(self._names)}
@@ -120,7 +125,7 @@ class Rows:
         self._infer = msgspec.json.Decoder(_Infer)
         self._columns = {
             (name, datatype): msgspec.json.Decoder(list[_type(name, sent, signature)])  # type: ignore[misc]
-            for name, kind in signature.columns.items()
+            for name, kind in columns.items()
             for (taken, datatype), sent in TENSORS.items()
             if taken == kind
         }
@@ -205,14 +210,14 @@ class Rows:
         try:
             return self._objects(data)
         except msgspec.ValidationError:
-            order = self._order(tuple(self._names))
+            order = self._order(tuple(self._signature.columns))
             return order.values(data) if order is not None else []
 
     def _order(self, names: tuple[str, ...]) -> _Order | None:
         """Made when columns first come in that order; None where they are not the model's."""
         found = self._orders.get(names)
         if found is None:
-            if len(set(names)) < len(names) or not set(names) <= self._signature.columns.keys():
+            if len(set(names)) < len(names) or not set(names) <= self._accepted:
                 return None
             if len(self._orders) >= MOST_ORDERS:
                 self._orders.clear()

@@ -4,12 +4,11 @@ import asyncio
 import time
 from typing import NamedTuple
 
-import msgspec
-
 from mlauto.serving.attempts import Parse
 from mlauto.serving.backend import Backend
 from mlauto.serving.errors import ServingError
 from mlauto.serving.journal import Journal
+from mlauto.serving.labelkeys import parted
 from mlauto.serving.link import LinkError
 from mlauto.serving.protocol import Answer
 from mlauto.serving.signature import Signature
@@ -60,7 +59,7 @@ class Shadows:
         try:
             rows = copied.rows
             if shadow.signature is not None and shadow.signature != copied.signature:
-                rows = msgspec.json.encode(copied.parse(copied.body, shadow.signature).rows)
+                _, rows = parted(copied.parse(copied.body, shadow.signature), shadow.signature)
             said = await shadow.ask(rows, copied.number)
         except (ServingError, LinkError) as error:
             said = error

@@ -17,6 +17,7 @@ from mlauto.serving.errors import ModelError, RequestError, UnavailableError
 from mlauto.serving.front import Quick
 from mlauto.serving.invocations import parse_invocations
 from mlauto.serving.journal import FailedError
+from mlauto.serving.labelkeys import parted
 from mlauto.serving.link import LinkError
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.protocol import Answer, Request, parse_infer
@@ -72,11 +73,11 @@ class ShortWay:
             self._go_on(self._predict(ask, verb, quick))
             return
         try:
-            request = ask.parse(ask.body, signature_of(champion))
+            signature = signature_of(champion)
+            request, rows = parted(ask.parse(ask.body, signature), signature)
         except RequestError as error:
             self._refuse(quick, name, error)
             return
-        rows = msgspec.json.encode(request.rows)
         load.come(ask.body)
         champion.post(rows, len(request.rows), partial(self._ended, _Call(ask, champion, request, rows, verb, quick)))
 

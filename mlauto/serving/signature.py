@@ -22,8 +22,10 @@ import msgspec
 from mlauto.serving.errors import RequestError
 
 __all__ = [
+    "KEY",
     "KINDS",
     "LARGEST_FLOAT",
+    "LONGEST_KEY",
     "MOST_CELLS",
     "Column",
     "Limit",
@@ -37,7 +39,10 @@ __all__ = [
 MOST_CELLS = 2_000_000  # of one request: bounds memory, as a 16 MB body may hold millions of empty rows
 LARGEST_FLOAT = 1.7e308
 SHOWN_CATEGORIES = 20
+KEY = "key"
 WANTED = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "string": "text"}
+WANTED[KEY] = "text, a number, true or false"
+LONGEST_KEY = 1000
 
 Limit = tuple[float | None, float | None]  # lowest and highest value, both allowed; None: no such limit
 
@@ -46,7 +51,7 @@ class Signature(msgspec.Struct, frozen=True):
     """Column -> kind, in order; the task; a classifier's labels as JSON values in `predict_proba` order.
 
     Kinds are those of `KINDS`, as `bundle.read` makes sure. `limits` (of numbers) and `categories` name the columns in
-    which only some values are allowed.
+    which only some values are allowed. `keys` are columns that the gateway takes besides, and the model does not get.
     """
 
     columns: dict[str, str]
@@ -54,6 +59,12 @@ class Signature(msgspec.Struct, frozen=True):
     classes: tuple[Any, ...] = ()
     limits: dict[str, Limit] = {}
     categories: dict[str, tuple[str | int, ...]] = {}
+    keys: tuple[str, ...] = ()
+
+    @property
+    def accepted(self) -> dict[str, str]:
+        """Column -> kind of all that a request may have: the model's, then those that are only logged."""
+        return {**self.columns, **dict.fromkeys(self.keys, KEY)} if self.keys else self.columns
 
     def allows(self, name: str, value: object) -> bool:
         """Whether a value of the column's kind is within its limits and categories, as a missing one is."""
@@ -104,13 +115,14 @@ def rows_from(columns: Mapping[str, Column], count: int, signature: Signature) -
     Raises `RequestError` naming the column and the place of the first value that does not fit, an unknown column, or
     a request that is empty or too large.
     """
+    accepted = signature.accepted
     for name in columns:
-        if name not in signature.columns:
+        if name not in accepted:
             raise RequestError(unknown_column(name, signature))
     check_size(count, signature)
     gaps = [None] * count
-    checked = [_checked(name, signature, columns[name]) if name in columns else gaps for name in signature.columns]
-    names = list(signature.columns)
+    checked = [_checked(name, signature, columns[name]) if name in columns else gaps for name in accepted]
+    names = list(accepted)
     return [dict(zip(names, row, strict=True)) for row in zip(*checked, strict=True)] if names else [{}] * count
 
 
@@ -118,21 +130,21 @@ def check_size(count: int, signature: Signature) -> None:
     """Raises `RequestError` for a request without rows, or with so many that they would not fit into memory."""
     if count == 0:
         raise RequestError("the request has no rows: send at least one")
-    width = max(1, len(signature.columns))
+    width = max(1, len(signature.accepted))
     if count * width > MOST_CELLS:
         raise RequestError(f"the request has {count} rows: send at most {MOST_CELLS // width} at a time", status=413)
 
 
 def unknown_column(name: str, signature: Signature) -> str:
     """The sentence for a column that the model does not have."""
-    close = difflib.get_close_matches(name[:100], signature.columns, n=1)
+    close = difflib.get_close_matches(name[:100], signature.accepted, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"its columns are {', '.join(list(signature.columns)[:50])}"
     return f"column {name[:100]!r} is not one of the model's: {hint}"
 
 
 def _checked(name: str, signature: Signature, column: Column) -> Sequence[Any]:
-    kind, values = signature.columns[name], column.values
-    wanted, refused = WANTED[kind], KINDS[kind](values)
+    kind, values = signature.accepted[name], column.values
+    wanted, refused = WANTED[kind], (_not_key if kind == KEY else KINDS[kind])(values)
     if refused is None and (name in signature.limits or name in signature.categories):
         wanted = signature.allowed(name)
         refused = _beyond(values, name, signature)
@@ -180,6 +192,14 @@ def _not_integer(values: Sequence[Any]) -> int | None:
 def _not_boolean(values: Sequence[Any]) -> int | None:
     for index, value in enumerate(values):
         if value is not None and (type(value) is float or not isinstance(value, int) or value not in (0, 1)):
+            return index
+    return None
+
+
+def _not_key(values: Sequence[Any]) -> int | None:
+    for index, value in enumerate(values):
+        plain = isinstance(value, int | float) and -LARGEST_FLOAT < value < LARGEST_FLOAT
+        if value is not None and not plain and not (isinstance(value, str) and len(value) <= LONGEST_KEY):
             return index
     return None
 

@@ -203,11 +203,13 @@ class Supervisor(Versions):
 
     def _backend(self, product: str, version: str, entry: VersionState) -> Backend:
         log = self._home / "logs" / f"{product}-{version}.log"
+        keys = self._home.parent / "products" / product / "records" / "label_keys.json"
         if entry.socket:
-            return Contained(product, version, entry, socket=Path(entry.socket), log=log, changed=self.changed)
+            own = Path(entry.socket)
+            return Contained(product, version, entry, socket=own, log=log, changed=self.changed, keys=keys)
         # a socket of its own for each: a replacement starts beside what it replaces, and a gateway beside another
         socket = self._home / "run" / f"{os.getpid()}-{next(self._numbers)}.sock"
-        return Backend(product, version, entry, socket=socket, log=log, changed=self.changed)
+        return Backend(product, version, entry, socket=socket, log=log, changed=self.changed, keys=keys)
 
     def _adopt(self, backend: Backend) -> Backend | None:
         """Make a started version known, and return the one whose place it takes."""

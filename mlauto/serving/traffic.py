@@ -12,6 +12,7 @@ from mlauto.serving.backend import Backend
 from mlauto.serving.batches import ANSWER_SECONDS
 from mlauto.serving.errors import ModelError, RequestError, ServingError, UnavailableError
 from mlauto.serving.journal import Journal
+from mlauto.serving.labelkeys import parted
 from mlauto.serving.link import LinkError, LinkTimeoutError, Reply
 from mlauto.serving.metrics import Metrics
 from mlauto.serving.protocol import Answer, Request
@@ -137,6 +138,7 @@ class Traffic:
             answer=answer,
             client_id=request.client_id,
             retried_from=ask.failed.version if ask.failed else None,
+            keys=request.keys,
         )
         return Answered(answer, request, rows, signature_of(backend), backend.version, prediction_id)
 
@@ -167,8 +169,8 @@ class Traffic:
                 raise ask.error  # the same process would only fail again
             backend = await self._next(ask)
             try:
-                request = ask.parse(ask.body, signature_of(backend))
-                rows = msgspec.json.encode(request.rows)
+                signature = signature_of(backend)
+                request, rows = parted(ask.parse(ask.body, signature), signature)
                 seconds = ask.deadline - time.monotonic()
                 seconds = min(seconds / 2, CANARY_SECONDS) if backend is ask.canary else seconds
                 answer = await backend.ask(rows, len(request.rows), seconds=seconds, alone=ask.count > 0)

@@ -127,3 +127,18 @@ def test_what_a_comparison_came_to(stage: Stage, proven: str | None, told: str) 
     proof = {"worse": PROOF, "better": replace(PROOF, difference=-0.5), None: None}[proven]
 
     assert replace(start(), stage=stage).outcome(proof) == told
+
+
+def test_the_ends_of_all_rollouts_are_counted_once_each() -> None:
+    """What gives way under way is superseded, what gives way while it is watched has got where it should."""
+    first = begun("1", "i", None, Plan(), now=0.0)
+    assert first.ends == {}
+    second = begun("2", "i", "1", Plan(shadow=5.0), now=1.0, before=replace(first, stage=Stage.PROMOTED))
+    assert second.ends == {"promoted": 1}
+    assert aborted(second, "slow", now=2.0).ends == {"promoted": 1, "aborted": 1}
+    third = begun("3", "i", "1", Plan(shadow=5.0), now=3.0, before=second)
+    assert third.ends == {"promoted": 1, "superseded": 1}
+    baking = replace(third, stage=Stage.BAKING)
+    assert baking.ends == {"promoted": 1, "superseded": 1}
+    assert ended(baking, Stage.ROLLED_BACK, "worse", now=4.0).ends == {"promoted": 1, "superseded": 1, "rolled_back": 1}
+    assert begun("4", "i", "3", Plan(shadow=5.0), now=5.0, before=baking).ends == {"promoted": 2, "superseded": 1}

@@ -50,7 +50,9 @@ def test_rollbacks_go_on_to_older_versions(delivery: Delivery) -> None:
     for version in ("1", "2", "3"):
         delivery.release(version)
     delivery.test("4")
-    assert [delivery.back().version, delivery.back().version] == ["2", "1"]
+    first, second = delivery.back(), delivery.back()
+    assert [first.version, second.version] == ["2", "1"]
+    assert [first.rollbacks, second.rollbacks] == [1, 2]
 
     with pytest.raises(DeliveryError, match="no earlier version than 1 was good in production"):
         delivery.back()

@@ -71,7 +71,7 @@ def assert_all_found(log: Any, ids: list[str]) -> None:
 
 
 def names(log: Any) -> list[str]:
-    return sorted(path.name for path in log.folder.iterdir() if not path.name.startswith(".compaction"))
+    return sorted(path.name for path in log.folder.iterdir() if not path.name.startswith("."))
 
 
 @pytest.mark.usefixtures("_small")
@@ -246,13 +246,15 @@ def test_kill_9_of_the_compaction_and_of_the_writer_loses_nothing(tmp_path: Path
 
 @pytest.mark.usefixtures("_small")
 def test_all_kinds_are_compacted(log: Any) -> None:
-    """Shadows and labels too; imported labels are another room's business."""
-    for kind in ("shadows", "labels", "imported"):
+    """Shadows too, and labels from wherever they came."""
+    for kind in ("shadows", "labels", "imported", "keyed"):
         for segment in range(5):
             log.line(kind, segment, id=f"{segment:08x}-00000001-0001", t=1.0, y=[1.0])
     compact(log.folder)
 
     assert [name for name in names(log) if name.endswith("parquet")] == [
+        "imported-00000000-00000002.parquet",
+        "keyed-00000000-00000002.parquet",
         "labels-00000000-00000002.parquet",
         "shadows-00000000-00000002.parquet",
     ]
@@ -269,17 +271,31 @@ def test_damaged_lines_are_kept(log: Any) -> None:
 
 
 @pytest.mark.usefixtures("_small")
-def test_history_is_bounded_in_both_forms(log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_is_bounded_in_both_forms(log: Any) -> None:
     """The oldest files go; what they had is gone, and nothing else."""
     ids = filled(log, 9)
     compact(log.folder)
-    size = sum(path.stat().st_size for path in log.folder.iterdir())
-    monkeypatch.setattr(module, "MOST_BYTES", size - 1)
-    done = compact(log.folder)
+    size = sum((log.folder / name).stat().st_size for name in names(log))
+    done = compact(log.folder, most_bytes=size - 1)
 
     assert (done.dropped, done.files) == (1, 1)
     assert find_prediction(log.folder, ids[0]) is None
     assert_all_found(log, ids[12:])
+
+
+@pytest.mark.usefixtures("_small")
+def test_history_is_bounded_by_age(log: Any) -> None:
+    """A file goes when its newest line is too old, whatever its size; lines that are not compacted stay."""
+    ids = filled(log, 3)
+    log.now += 1000
+    ids += filled(log, 6)
+    compact(log.folder)
+    done = compact(log.folder, oldest=log.now - 500)
+
+    assert (done.dropped, done.files) == (1, 1)
+    assert find_prediction(log.folder, ids[0]) is None
+    assert compact(log.folder, oldest=log.now + 500).dropped == 1
+    assert find_prediction(log.folder, ids[-1]) is not None
 
 
 @pytest.mark.usefixtures("_small")

@@ -176,3 +176,87 @@ def test_large_files_fill_bounded_segments(source: Path, run: Run, log: Any) -> 
     assert len(sizes) >= 2
     assert max(sizes.values()) < 6 << 20
     assert [line.y for line in imported(log)] == [[n + 0.25] for n in range(rows)]
+
+
+KEY = ("time", "station")
+
+
+def keyed(log: Any) -> list[tuple[str, list[Any]]]:
+    lines = LogReader(log.folder, "keyed", Label).since(None, 1 << 30).lines
+    return [(line.id, line.y) for line in lines]
+
+
+def by_key(source: Path, log: Any, tmp_path: Path, target: str = "demand") -> ImportReport:
+    return import_labels(source, log.folder, tmp_path / "imported.json", now=log.now, key=KEY, target=target)
+
+
+def test_a_file_with_key_columns(source: Path, log: Any, tmp_path: Path) -> None:
+    """Its labels go to a log of their own; the last line of a key counts, and a gap is left out."""
+    put(source, "a.csv", "station,time,demand\nA,2026-05-01,1\nB,2026-05-01 00:00,2\nA,2026-05-01T00:00Z,3\nC,1,\n")
+    report = by_key(source, log, tmp_path)
+
+    assert keyed(log) == [
+        ('{"time":"2026-05-01T00:00:00","station":"A"}', [3]),
+        ('{"time":"2026-05-01T00:00:00","station":"B"}', [2]),
+    ]
+    assert (report.files, report.labels, report.problems) == (1, 2, ())
+    assert "1 of 3 keys have no label yet" in report.waiting[0]
+    assert by_key(source, log, tmp_path).files == 0
+
+
+def test_the_label_column_may_be_called_label(source: Path, log: Any, tmp_path: Path) -> None:
+    """Then it counts, and the target's name is another column."""
+    put(source, "a.csv", "station,time,demand,label\nA,1,1,2\n")
+    by_key(source, log, tmp_path)
+
+    assert [y for _, y in keyed(log)] == [[2]]
+
+
+def test_ids_come_first(source: Path, log: Any, tmp_path: Path) -> None:
+    """A file that names predictions is joined by them, whatever else it has."""
+    put(source, "a.csv", "id,station,time,label\nx,A,1,2\n")
+    by_key(source, log, tmp_path)
+
+    assert (keyed(log), [line.id for line in imported(log)]) == ([], ["x"])
+
+
+def test_parquet_files(source: Path, log: Any, tmp_path: Path) -> None:
+    """With ids or keys; times and numbers as they are."""
+    import datetime
+
+    import pyarrow
+    import pyarrow.parquet
+
+    day = datetime.datetime(2026, 5, 1, 12)
+    tables = {
+        "a": {"time": [day, day], "station": [7, 8], "demand": [1.5, None]},
+        "b": {"id": ["x", "x"], "label": ["yes", "no"]},
+    }
+    for name, columns in tables.items():
+        pyarrow.parquet.write_table(pyarrow.table(columns), source / f"{name}.parquet")
+        os.utime(source / f"{name}.parquet", (1.0, 1.0))
+    (source / "c.parquet").write_bytes(b"no Parquet")
+    os.utime(source / "c.parquet", (1.0, 1.0))
+    report = by_key(source, log, tmp_path)
+
+    assert keyed(log) == [('{"time":"2026-05-01T12:00:00","station":"7"}', [1.5])]
+    assert [(line.id, line.y) for line in imported(log)] == [("x", ["yes", "no"])]
+    assert [problem.partition(":")[0] for problem in report.problems] == [f"{source / 'c.parquet'} is no Parquet file"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("station,demand\nA,1\n", "needs the columns time and station and demand, it has"),
+        ("station,time,demand\nA,1,1\nA,,1\n", "line 3 has no time, which is of the key"),
+        ("station,time\nA,1\n", "needs the columns time and station and demand"),
+    ],
+)
+def test_a_file_without_its_key_is_a_problem(source: Path, log: Any, tmp_path: Path, text: str, problem: str) -> None:
+    """It names the file and the column, and takes nothing of it."""
+    path = put(source, "a.csv", text)
+    report = by_key(source, log, tmp_path)
+
+    assert report.problems[0].startswith(f"{path} ")
+    assert problem in report.problems[0]
+    assert keyed(log) == []

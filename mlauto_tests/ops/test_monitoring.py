@@ -1,4 +1,4 @@
-"""Prometheus, Alertmanager and Grafana: valid by their own tools, and about metrics that the gateway really has."""
+"""Prometheus, Alertmanager and Grafana as committed: as mlauto exports them, valid, mounted by compose."""
 
 import json
 import re
@@ -10,14 +10,37 @@ from typing import Any
 import pytest
 import yaml
 
-from mlauto.serving.metrics import Metrics
-from mlauto.serving.public import GAUGES
-from mlauto_tests.conftest import tool
+from mlauto.commands.export import check_ops
+from mlauto.commands.products import load_products
+from mlauto.export.alerts import GROUPS
+from mlauto.export.targets import Targets
+from mlauto.settings import Settings
+from mlauto_tests.conftest import CHECKOUT, tool
 from mlauto_tests.ops.compose_file import OPS, loaded
 
-METRIC = re.compile(r"\bmlauto_\w+")
-DASHBOARDS = sorted((OPS / "grafana" / "dashboards").glob("*.json"))
-RULES: list[dict[str, Any]] = yaml.safe_load((OPS / "alerts.yml").read_text())["groups"][0]["rules"]
+ALERTS = {alert.name: alert for group in GROUPS.values() for alert in group}
+TESTS: list[dict[str, Any]] = yaml.safe_load((OPS / "alerts_test.yml").read_text())["tests"]
+ALWAYS = {"Watchdog"}  # the one that is never silent
+# Words of the rules, and what they become: each must make a test of `alerts_test.yml` fail.
+CHANGED = [
+    ('up{job="gateway"} == 0', 'up{job="gateway"} == 77'),
+    ("absent(up", "(up"),
+    ("champion == 1 and on", "champion == 77 and on"),
+    (">= 3", ">= 77"),
+    (">= 5", ">= 0"),
+    (">= 100", ">= 0"),
+    ("offset 15m", "offset 1m"),
+    ("rate1h > on (product) mlauto:error_limit", "rate1h > 77 * on (product) mlauto:error_limit"),
+    ("rate5m > on (product) mlauto:error_limit", "rate5m < on (product) mlauto:error_limit"),
+    ("mlauto:request_seconds:p99 >", "mlauto:request_seconds:p99 > 77 *"),
+    ("3 * mlauto_label_delay", "77 * mlauto_label_delay"),
+    ("> 3600", "> 36000"),
+    ("> 900", "> 9000"),
+    ("mlauto_incident_open == 1", "mlauto_incident_open == 0"),
+    ('check="drift"', 'check="performance"'),
+    ('outcome="aborted"', 'outcome="promoted"'),
+    ("for: 15m", "for: 5m"),
+]
 
 
 def ran(program: str, *words: str, folder: Path = OPS) -> subprocess.CompletedProcess[str]:
@@ -25,25 +48,12 @@ def ran(program: str, *words: str, folder: Path = OPS) -> subprocess.CompletedPr
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 
-def rendered() -> str:
-    """What /metrics says after some traffic."""
-    metrics = Metrics()
-    metrics.answered("demand", "7", seconds=0.01, rows=3)
-    metrics.refused("demand", "7", 503)
-    return metrics.render({name: {tuple("x" for _ in labels): 1.0} for name, labels in GAUGES.items()}, GAUGES).decode()
+def test_what_is_committed_is_what_is_exported() -> None:
+    """From the products of this repository; else: `mlauto export ops`."""
+    settings = Settings.from_environment({"MLAUTO_ROOT": str(CHECKOUT)})
+    check_ops(settings, OPS, Targets())
 
-
-def names() -> set[str]:
-    """Every metric of the gateway, a histogram by its three series."""
-    declared = re.findall(r"^# TYPE (\w+) (\w+)$", rendered(), re.MULTILINE)
-    parts = {"histogram": ("_bucket", "_sum", "_count")}
-    return {name + part for name, kind in declared for part in parts.get(kind, ("",))}
-
-
-def expressions() -> list[str]:
-    """Every query of the dashboards."""
-    documents = [json.loads(path.read_text()) for path in DASHBOARDS]
-    return [target["expr"] for one in documents for panel in one["panels"] for target in panel["targets"]]
+    assert load_products(settings)
 
 
 @pytest.mark.needs("promtool")
@@ -54,12 +64,13 @@ def test_prometheus_takes_the_configuration(tmp_path: Path) -> None:
     assert loaded()["services"]["prometheus"]["secrets"] == ["scrape_key"]
     (tmp_path / "scrape_key").write_text("key")
     (tmp_path / "prometheus.yml").write_text(text.replace("/run/secrets/scrape_key", str(tmp_path / "scrape_key")))
-    shutil.copy(OPS / "alerts.yml", tmp_path)
+    for name in ("rules.yml", "alerts.yml"):
+        shutil.copy(OPS / name, tmp_path)
 
     done = ran("promtool", "check", "config", "--lint-fatal", "prometheus.yml", folder=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"SUCCESS: {len(RULES)} rules found" in done.stdout
+    assert f"SUCCESS: {len(ALERTS)} rules found" in done.stdout
 
 
 @pytest.mark.needs("promtool")
@@ -70,42 +81,55 @@ def test_alerts_fire_when_they_should_and_ordinary_traffic_fires_none() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def rules(text: str) -> dict[str, dict[str, Any]]:
+    """Every alert rule by its name."""
+    return {rule["alert"]: rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]}
+
+
 @pytest.mark.needs("promtool")
-@pytest.mark.parametrize("limit", ["> 0.01", "> 0.25", ">= 3", '{job="gateway"} == 0', "champion == 1"])
-def test_an_alert_with_another_limit_is_noticed(limit: str, tmp_path: Path) -> None:
-    """So the check above can fail, for each alert that has a limit."""
+@pytest.mark.parametrize(("words", "others"), CHANGED, ids=[words for words, _ in CHANGED])
+def test_an_alert_that_is_changed_is_noticed(words: str, others: str, tmp_path: Path) -> None:
+    """So the check above can fail, for each limit and each alert on what is absent."""
     text = (OPS / "alerts.yml").read_text()
-    assert text.count(limit) == 1
-    (tmp_path / "alerts.yml").write_text(text.replace(limit, re.sub(r"[\d.]+$", "77", limit)))
-    shutil.copy(OPS / "alerts_test.yml", tmp_path)
+    assert words in text
+    (tmp_path / "alerts.yml").write_text(text.replace(words, others))
+    shutil.copy(OPS / "rules.yml", tmp_path)
+    changed = {name for name, rule in rules(text).items() if rule != rules(text.replace(words, others))[name]}
+    document = yaml.safe_load((OPS / "alerts_test.yml").read_text())
+    document["tests"] = [
+        test for test in TESTS[1:] if {case["alertname"] for case in test["alert_rule_test"]} & changed
+    ]
+    (tmp_path / "alerts_test.yml").write_text(yaml.safe_dump(document))
 
     done = ran("promtool", "test", "rules", "alerts_test.yml", folder=tmp_path)
 
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stdout
     assert "FAILED" in done.stderr + done.stdout
 
 
-def test_every_alert_is_tested_both_ways_and_says_what_to_do() -> None:
-    """It fires in one test and is silent in another; critical or warning, with a first step."""
-    tests = yaml.safe_load((OPS / "alerts_test.yml").read_text())["tests"]
-    cases = [case for test in tests for case in test["alert_rule_test"]]
-    alerts = {rule["alert"] for rule in RULES}
+def test_every_alert_is_tested_both_ways() -> None:
+    """It fires in one test and is silent in another."""
+    cases = [case for test in TESTS for case in test["alert_rule_test"]]
 
-    assert {case["alertname"] for case in cases if case.get("exp_alerts")} == alerts
-    assert {case["alertname"] for case in cases if not case.get("exp_alerts")} == alerts
-    assert {rule["labels"]["severity"] for rule in RULES} == {"critical", "warning"}
-    assert all({"summary", "action"} <= set(rule["annotations"]) for rule in RULES)
+    assert {case["alertname"] for case in cases if case.get("exp_alerts")} == set(ALERTS)
+    assert {case["alertname"] for case in cases if not case.get("exp_alerts")} == set(ALERTS) - ALWAYS
 
 
 @pytest.mark.needs("amtool")
-def test_alertmanager_takes_the_configuration_and_routes_by_it() -> None:
-    """Critical or not, what fires reaches the team's receiver."""
-    checked = ran("amtool", "check-config", "alertmanager.yml")
-    for severity in ("critical", "warning"):
-        routed = ran("amtool", "config", "routes", "test", "--config.file=alertmanager.yml", f"severity={severity}")
-        assert routed.stdout.strip() == "team", routed.stderr
+def test_alertmanager_takes_the_configuration() -> None:
+    """As it is committed: without anybody to tell."""
+    done = ran("amtool", "check-config", "alertmanager.yml")
 
-    assert checked.returncode == 0, checked.stderr
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_committed_holds_no_secret() -> None:
+    """Receivers' secrets lie in files that git ignores, and that Alertmanager reads where the export says."""
+    mounts = [one.split(":") for one in loaded()["services"]["alertmanager"]["volumes"]]
+
+    assert ["./secrets", Targets().receivers.secrets, "ro"] in mounts
+    assert (OPS / "secrets" / ".gitignore").read_text().endswith("*\n!.gitignore\n")
+    assert not re.search(r"https?://\S+@|api_url:|password:", (OPS / "alertmanager.yml").read_text())
 
 
 def test_prometheus_and_compose_agree_on_addresses() -> None:
@@ -126,71 +150,24 @@ def test_prometheus_and_compose_agree_on_addresses() -> None:
         assert set(services[server]["networks"]) & set(services[client]["networks"])
 
 
-def test_alerts_and_dashboards_ask_for_metrics_that_there_are() -> None:
-    """By the very names that the gateway renders."""
-    asked = {name for text in (*expressions(), *(rule["expr"] for rule in RULES)) for name in METRIC.findall(text)}
-
-    assert asked <= names(), asked - names()
-    assert {"mlauto_requests_total", "mlauto_request_seconds_bucket", "mlauto_version_ready"} <= asked
-
-
-@pytest.mark.needs("promtool")
-def test_every_query_of_a_dashboard_is_one(tmp_path: Path) -> None:
-    """Prometheus parses each, with Grafana's variables filled in."""
-    filled = [one.replace("$__rate_interval", "1m").replace("$product", ".*") for one in expressions()]
-    rules = [{"record": f"panel:{number}", "expr": one} for number, one in enumerate(filled)]
-    (tmp_path / "panels.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
-
-    done = ran("promtool", "check", "rules", "panels.yml", folder=tmp_path)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(filled)} rules found" in done.stdout
-    assert "$" not in "".join(filled)
-
-
-@pytest.mark.needs("promtool")
-def test_the_canary_share_is_that_of_each_version(tmp_path: Path) -> None:
-    """Three requests in four by the champion, one by the canary; another product does not count."""
-    share = next(one for one in expressions() if "group_left" in one)
-    filled = share.replace("$__rate_interval", "1m").replace("$product", "demand")
-    series = {
-        'mlauto_requests_total{product="demand", version="6", code="200"}': "0+30x20",
-        'mlauto_requests_total{product="demand", version="7", code="200"}': "0+9x20",
-        'mlauto_requests_total{product="demand", version="7", code="503"}': "0+1x20",
-        'mlauto_requests_total{product="price", version="1", code="200"}': "0+500x20",
-    }
-    expected = [
-        {"labels": '{product="demand", version="6"}', "value": 750},
-        {"labels": '{product="demand", version="7"}', "value": 250},
-    ]
-    test = {
-        "interval": "15s",
-        "input_series": [{"series": name, "values": values} for name, values in series.items()],
-        "promql_expr_test": [{"expr": f"round(1000 * ({filled}))", "eval_time": "4m", "exp_samples": expected}],
-    }
-    (tmp_path / "share.yml").write_text(yaml.safe_dump({"evaluation_interval": "15s", "tests": [test]}))
-
-    done = ran("promtool", "test", "rules", "share.yml", folder=tmp_path)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_a_dashboard_is_provisioned_and_whole(path: Path) -> None:
-    """Panels do not overlap, each has a title, a unit and a source that is provisioned, and is where Grafana looks."""
-    dashboard = json.loads(path.read_text())
+def test_compose_mounts_what_is_exported() -> None:
+    """Every file that Prometheus loads lies beside its configuration, and the dashboards are where Grafana looks."""
+    services = loaded()["services"]
+    rules = yaml.safe_load((OPS / "prometheus.yml").read_text())["rule_files"]
     provider = yaml.safe_load((OPS / "grafana" / "provisioning" / "dashboards" / "mlauto.yml").read_text())
-    mounts = [one.split(":") for one in loaded()["services"]["grafana"]["volumes"]]
-    source = yaml.safe_load((OPS / "grafana" / "provisioning" / "datasources" / "prometheus.yml").read_text())
-    cells = [
-        (x, y)
-        for panel in dashboard["panels"]
-        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
-        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
-    ]
+    mounts = [one.split(":") for one in services["grafana"]["volumes"]]
 
-    assert len(cells) == len(set(cells))
+    for name in ("prometheus.yml", *rules):
+        assert f"./{name}:/etc/prometheus/{name}:ro" in services["prometheus"]["volumes"]
     assert ["./grafana/dashboards", provider["providers"][0]["options"]["path"], "ro"] in mounts
-    assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {source["datasources"][0]["uid"]}
-    assert all(panel["title"] and panel["fieldConfig"]["defaults"]["unit"] for panel in dashboard["panels"])
-    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_dashboards_are_for_the_grafana_that_is_started() -> None:
+    """The library that builds them is that of the image's version."""
+    version = loaded()["services"]["grafana"]["image"].rpartition(":")[2]
+    pinned = re.search(r"grafana-foundation-sdk==\d+!([\d.]+)", (CHECKOUT / "pyproject.toml").read_text())
+    boards = [json.loads(path.read_text()) for path in (OPS / "grafana" / "dashboards").glob("*.json")]
+
+    assert pinned is not None
+    assert pinned[1] == version
+    assert {board["uid"] for board in boards} == {"mlauto-live", "mlauto-models"}

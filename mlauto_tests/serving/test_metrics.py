@@ -1,10 +1,12 @@
 """Counters in Prometheus' text format."""
 
-from mlauto.serving.metrics import BUCKETS, Metrics
+import pytest
+
+from mlauto.serving.metrics import BUCKETS, FAMILIES, Metrics, heading, sample
 
 
 def rendered(metrics: Metrics) -> list[str]:
-    return metrics.render({}, {}).decode().splitlines()
+    return metrics.render({}).decode().splitlines()
 
 
 def test_a_prediction_is_counted_by_version_and_latency() -> None:
@@ -58,13 +60,33 @@ def test_a_stopped_version_leaves_no_series() -> None:
 
 
 def test_gauges_come_from_outside_and_labels_are_escaped() -> None:
-    """Quotes, backslashes and newlines cannot break the format; a gauge may have no labels."""
-    found = Metrics().render({"up": {('a"b\\c\nd',): 1}, "pid": {(): 7}}, {"up": ("name",), "pid": ()}).decode()
+    """Quotes, backslashes and newlines cannot break the format; a gauge may have no labels; more lines come last."""
+    gauges = {"mlauto_version_ready": {('a"b\\c\nd', "1"): 1}, "mlauto_gateway_pid": {(): 7}}
+    found = Metrics().render(gauges, ["more 1"]).decode()
 
-    assert 'up{name="a\\"b\\\\c\\nd"} 1' in found
-    assert "\npid 7\n" in found
-    assert "# TYPE up gauge" in found
-    assert found.endswith("\n")
+    assert 'mlauto_version_ready{product="a\\"b\\\\c\\nd",version="1"} 1' in found
+    assert "\nmlauto_gateway_pid 7\n" in found
+    assert "# TYPE mlauto_version_ready gauge" in found
+    assert found.endswith("\nmore 1\n")
+
+
+def test_a_gauge_that_is_not_declared_is_an_error() -> None:
+    """Every name has its type and its words: rules and dashboards are checked against them."""
+    with pytest.raises(KeyError, match="mlauto_other"):
+        Metrics().render({"mlauto_other": {(): 1}})
+
+
+def test_each_metric_says_its_kind_and_what_it_is() -> None:
+    """One HELP and one TYPE line for each, before its samples."""
+    found = rendered(Metrics())
+    typed = [line.split()[2:] for line in found if line.startswith("# TYPE")]
+    helped = [line.split()[2] for line in found if line.startswith("# HELP")]
+
+    assert [name for name, _ in typed] == helped
+    assert all([name, FAMILIES[name].kind] == [name, kind] for name, kind in typed)
+    assert heading("x", "gauge", "a\nb\\c") == ["# HELP x a\\nb\\\\c", "# TYPE x gauge"]
+    assert heading("x", "gauge", "") == ["# TYPE x gauge"]
+    assert sample("x", [("a", "1")], 2.0) == 'x{a="1"} 2.0'
 
 
 def test_what_several_processes_counted_is_summed() -> None:

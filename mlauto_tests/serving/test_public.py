@@ -165,14 +165,18 @@ def test_labels_of_unknown_ids_are_refused(live: Gateway, prediction_id: str) ->
 
 def test_metrics_have_what_monitoring_measured(live: Gateway) -> None:
     """Read from the product's record in the state directory, whenever somebody asks."""
-    path = live.home / "products" / "bikes" / "records" / "live_metrics.json"
+    path = live.home / "products" / "bikes" / "records" / "gauges.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text('{"measured": 5.5, "waiting": 3, "label_delay": {"median": 1.5, "p90": 2.5, "labels": 9}}')
+    rows = [
+        {"name": "mlauto_label_delay_seconds", "labels": {"quantile": "0.9"}, "value": 2.5},
+        {"name": "mlauto_predictions_waiting_for_labels", "labels": {}, "value": 3},
+    ]
+    path.write_text(json.dumps(rows))
 
     text = live.client.get("/metrics").text
 
     assert 'mlauto_label_delay_seconds{product="bikes",quantile="0.9"} 2.5' in text
-    assert 'mlauto_predictions_waiting_for_labels{product="bikes"} 3' in text
+    assert 'mlauto_predictions_waiting_for_labels{product="bikes"} 3.0' in text
 
 
 def test_health_and_metrics(live: Gateway) -> None:

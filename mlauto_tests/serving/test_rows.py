@@ -21,6 +21,9 @@ LIMITED = Signature(
     limits={"temp": (-1.5, 1e300), "hour": (None, 100.5)},
     categories={"sky": ("", "clear", "x" * 300)},
 )
+KEYED = Signature(
+    columns={name: COLUMNS[name] for name in ("temp", "hour")}, task="regression", keys=("holiday", "sky")
+)
 GOOD: dict[str, list[Any]] = {
     "number": [0, 1, -1.5, 1e300, 2**53 + 1, None, 0.1],
     "integer": [0, -5, 2**63 - 1, -(2**63), None],
@@ -111,7 +114,7 @@ def inference(draw: random.Random) -> Any:
     return body | {key: given for key, given in extras.items() if draw.random() < 0.1}
 
 
-@pytest.mark.parametrize("signature", [SIGNATURE, LIMITED], ids=["free", "limited"])
+@pytest.mark.parametrize("signature", [SIGNATURE, LIMITED, KEYED], ids=["free", "limited", "keyed"])
 @pytest.mark.parametrize("seed", range(4))
 def test_quick_and_slow_agree(seed: int, signature: Signature, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand random bodies of each kind, many of them wrong somewhere: same rows, or the same sentence."""

@@ -10,7 +10,8 @@ import dagster as dg
 
 from mlauto.integration.git import Mirror
 from mlauto.integration.outside import forget_strays, new_verdicts, read_verdicts, taken_up
-from mlauto.integration.tracking import Cursor, has_report, read_report, track, verify
+from mlauto.integration.tracking import Cursor, Plan, has_report, read_report, track, verify
+from mlauto.orchestration.gauges import note_waiting
 from mlauto.orchestration.names import WORK_TAG, asset_key, commit_partitions
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import kept_problem
@@ -80,9 +81,16 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct, seen: set[tuple
         elif tick.ask(work):
             _announce(tick, product, sha)
     memory["given_up"] = given_up
+    note_waiting(platform.store, product.name, _missing(plan, late), time.time())
     if not plan.test and not late and plan.cursor.tip not in (None, memory.get("verified_at")):
         known = _verified_commit_is_current(tick, platform, product)
         memory["verified_at"] = plan.cursor.tip if known else None
+
+
+def _missing(plan: Plan, late: Sequence[str]) -> list[str]:
+    """The commits that are asked for now, and the oldest one that waits for a later look."""
+    oldest = [plan.cursor.base] if plan.waiting and plan.cursor.base is not None else []
+    return [*plan.test, *late, *oldest]
 
 
 def _waiting(tick: Tick, platform: Platform, product: ModelProduct, now: float) -> list[str]:

@@ -12,10 +12,12 @@ from mlauto.delivery.reconcile import wanted
 from mlauto.delivery.rollout import retire_expired
 from mlauto.monitoring.compaction import due_groups
 from mlauto.monitoring.incidents import open_incident, record_verdict
+from mlauto.monitoring.keyjoin import join_keys
 from mlauto.monitoring.labelfiles import import_labels
 from mlauto.orchestration import render, rollouts
 from mlauto.orchestration.deployments import production_event
 from mlauto.orchestration.driftpages import findings
+from mlauto.orchestration.gauges import write_gauges
 from mlauto.orchestration.launcher import prewarm, reap_orphans
 from mlauto.orchestration.live import Observation, Retrainings, incident_id, observe, retrainings, with_action
 from mlauto.orchestration.names import (
@@ -93,6 +95,7 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
         now=observed.metrics.measured,
     )
     _report(tick, platform, product, observed, verdict, delivering=delivering)
+    write_gauges(platform, product, observed.metrics, verdict, incident)
     if verdict.action is Action.RETRAIN and incident is not None:
         tick.ask(retraining(product, incident_id(product, incident.opened), tried, verdict.cause))
     elif verdict.action is Action.ROLL_BACK:
@@ -104,12 +107,18 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
 
 
 def _import_labels(tick: Tick, platform: Platform, product: ModelProduct) -> None:
-    """Take label files that landed; each is imported once, by its content."""
+    """Take label files that landed; each is imported once, by its content. The gateway hears what labels come by."""
+    if (platform.store.read_record(product.name, "label_keys", tuple[str, ...]) or ()) != product.data.key:
+        platform.store.write_record(product.name, "label_keys", product.data.key)
     folder = platform.settings.resolve(product.data.landing) / "labels"
     if folder.is_dir():
         home = platform.settings.product_home(product.name)
-        report = import_labels(folder, home / "predictions", home / "imported_labels.json", now=time.time())
+        data, log = product.data, home / "predictions"
+        seen = home / "imported_labels.json"
+        report = import_labels(folder, log, seen, now=time.time(), key=data.key, target=data.target)
         tick.notes += report.problems + report.waiting
+        if data.key and join_keys(log, home / "label_keys.sqlite", data.key).behind:
+            tick.notes.append(f"{product.name}: labels by key are behind the log: the next ticks go on with them")
 
 
 def _compact(tick: Tick, platform: Platform, product: ModelProduct) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from mlauto.errors import MlautoError
 from mlauto.integration.tracking import has_report
+from mlauto.orchestration.gauges import queues_of
 from mlauto.orchestration.names import PRODUCT_TAG, WORK_TAG
 from mlauto.orchestration.sensors import commits
 from mlauto.records import VerifiedCommit
@@ -101,15 +102,19 @@ def test_more_commits_than_a_tick_takes_wait_for_their_turn(world: World, origin
     new = origin.many(12)
 
     first = world.tick("commits")
+    record = world.store.read_record("tides", "queues/commits", dict[str, float]) or {}
+    waiting = (queues_of(world.store, "tides")["commits"].waiting, list(record)[-1])
     for request in asked(first):
         world.run(request)
     second = world.tick("commits")
 
     assert shas(first) == new[:1:-1]
+    assert waiting == (11, new[0])
     assert shas(second) == new[1::-1]
     for request in asked(second):
         world.run(request)
     assert asked(world.tick("commits")) == ()
+    assert queues_of(world.store, "tides")["commits"].waiting == 0
     assert all(has_report(world.store, "tides", sha) for sha in new)
     assert verified(world) == new[-1]
 

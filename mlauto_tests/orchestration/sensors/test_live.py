@@ -23,6 +23,7 @@ from mlauto.orchestration.names import (
     WORK_TAG,
 )
 from mlauto.records import CheckOutcome, Deployment, Image, Verdict
+from mlauto.serving.measured import Row
 from mlauto_tests.orchestration.conftest import World, made_product
 
 DELIVERY = ["model", "image", "test_deployment", "production"]
@@ -100,6 +101,26 @@ def test_a_healthy_version_is_reported_once(released: World) -> None:
     assert (told["waiting_for_labels"], recorded.waiting) == (0, 0)
     assert metadata(third)["requests"] == 80
     assert open_incident(released.store, "tides") is None
+
+
+def test_every_look_makes_metrics_for_prometheus(released: World) -> None:
+    """Also one that reports nothing new to Dagster: their time says that somebody looked."""
+
+    def shown() -> dict[tuple[str, ...], float]:
+        rows = released.store.read_record("tides", "gauges", list[Row]) or []
+        return {(row.name, *row.labels.values()): row.value for row in rows}
+
+    released.serve(TRUTH, GOOD)
+    released.tick("live")
+    before = shown()
+    second = released.tick("live")
+
+    assert second.asset_events == []
+    assert before["mlauto_verdict", "healthy"] == 1.0
+    assert before["mlauto_quality", "mae"] == pytest.approx(0.1)
+    assert before["mlauto_quality_limit", "mae"] > before["mlauto_quality_reference", "mae"]
+    assert time.time() - before["mlauto_label_newest_timestamp_seconds",] < 60
+    assert shown()["mlauto_gauges_timestamp_seconds",] > before["mlauto_gauges_timestamp_seconds",]
 
 
 def test_the_failing_check_and_the_retraining_are_in_the_same_result(released: World) -> None:
