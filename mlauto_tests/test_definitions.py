@@ -135,12 +135,14 @@ def test_the_location_is_made_from_the_environment(settings: Settings, monkeypat
 
 
 class Gateway(BaseHTTPRequestHandler):
-    """Version 1 is live."""
+    """Version 1 is live, and nobody has asked it anything since the gateway began."""
 
     def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("x-mlauto-version", "1")
         self.end_headers()
+        if self.path == "/metrics":
+            self.wfile.write(b"mlauto_gateway_pid 1\n")
 
     def log_message(self, *_: object) -> None:
         """Nothing is printed."""
