@@ -103,6 +103,7 @@ class LiveMetrics:
 
     `p99_low_ms` is the lower 97.5 % confidence bound of `p99_ms`: the true figure is hardly better than that.
     `waiting` counts the answered requests, of any version, that have no label yet (see `metrics.measure`).
+    `detection` tests a loss beyond the tolerance, `worse` any loss against the reference, which is never acted upon.
     """
 
     version: str | None
@@ -121,5 +122,6 @@ class LiveMetrics:
     waiting: int = 0
     drifted: DriftReport | None = None
     detection: Detection | None = None
+    worse: Detection | None = None
     segments: tuple[SegmentQuality, ...] = ()
     estimate: Estimate | None = None

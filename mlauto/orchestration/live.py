@@ -1,7 +1,7 @@
 """What the live deployment is doing: measured, judged, and triaged against what could be done about it; its log."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dagster as dg
 
@@ -11,6 +11,7 @@ from mlauto.monitoring.compaction import Compaction, compact
 from mlauto.monitoring.drift import Profile
 from mlauto.monitoring.incidents import open_incident
 from mlauto.monitoring.judge import Limits, is_full, judge, proven
+from mlauto.monitoring.labels import read_join
 from mlauto.monitoring.metrics import measure, unmeasured
 from mlauto.monitoring.scores import better
 from mlauto.monitoring.triage import Context, triage
@@ -58,6 +59,8 @@ def observe(platform: Platform, product: ModelProduct) -> Observation:
     else:
         metrics = _measured(platform, product, production.version if production else None, model, now)
     reference = _reference(platform, product, model, metrics) if model else None
+    if model is not None and reference is not None and metrics.problem is None:
+        metrics = _tested(platform, product, metrics, model, reference)
     verdict = judge(metrics, reference, Limits.of(product), now)
     return Observation(production=production, metrics=metrics, verdict=verdict)
 
@@ -72,6 +75,31 @@ def _reference(platform: Platform, product: ModelProduct, model: TrainedModel, m
         platform.store.write_record(product.name, name, live)
         start = live
     return proven(model.reference, start)
+
+
+def _tested(
+    platform: Platform, product: ModelProduct, metrics: LiveMetrics, model: TrainedModel, reference: Score
+) -> LiveMetrics:
+    """The metrics with what the detectors make of the labels that came since the last look."""
+    from mlauto.monitoring.quality.limits import spread_of
+    from mlauto.monitoring.quality.watching import Standard, look
+
+    if reference.metric != product.metric:
+        return metrics
+    home = platform.settings.product_home(product.name)
+    try:
+        found = look(
+            home / "quality.json",
+            read_join(home / "monitoring.json").windows.get(model.version, ()),
+            version=model.version,
+            standard=Standard(reference=reference, tolerance=product.tolerance, spread=spread_of(model.scores)),
+            quality=metrics.quality,
+            now=metrics.measured,
+            classes=model.signature.classes,
+        )
+    except MeasurementError as error:
+        return unmeasured(model.version, str(error), now=metrics.measured)
+    return metrics if found is None else replace(metrics, detection=found.beyond, worse=found.worse)
 
 
 def _unreachable(platform: Platform, product: ModelProduct) -> str | None:
