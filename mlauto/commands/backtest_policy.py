@@ -55,6 +55,7 @@ class LiveCheck:
         self.limits = Limits.of(product)
         self.starts: dict[int, Score] = {}
         self.watched: dict[int, tuple[Watched, int]] = {}
+        self.newest: Watched | None = None
 
     def __call__(self, model: int, losses: Losses, trained: Score) -> Verdict:
         """The verdict, without an action yet; `losses` are all that the model's answers have shown, oldest first."""
@@ -81,12 +82,13 @@ class LiveCheck:
 
     def _tested(self, model: int, losses: Losses, reference: Score, live: Score | None) -> Detection | None:
         """What the live detector would have proven by now, of losses that are looked at as they become known."""
-        before, seen = self.watched.get(model, (begun(reference.metric, 0.0), 0))
+        before, seen = self.watched.get(model) or (begun(reference.metric, 0.0, before=self.newest), 0)
         standard = Standard(reference=reference, tolerance=self.limits.tolerance)
         found = advanced(standard, before, losses[seen:], live, 0.0)
         if found is None:
             return None
-        self.watched[model] = (found[0], len(losses))
+        self.newest = found[0]
+        self.watched[model] = (self.newest, len(losses))
         return found[1].beyond
 
 

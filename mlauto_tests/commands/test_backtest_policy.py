@@ -15,9 +15,9 @@ from mlauto.training.backtest import Fit, Model, Outcome, Trial, simulate
 from mlauto.training.deciding import Situation
 from mlauto.training.weighting import BLEND, History, Member
 
-ROWS = 40
+ROWS = 120
 DEGRADED = "{on_degraded: true}"  # nothing but the live check
-GOOD, BAD, WORSE = 4, 24, 36  # wrong rows of a batch
+GOOD, BAD, WORSE = 12, 72, 108  # wrong rows of a batch
 TRAINED = Score(metric="error_rate", value=0.1, low=0.05, high=0.2, rows=100)
 
 
@@ -29,7 +29,7 @@ class Given:
 
     @property
     def rows(self) -> Sequence[int]:
-        """Forty in each batch."""
+        """As many in each batch."""
         return [ROWS] * (len(self.wrong) - 1)
 
     def fit(self, model: Model) -> Fit:
@@ -146,7 +146,7 @@ def test_a_batch_of_one_row_is_no_evidence() -> None:
 
     assert check(0, np.empty(0), TRAINED).status is Status.UNKNOWN
     verdict = check(0, np.ones(1), TRAINED)
-    assert (verdict.status, verdict.cause) == (Status.UNKNOWN, "no verdict: 1 of 20 labels")
+    assert (verdict.status, verdict.cause) == (Status.UNKNOWN, "no verdict: 1 of 60 labels")
 
 
 def test_decisions_need_a_check() -> None:

@@ -1,7 +1,7 @@
 """Whether the mean loss of a version is beyond its limit, tested so that one may look at any time for years. Pure.
 
 A Shiryaev-Roberts e-detector (Shin, Ramdas and Rinaldo 2023) over betting e-processes (Waudby-Smith and Ramdas 2024;
-Podkopaev and Ramdas 2022) for losses in [0, 1]. Null hypothesis: their mean is at most the limit. Each block of five
+Podkopaev and Ramdas 2022) for losses in [0, 1]. Null hypothesis: their mean is at most the limit. Each block of two
 rows multiplies what was won by 1 + bet * (mean loss - limit), for eight bets side by side, after a little was staked
 anew; so what is won since *any* row counts, and good years before a loss hide nothing. What is staked within a year is
 at most 1, whatever the labels' rate, the looks and the number of versions (`budget.py`): by Doob's inequality the sum
@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from mlauto.monitoring.quality.dependence import Scale, gathered, inflation
 
-__all__ = ["ALPHA", "BLOCK", "Detector", "Terms", "added", "e_value", "restarted"]
+__all__ = ["ALPHA", "BLOCK", "Detector", "Terms", "added", "e_value", "fresh", "restarted"]
 
 Floats = NDArray[np.float64]
 ALPHA = 0.01  # of a false alarm within a year
-BLOCK = 5  # rows: hardly slower than single ones where they are independent, and less is left to the power
+BLOCK = 2  # rows: hardly slower than single ones, and five are, where a large loss is to be found in some dozens
 BETS = 0.9 * 0.62 ** np.arange(8)  # of the largest that cannot lose all: for losses of a few percent to any size
 UNKNOWN = 1.5  # the inflation while nothing is known of it
 GROWTH = 1.25  # the power is renewed whenever there are so many times as many blocks
@@ -47,7 +47,7 @@ class Detector:
     blocks: int = 0
     open_rows: int = 0
     open_loss: float = 0.0
-    won: tuple[float, ...] = ()
+    won: tuple[float, ...] = (0.0,) * len(BETS)
     power: float = 1 / UNKNOWN
     upcoming: float = 1 / UNKNOWN
     renewal: int = 20
@@ -58,12 +58,16 @@ class Detector:
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """Of one look at time `now`: the mean that is allowed (above 0), each block's stake, and when an alarm comes."""
+    """Of one look at time `now`: the mean that is allowed (above 0), the stake for each row, what an alarm needs.
+
+    `unit`: the loss that counts as 1, so that a limit that changes with it does not make rows look alike.
+    """
 
     limit: float
     stake: float
     threshold: float
     now: float
+    unit: float = 1.0
 
 
 def e_value(detector: Detector) -> float:
@@ -88,7 +92,6 @@ def added(detector: Detector, losses: Floats, terms: Terms) -> Detector:
         looks=detector.looks + 1,
         open_rows=len(every) - cut,
         open_loss=float(every[cut:].sum()),
-        won=detector.won or (0.0,) * len(BETS),
     )
     means = every[:cut].reshape(-1, BLOCK).mean(axis=1)
     while len(means):
@@ -96,6 +99,14 @@ def added(detector: Detector, losses: Floats, terms: Terms) -> Detector:
         means = means[len(taken) :]
         grown = _renewed(_bet(grown, taken, terms))
     return grown
+
+
+def fresh(now: float, stake: float, before: Detector | None = None) -> Detector:
+    """A detector with that on each bet; a version errs about as alike as the one before it, if there is one."""
+    scales = before.sound if before is not None else ()
+    power = _power(scales)
+    won = (stake,) * len(BETS)
+    return Detector(since=now, won=won, power=power, upcoming=power, scales=scales, sound=scales)
 
 
 def restarted(detector: Detector, now: float) -> Detector:
@@ -106,7 +117,7 @@ def restarted(detector: Detector, now: float) -> Detector:
         since=now,
         rows=0,
         looks=0,
-        won=(),
+        won=(0.0,) * len(BETS),
         power=power,
         upcoming=power,
         scales=detector.sound,
@@ -118,7 +129,7 @@ def _bet(detector: Detector, means: Floats, terms: Terms) -> Detector:
     """Stake and multiply, block after block; all of them at once, by logarithms."""
     gains = np.log1p(BETS / terms.limit * (means[:, None] - terms.limit)) * detector.power
     sums = np.cumsum(gains, axis=0)
-    staked = terms.stake * np.cumsum(np.exp(gains - sums), axis=0)  # before the block's own factor
+    staked = BLOCK * terms.stake * np.cumsum(np.exp(gains - sums), axis=0)  # before the block's own factor
     won = np.minimum(np.exp(sums) * (np.asarray(detector.won) + staked), LARGEST)
     sound = detector.alarmed_at is None  # a loss that is proven is no dependence
     alarmed = sound and bool((won.mean(axis=1) >= terms.threshold).any())
@@ -126,7 +137,7 @@ def _bet(detector: Detector, means: Floats, terms: Terms) -> Detector:
         detector,
         won=tuple(won[-1].tolist()),
         blocks=detector.blocks + len(means),
-        scales=gathered(detector.scales, means - terms.limit) if sound else detector.scales,
+        scales=gathered(detector.scales, means * terms.unit) if sound else detector.scales,
         alarmed_at=terms.now if alarmed else detector.alarmed_at,
     )
 

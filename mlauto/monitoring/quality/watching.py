@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from mlauto.measured import Detection
 from mlauto.monitoring.comparison import Outcome, outcome_losses
 from mlauto.monitoring.labels import Joined
-from mlauto.monitoring.quality.budget import STAKE, granted
-from mlauto.monitoring.quality.detector import ALPHA, BLOCK, Detector, Terms, added, e_value, restarted
+from mlauto.monitoring.quality.budget import OPENING, STAKE, granted, opening
+from mlauto.monitoring.quality.detector import ALPHA, Detector, Terms, added, e_value, fresh, restarted
 from mlauto.monitoring.quality.limits import Limit, limit_of
 from mlauto.monitoring.quality.memory import Watched, kept, number, packed, read_memory, write_memory
 from mlauto.monitoring.scores import better
@@ -33,7 +33,7 @@ THRESHOLD = 1 / ALPHA
 class Standard:
     """What a version is held to: its reference, the tolerance and, for r2, the variance of the reference's truth.
 
-    `stake` is that of each block, where nothing limits it.
+    `stake` is that for each row.
     """
 
     reference: Score
@@ -68,12 +68,14 @@ def look(
     metric = standard.reference.metric
     memory = read_memory(path, now)
     known = memory.versions.get(version)
+    budget = memory.budget
     if known is None or known.metric != metric:
-        known = begun(metric, now)
+        stake, budget = opening(budget, now)
+        known = begun(metric, now, stake, next(reversed(memory.versions.values()), None))
     counted = known.numbers
     outcomes = [one for entry in entries if number(entry.id) not in counted for one in _outcomes(entry, metric)]
     losses = outcome_losses(metric, outcomes, classes) if outcomes else np.empty(0)
-    stake, budget = granted(memory.budget, (known.beyond.open_rows + len(losses)) // BLOCK, now)
+    stake, budget = granted(budget, len(losses), now)
     found = advanced(replace(standard, stake=stake), known, losses, quality, now)
     if found is None:
         return None
@@ -83,9 +85,14 @@ def look(
     return found[1]
 
 
-def begun(metric: str, now: float) -> Watched:
-    """Detectors that have seen nothing."""
-    return Watched(metric=metric, beyond=Detector(since=now), worse=Detector(since=now))
+def begun(metric: str, now: float, stake: float = OPENING, before: Watched | None = None) -> Watched:
+    """Detectors that have seen nothing, for a version that follows another one."""
+    same = before if before is not None and before.metric == metric else None
+    return Watched(
+        metric=metric,
+        beyond=fresh(now, stake, same.beyond if same else None),
+        worse=fresh(now, stake, same.worse if same else None),
+    )
 
 
 def advanced(
@@ -97,7 +104,7 @@ def advanced(
         limit = limit_of(standard.reference, tolerance, standard.spread)
         if limit is None:
             return None
-        terms = Terms(limit=limit.scaled, stake=standard.stake, threshold=THRESHOLD, now=now)
+        terms = Terms(limit=limit.scaled, stake=standard.stake, threshold=THRESHOLD, now=now, unit=limit.bound)
         after = added(detector, limit.scale(losses), terms)
         if after.alarmed_at is not None and has_recovered(quality, limit.value):
             after = restarted(after, now)

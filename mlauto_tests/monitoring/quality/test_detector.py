@@ -11,7 +11,7 @@ from scipy.signal import lfilter
 from scipy.stats import norm
 
 from mlauto.monitoring.quality.budget import STAKE
-from mlauto.monitoring.quality.detector import ALPHA, Detector, Terms, added, e_value, restarted
+from mlauto.monitoring.quality.detector import ALPHA, Detector, Terms, added, e_value, fresh, restarted
 
 LIMIT = 0.10
 TERMS = Terms(limit=LIMIT, stake=STAKE, threshold=1 / ALPHA, now=1.0)
@@ -35,7 +35,7 @@ def labels_until_alarm(rate: float, look: int, seed: int) -> float:
     return seen(after_good, errors(rate, 20_000, 1000 + seed), look).alarmed_at or np.inf
 
 
-@pytest.mark.parametrize(("rate", "look", "most"), [(0.15, 100, 1500), (0.12, 100, 8000), (0.40, 10, 140)])
+@pytest.mark.parametrize(("rate", "look", "most"), [(0.15, 100, 1500), (0.12, 100, 8000), (0.40, 10, 90)])
 def test_a_loss_is_found_soon(rate: float, look: int, most: int) -> None:
     """Five points within 15 hours at 100 labels an hour, two within 80, and thirty within some dozens of labels."""
     labels = [labels_until_alarm(rate, look, seed) for seed in range(20)]
@@ -65,7 +65,7 @@ def test_what_is_won_is_never_more_than_staked_on_average() -> None:
         e_value(seen(Detector(since=0.0), errors(LIMIT, 200, seed), stake=1.0, threshold=1e9)) for seed in range(1500)
     ]
 
-    assert np.mean(won) <= 40 * 1.15  # 40 blocks with 1 each
+    assert np.mean(won) <= 200 * 1.1  # one for each row
 
 
 def test_rows_that_err_alike_are_no_fresh_evidence() -> None:
@@ -95,8 +95,8 @@ def test_looks_make_no_difference(look: int) -> None:
     parts = seen(Detector(since=0.0), losses, look)
 
     assert parts.won == pytest.approx(whole.won)
-    assert (parts.rows, parts.blocks, parts.open_rows) == (999, 199, 4) == (whole.rows, whole.blocks, whole.open_rows)
-    assert parts.open_loss == pytest.approx(losses[995:].sum())
+    assert (parts.rows, parts.blocks, parts.open_rows) == (999, 499, 1) == (whole.rows, whole.blocks, whole.open_rows)
+    assert parts.open_loss == pytest.approx(losses[998:].sum())
     assert parts.looks == -(-999 // look)
 
 
@@ -111,6 +111,33 @@ def test_it_goes_on_after_a_restart() -> None:
     assert len(text) < 4_000
     more = errors(0.12, 777, 4)
     assert seen(after, more) == seen(before, more)
+
+
+def test_a_new_version_that_is_very_bad_is_found_at_once() -> None:
+    """Within 26 labels, by what is staked on its first row."""
+    detector = seen(fresh(0.0, 0.002), np.ones(40), 1, limit=0.2)
+
+    assert detector.alarmed_at is not None
+    assert detector.alarmed_at <= 26
+    assert e_value(fresh(0.0, 0.002)) == pytest.approx(0.002)
+
+
+def test_a_version_errs_as_alike_as_the_one_before() -> None:
+    """What is known of the old one's rows is used from the new one's first row on."""
+    before = seen(Detector(since=0.0), errors(LIMIT, 20_000, 1, alike=0.95))
+
+    assert fresh(5.0, 0.0, before).power == pytest.approx(before.power, rel=0.2)
+    assert fresh(5.0, 0.0).power == pytest.approx(2 / 3)
+
+
+def test_another_limit_does_not_make_rows_look_alike() -> None:
+    """Losses of numbers are scaled by their limit: when that is halved they are twice as large, and no more alike."""
+    losses = np.random.default_rng(3).uniform(0, 0.3, 2_000)
+    detector = seen(Detector(since=0.0), losses, limit=0.2, unit=1.0)
+
+    changed = seen(detector, 2 * losses, limit=0.2, unit=0.5)
+
+    assert changed.upcoming > 0.75
 
 
 def test_an_alarm_stays_until_it_is_restarted() -> None:
