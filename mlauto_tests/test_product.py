@@ -253,3 +253,15 @@ def test_limits_and_categories() -> None:
 def test_limits_and_categories_that_cannot_be(words: str, keys: dict[str, Any]) -> None:
     """Each is named, and what it would have to be."""
     refused(words, data=keys)
+
+
+def test_segments_are_features_named_once() -> None:
+    """Three at most; neither target nor time, nor what is no feature."""
+    assert make(monitoring={"segments": ["season"]}).monitoring.segments == ("season",)
+    refused("at most 3 items", monitoring={"segments": ["a", "b", "c", "d"]})
+    for wrong in (["y"], ["when"], ["leak"], ["a", "a"]):
+        refused(
+            "is target, timestamp, in exclude, or named twice",
+            data={"target": "y", "timestamp": "when", "exclude": ["leak"]},
+            monitoring={"segments": wrong},
+        )

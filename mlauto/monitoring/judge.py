@@ -109,6 +109,8 @@ def _performance(metrics: LiveMetrics, reference: Score | None, limits: Limits) 
         f"{live.metric} {live.value:.4g} [{live.low:.4g}, {live.high:.4g}] on {live.rows} labels is {word}"
         f" the limit {limit:.4g} (reference {reference.value:.4g})"
     )
+    if worse := [one.segment for one in metrics.segments if one.detection.alarmed]:
+        summary += f"; proven worse where {', '.join(worse[:5])}, which is shown and not acted upon"
     details |= {live.metric: live.value, "low": live.low, "high": live.high, "limit": limit}
     details |= {"reference": reference.value} | _evidence(metrics)
     return CheckOutcome(name="performance", passed=not degraded, summary=summary, details=details), True

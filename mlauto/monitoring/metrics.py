@@ -9,6 +9,7 @@ from mlauto.measured import LabelDelay, LiveMetrics
 from mlauto.monitoring.drift import Profile, distances
 from mlauto.monitoring.labels import JoinState, join_labels
 from mlauto.monitoring.predictionlog import LogReader, Prediction
+from mlauto.monitoring.quality.levels import Levels
 from mlauto.monitoring.scores import score, usable
 from mlauto.records import Score
 
@@ -32,6 +33,7 @@ def measure(
     classes: Sequence[object] = (),
     profiles: Mapping[str, Profile] | None = None,
     recent: float = 300.0,
+    segments: Mapping[str, Levels] | None = None,
 ) -> LiveMetrics:
     """Metrics of the version that is live now; `folder` holds its prediction log, `state` is the label join's own file.
 
@@ -43,7 +45,7 @@ def measure(
     if version is None:
         return unmeasured(None, "no version answers users: materialize production", now=now)
     lines = LogReader(folder, "predictions", Prediction).tail(TAIL_BYTES).lines
-    joined = join_labels(folder, state, version=version, window=window, now=now)
+    joined = join_labels(folder, state, version=version, window=window, now=now, segments=segments)
     ours = _recent([line for line in lines if line.v in {version, None}], now, recent)
     times = sorted(line.ms for line in ours if line.ms is not None and line.error is None)
     labelled, quality = _quality(joined, version, metric, window, classes)

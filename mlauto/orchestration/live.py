@@ -15,6 +15,7 @@ from mlauto.monitoring.labels import read_join
 from mlauto.monitoring.metrics import measure, unmeasured
 from mlauto.monitoring.scores import better
 from mlauto.monitoring.triage import Context, triage
+from mlauto.orchestration.known import read_known
 from mlauto.orchestration.names import INCIDENT_TAG, WORK_TAG
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import keeps_problem
@@ -92,14 +93,21 @@ def _tested(
             home / "quality.json",
             read_join(home / "monitoring.json").windows.get(model.version, ()),
             version=model.version,
-            standard=Standard(reference=reference, tolerance=product.tolerance, spread=spread_of(model.scores)),
+            standard=Standard(
+                reference=reference,
+                tolerance=product.tolerance,
+                spread=spread_of(model.scores),
+                known=read_known(platform, product, model.version),
+            ),
             quality=metrics.quality,
             now=metrics.measured,
             classes=model.signature.classes,
         )
     except MeasurementError as error:
         return unmeasured(model.version, str(error), now=metrics.measured)
-    return metrics if found is None else replace(metrics, detection=found.beyond, worse=found.worse)
+    if found is None:
+        return metrics
+    return replace(metrics, detection=found.beyond, worse=found.worse, segments=found.segments)
 
 
 def _unreachable(platform: Platform, product: ModelProduct) -> str | None:
@@ -116,6 +124,7 @@ def _measured(
 ) -> LiveMetrics:
     """Metrics of one version; what cannot be measured says so."""
     home = platform.settings.product_home(product.name)
+    known = read_known(platform, product, version)
     profiles = platform.store.read_record(product.name, f"profiles/{version or 'none'}", dict[str, Profile])
     try:
         return measure(
@@ -127,6 +136,7 @@ def _measured(
             now=now,
             classes=model.signature.classes if model else (),
             profiles=profiles,
+            segments=known.columns if known else None,
         )
     except MeasurementError as error:
         return unmeasured(version, str(error), now=now)

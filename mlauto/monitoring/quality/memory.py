@@ -10,6 +10,7 @@ import numpy as np
 from mlauto.errors import MeasurementError
 from mlauto.monitoring.quality.budget import Budget
 from mlauto.monitoring.quality.detector import Detector
+from mlauto.monitoring.quality.segments import Segment
 from mlauto.store import atomic_write
 
 __all__ = ["Memory", "Watched", "kept", "number", "packed", "read_memory", "write_memory"]
@@ -27,6 +28,7 @@ class Watched:
     metric: str
     beyond: Detector
     worse: Detector
+    segments: dict[str, Segment] = field(default_factory=dict)
     counted: bytes = b""
 
     @property

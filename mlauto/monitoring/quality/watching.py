@@ -13,41 +13,44 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mlauto.measured import Detection
+from mlauto.measured import Detection, SegmentQuality
 from mlauto.monitoring.comparison import Outcome, outcome_losses
 from mlauto.monitoring.labels import Joined
 from mlauto.monitoring.quality.budget import OPENING, STAKE, granted, opening
-from mlauto.monitoring.quality.detector import ALPHA, Detector, Terms, added, e_value, fresh, restarted
-from mlauto.monitoring.quality.limits import Limit, limit_of
+from mlauto.monitoring.quality.detector import Detector, Terms, added, fresh, restarted
+from mlauto.monitoring.quality.limits import limit_of
 from mlauto.monitoring.quality.memory import Watched, kept, number, packed, read_memory, write_memory
-from mlauto.monitoring.scores import better
+from mlauto.monitoring.quality.proofs import THRESHOLD, has_recovered, said
+from mlauto.monitoring.quality.references import Known
+from mlauto.monitoring.quality.segments import Tagged, segmented, shown
 from mlauto.records import Score
 
-__all__ = ["Proven", "Standard", "advanced", "begun", "has_recovered", "look"]
+__all__ = ["Proven", "Standard", "advanced", "begun", "look"]
 
 Floats = NDArray[np.float64]
-THRESHOLD = 1 / ALPHA
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standard:
     """What a version is held to: its reference, the tolerance and, for r2, the variance of the reference's truth.
 
-    `stake` is that for each row.
+    `known` has the references of segments, `stake` is that for each row.
     """
 
     reference: Score
     tolerance: float
     spread: float | None = None
     stake: float = STAKE
+    known: Known | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proven:
-    """What is proven: a loss `beyond` the tolerance, which may be acted upon, and any loss, which is only shown."""
+    """What is proven: a loss `beyond` the tolerance, which may be acted upon; the rest is only shown."""
 
     beyond: Detection
     worse: Detection
+    segments: tuple[SegmentQuality, ...] = ()
 
 
 def look(
@@ -73,16 +76,46 @@ def look(
         stake, budget = opening(budget, now)
         known = begun(metric, now, stake, next(reversed(memory.versions.values()), None))
     counted = known.numbers
-    outcomes = [one for entry in entries if number(entry.id) not in counted for one in _outcomes(entry, metric)]
+    rows = [row for entry in entries if number(entry.id) not in counted for row in _rows(entry, metric)]
+    outcomes = [outcome for outcome, _ in rows]
     losses = outcome_losses(metric, outcomes, classes) if outcomes else np.empty(0)
     stake, budget = granted(budget, len(losses), now)
-    found = advanced(replace(standard, stake=stake), known, losses, quality, now)
+    standard = replace(standard, stake=stake)
+    found = advanced(standard, known, losses, quality, now)
     if found is None:
         return None
-    after = replace(found[0], counted=packed(number(entry.id) for entry in entries))
+    after, proven = _with_segments(standard, found, rows, classes, now)
+    after = replace(after, counted=packed(number(entry.id) for entry in entries))
     if after != known or version not in memory.versions:
         write_memory(path, kept(memory, budget, version, after))
-    return found[1]
+    return proven
+
+
+def _with_segments(
+    standard: Standard,
+    found: tuple[Watched, Proven],
+    rows: Sequence[Tagged],
+    classes: Sequence[object],
+    now: float,
+) -> tuple[Watched, Proven]:
+    """The same, with what the segments' detectors make of the rows; nothing where there are no references of them."""
+    watched, proven = found
+    known, tolerance = standard.known, standard.tolerance
+    if known is None or known.metric != watched.metric or not known.segments:
+        return watched, proven
+    columns = len(known.columns)
+    segments = segmented(
+        watched.segments,
+        known.segments,
+        rows,
+        classes,
+        tolerance=tolerance,
+        stake=standard.stake,
+        columns=columns,
+        now=now,
+    )
+    told = shown(segments, known.segments, tolerance, columns)
+    return replace(watched, segments=segments), replace(proven, segments=told)
 
 
 def begun(metric: str, now: float, stake: float = OPENING, before: Watched | None = None) -> Watched:
@@ -108,31 +141,15 @@ def advanced(
         after = added(detector, limit.scale(losses), terms)
         if after.alarmed_at is not None and has_recovered(quality, limit.value):
             after = restarted(after, now)
-        told.append((after, _said(after, limit)))
+        told.append((after, said(after, limit)))
     (beyond, first), (worse, second) = told
     return replace(watched, beyond=beyond, worse=worse), Proven(beyond=first, worse=second)
 
 
-def has_recovered(quality: Score | None, limit: float) -> bool:
-    """Whether the window's whole interval is within the limit, so that it is well beyond doubt."""
-    if quality is None:
-        return False
-    return better(quality.metric, quality.low if quality.metric == "r2" else quality.high, limit)
-
-
-def _outcomes(entry: Joined, metric: str) -> list[Outcome]:
+def _rows(entry: Joined, metric: str) -> list[Tagged]:
+    """The request's rows that the metric can be computed from, with the segments that they are in."""
     odds: Sequence[Sequence[float] | None] = entry.p or [None] * len(entry.y)
-    every = (Outcome(*row) for row in zip(entry.label, entry.y, odds, strict=False))
-    return [one for one in every if one.usable(metric)]
-
-
-def _said(detector: Detector, limit: Limit) -> Detection:
-    return Detection(
-        e_value=e_value(detector),
-        threshold=THRESHOLD,
-        limit=limit.value,
-        rows=detector.rows,
-        looks=detector.looks,
-        since=detector.since,
-        alarmed_at=detector.alarmed_at,
-    )
+    tags: Sequence[Sequence[str]] = entry.s or [()] * len(entry.y)
+    every = zip(entry.label, entry.y, odds, tags, strict=False)
+    rows = [(Outcome(truth, predicted, given), names) for truth, predicted, given, names in every]
+    return [row for row in rows if row[0].usable(metric)]

@@ -9,8 +9,10 @@ import pytest
 
 from mlauto.errors import MeasurementError
 from mlauto.monitoring.labels import Joined, join_labels
+from mlauto.monitoring.quality.levels import Levels
 from mlauto.monitoring.quality.memory import read_memory
-from mlauto.monitoring.quality.watching import Proven, Standard, advanced, begun, has_recovered, look
+from mlauto.monitoring.quality.references import Known
+from mlauto.monitoring.quality.watching import Proven, Standard, advanced, begun, look
 from mlauto.records import Score
 from mlauto_tests.monitoring.conftest import NOW, LogWriter
 
@@ -138,12 +140,22 @@ def test_what_cannot_be_tested(path: Path) -> None:
         looked(path, [])
 
 
-def test_recovered_is_wholly_within() -> None:
-    """By the worse end of the interval, in the metric's direction."""
-    score = Score(metric="mae", value=1.0, low=0.8, high=1.2, rows=50)
+def test_segments_are_counted_with_the_rows(path: Path) -> None:
+    """Each row for the segment that it is in, and as exactly once as for the whole."""
+    half = replace(REFERENCE, rows=500)
+    known = Known(
+        metric="error_rate", columns={"x": Levels(values=("1", "2"))}, segments={"x = 1": half, "x = 2": half}
+    )
+    standard = replace(STANDARD, known=known)
+    entries = [
+        Joined(one.id, one.y, ["b"] if at % 2 else ["a"], None, one.t, [[f"x = {1 + at % 2}"]])
+        for at, one in enumerate(requests(0.0, 120))
+    ]
+    found = None
+    for _ in range(2):
+        found = look(path, entries, version="1", standard=standard, quality=None, now=NOW)
 
-    assert has_recovered(score, 1.3)
-    assert not has_recovered(score, 1.1)
-    assert has_recovered(replace(score, metric="r2"), 0.7)
-    assert not has_recovered(replace(score, metric="r2"), 0.9)
-    assert not has_recovered(None, 1.0)
+    assert found is not None
+    assert [(one.segment, one.detection.rows) for one in found.segments] == [("x = 2", 60), ("x = 1", 60)]
+    assert [one.detection.alarmed for one in found.segments] == [True, False]
+    assert [one.quality.value for one in found.segments] == [1.0, 0.0]
