@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlauto.measured import LabelDelay, LiveMetrics
+from mlauto.measured import Estimate, LabelDelay, LiveMetrics
+from mlauto.monitoring.comparison import Outcome
 from mlauto.monitoring.drift import Profile, distances
 from mlauto.monitoring.labels import JoinState, join_labels
 from mlauto.monitoring.predictionlog import LogReader, Prediction
-from mlauto.monitoring.quality.levels import Levels
+from mlauto.monitoring.quality.estimated import Answered, estimate
+from mlauto.monitoring.quality.references import Known
 from mlauto.monitoring.scores import score, usable
 from mlauto.records import Score
 
@@ -33,7 +35,7 @@ def measure(
     classes: Sequence[object] = (),
     profiles: Mapping[str, Profile] | None = None,
     recent: float = 300.0,
-    segments: Mapping[str, Levels] | None = None,
+    known: Known | None = None,
 ) -> LiveMetrics:
     """Metrics of the version that is live now; `folder` holds its prediction log, `state` is the label join's own file.
 
@@ -45,7 +47,9 @@ def measure(
     if version is None:
         return unmeasured(None, "no version answers users: materialize production", now=now)
     lines = LogReader(folder, "predictions", Prediction).tail(TAIL_BYTES).lines
-    joined = join_labels(folder, state, version=version, window=window, now=now, segments=segments)
+    joined = join_labels(
+        folder, state, version=version, window=window, now=now, segments=known.columns if known else None
+    )
     ours = _recent([line for line in lines if line.v in {version, None}], now, recent)
     times = sorted(line.ms for line in ours if line.ms is not None and line.error is None)
     labelled, quality = _quality(joined, version, metric, window, classes)
@@ -63,6 +67,7 @@ def measure(
         newest=max((line.t for line in lines), default=None),
         label_delay=_delay(joined),
         waiting=_waiting(lines, joined, window),
+        estimate=_estimate(known, metric, ours, classes),
     )
 
 
@@ -128,6 +133,23 @@ def _rows(lines: Sequence[Prediction]) -> list[dict[str, Any]]:
         if line.error is None:
             rows += line.parsed_rows()
     return rows[:DRIFT_ROWS]
+
+
+def _estimate(
+    known: Known | None, metric: str, lines: Sequence[Prediction], classes: Sequence[object]
+) -> Estimate | None:
+    """What the newest answers themselves say of their quality; None for a version of which nothing is known."""
+    if known is None or known.estimator is None or known.metric != metric:
+        return None
+    rows: list[Answered] = []
+    for line in reversed(lines):
+        if len(rows) >= DRIFT_ROWS:
+            break
+        if line.y:
+            odds: Sequence[Sequence[float] | None] = line.p or [None] * len(line.y)
+            answers = zip(line.parsed_rows(), line.y, odds, strict=False)
+            rows += [(row, Outcome(None, said, given)) for row, said, given in answers if said is not None]
+    return estimate(known.estimator, rows[:DRIFT_ROWS], classes)
 
 
 def quantile(times: Sequence[float], level: float) -> float | None:

@@ -13,6 +13,7 @@ __all__ = ["keep_known", "read_known"]
 def keep_known(platform: Platform, product: ModelProduct, trained: TrainedModel) -> None:
     """Record it for the version, once; a model that was trained before holdouts were kept has nothing to record."""
     from mlauto.monitoring.comparison import Outcome
+    from mlauto.monitoring.quality.limits import spread_of
     from mlauto.training.exchange import Holdout, written
 
     path = platform.store.tree_path(trained.artifact) / "holdout.json"
@@ -22,7 +23,8 @@ def keep_known(platform: Platform, product: ModelProduct, trained: TrainedModel)
     answers = holdout.answers
     odds: Sequence[Sequence[float] | None] = answers.probabilities or [None] * len(holdout.labels)
     outcomes = [Outcome(*row) for row in zip(holdout.labels, answers.predictions, odds, strict=True)]
-    known = known_of(product.metric, holdout.rows, outcomes, answers.classes, product.monitoring.segments)
+    columns, spread = product.monitoring.segments, spread_of(trained.scores)
+    known = known_of(product.metric, holdout.rows, outcomes, answers.classes, columns, spread=spread)
     platform.store.write_record(product.name, f"known/{trained.version}", known)
 
 

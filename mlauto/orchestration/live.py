@@ -136,7 +136,7 @@ def _measured(
             now=now,
             classes=model.signature.classes if model else (),
             profiles=profiles,
-            segments=known.columns if known else None,
+            known=known,
         )
     except MeasurementError as error:
         return unmeasured(version, str(error), now=now)

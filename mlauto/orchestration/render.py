@@ -13,6 +13,7 @@ import dagster as dg
 from mlauto.measured import LiveMetrics
 from mlauto.monitoring.compaction import Compaction
 from mlauto.orchestration.platform import Platform
+from mlauto.orchestration.render_quality import quality
 from mlauto.records import (
     Batch,
     CheckOutcome,
@@ -271,24 +272,9 @@ def live_metrics(metrics: LiveMetrics, verdict: Verdict) -> Metadata:
         "errors": dg.MetadataValue.int(metrics.errors),
         "labelled": dg.MetadataValue.int(metrics.labelled),
         "waiting_for_labels": dg.MetadataValue.int(metrics.waiting),
-        **_proofs(metrics),
+        **quality(metrics, table),
         **{name: _number(value) for name, value in numbers.items() if value is not None},
     }
-
-
-def _proofs(metrics: LiveMetrics) -> Metadata:
-    """What the sequential tests have proven, of the whole and of its segments."""
-    tests = {"a loss beyond the tolerance": metrics.detection, "any loss": metrics.worse}
-    rows: list[tuple[object, ...]] = []
-    for name, found in tests.items():
-        if found is not None:
-            rows.append((name, found.limit, found.e_value, found.threshold, "yes" if found.alarmed else "no"))
-    for one in metrics.segments:
-        found = one.detection
-        told = f"{one.segment}: {one.quality.value:.4g} (reference {one.reference.value:.4g})"
-        rows.append((told, found.limit, found.e_value, found.threshold, "yes" if found.alarmed else "no"))
-    headers = ("test", "limit", "e-value", "needed", "proven")
-    return {"proofs": table(headers, rows)} if rows else {}
 
 
 def compaction(done: Compaction, folder: Path) -> Metadata:

@@ -6,9 +6,9 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
-__all__ = ["MOST", "Levels", "levels_of", "segments_of"]
+__all__ = ["MOST", "Levels", "is_number", "level_text", "levels_of", "segments_of"]
 
 MOST = 12  # of a column; the rarest values of more are no segments, numbers of more are cut into quarters
 MISSING = "missing"
@@ -24,10 +24,10 @@ class Levels:
 
 def levels_of(values: Sequence[Any]) -> Levels:
     """The segments that a column's values make: each value, the most frequent twelve, or quarters of many numbers."""
-    counts = Counter(map(_text, values))
-    if len(counts) <= MOST or not all(_is_number(value) or value is None for value in values):
+    counts = Counter(map(level_text, values))
+    if len(counts) <= MOST or not all(is_number(value) or value is None for value in values):
         return Levels(values=tuple(sorted(value for value, _ in counts.most_common(MOST))))
-    known = [float(value) for value in values if value is not None and _is_number(value)]
+    known = [float(value) for value in values if is_number(value)]
     return Levels(edges=tuple(sorted(set(statistics.quantiles(known, n=4, method="inclusive")))))
 
 
@@ -36,10 +36,10 @@ def segments_of(row: Mapping[str, Any], columns: Mapping[str, Levels]) -> list[s
     names = []
     for column, levels in columns.items():
         value = row.get(column)
-        if levels.edges and _is_number(value):
+        if levels.edges and is_number(value):
             names.append(_range(column, float(value), levels.edges))
-        elif levels.edges or _text(value) in levels.values:
-            names.append(f"{column} = {_text(value)}")
+        elif levels.edges or level_text(value) in levels.values:
+            names.append(f"{column} = {level_text(value)}")
     return names
 
 
@@ -52,11 +52,12 @@ def _range(column: str, value: float, edges: Sequence[float]) -> str:
     return f"{edges[at - 1]:.4g} <= {column} < {edges[at]:.4g}"
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether it is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _text(value: Any) -> str:
+def level_text(value: Any) -> str:
     """A value as the segment's name has it: a whole number has no decimals, whatever its type."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return MISSING

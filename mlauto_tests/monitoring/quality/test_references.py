@@ -32,10 +32,14 @@ def test_a_segment_of_few_rows_has_none() -> None:
 
     assert known_of("mae", ROWS[:few], OUTCOMES[:few], (), ["season"]).segments == {}
     assert known_of("mae", ROWS, unusable, (), ["season"]).segments == {}
+    assert known_of("mae", ROWS[:few], OUTCOMES[:few], (), []).estimator is None
 
 
 def test_r2_and_no_columns_have_no_segments() -> None:
     """The record then says of which metric it is, and nothing else."""
     assert known_of("r2", ROWS, OUTCOMES, (), ["season"]) == Known(metric="r2")
-    assert known_of("mae", ROWS, OUTCOMES, (), []) == Known(metric="mae")
+    found = known_of("mae", ROWS, OUTCOMES, (), [])
+    assert (found.metric, found.columns, found.segments) == ("mae", {}, {})
+    assert found.estimator is not None
+    assert known_of("r2", ROWS, OUTCOMES, (), [], spread=3.0).estimator is not None
     assert known_of("mae", [], [], (), ["season"]) == Known(metric="mae")
