@@ -22,6 +22,7 @@ NEWEST_REQUESTS = 5000
 FEWEST_REQUESTS = 100  # a quiet product's window reaches back until it holds that many, up to LONGEST times as long
 LONGEST = 12
 DRIFT_ROWS = 1000
+ESTIMATED_ROWS = 1000
 
 
 def measure(
@@ -143,13 +144,13 @@ def _estimate(
         return None
     rows: list[Answered] = []
     for line in reversed(lines):
-        if len(rows) >= DRIFT_ROWS:
+        if len(rows) >= ESTIMATED_ROWS:
             break
         if line.y:
             odds: Sequence[Sequence[float] | None] = line.p or [None] * len(line.y)
             answers = zip(line.parsed_rows(), line.y, odds, strict=False)
             rows += [(row, Outcome(None, said, given)) for row, said, given in answers if said is not None]
-    return estimate(known.estimator, rows[:DRIFT_ROWS], classes)
+    return estimate(known.estimator, rows[:ESTIMATED_ROWS], classes)
 
 
 def quantile(times: Sequence[float], level: float) -> float | None:
