@@ -19,9 +19,9 @@ from mlauto.training.backtest import Fit, Model, Outcome, Trial, simulate
 from mlauto.training.deciding import Situation
 from mlauto.training.weighting import BLEND, History, Member
 
-ROWS = 120
+ROWS = 240
 DEGRADED = "{on_degraded: true}"  # nothing but the live check
-GOOD, BAD, WORSE = 12, 72, 108  # wrong rows of a batch
+GOOD, BAD, WORSE = 24, 144, 216  # wrong rows of a batch
 TRAINED = Score(metric="error_rate", value=0.1, low=0.05, high=0.2, rows=100)
 
 
@@ -150,7 +150,7 @@ def test_a_batch_of_one_row_is_no_evidence() -> None:
 
     assert check(0, np.empty(0), TRAINED).status is Status.UNKNOWN
     verdict = check(0, np.ones(1), TRAINED)
-    assert (verdict.status, verdict.cause) == (Status.UNKNOWN, "no verdict: 1 of 60 labels")
+    assert (verdict.status, verdict.cause) == (Status.UNKNOWN, "no verdict: 1 of 120 labels")
 
 
 def test_decisions_need_a_check() -> None:

@@ -52,4 +52,26 @@ def test_unknown_and_never_below_one() -> None:
     assert inflation(()) is None
     assert inflation(gathered((), stream(0.0, FEWEST - 1))) is None
     assert inflation(gathered((), np.ones(100))) is None
-    assert inflation(gathered((), np.tile([0.0, 1.0], 100))) == 1.0
+    assert inflation(gathered((), np.tile([0.0, 1.0], 50_000))) == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_mean_that_jumps_or_drifts_is_no_dependence() -> None:
+    """What is to be found does not pass for rows that are alike."""
+    random = np.random.default_rng(6)
+    level = inflation(gathered((), random.normal(size=4_000)))
+    jump = inflation(gathered((), random.normal(size=4_000) + np.repeat([0.0, 0.5], 2_000)))
+    drift = inflation(gathered((), random.normal(size=4_000) + np.linspace(0, 1, 4_000)))
+
+    assert level is not None
+    assert jump == pytest.approx(level, abs=0.3)
+    assert drift == pytest.approx(level, abs=0.3)
+
+
+def test_little_is_known_of_few_rows() -> None:
+    """They are expected to be rather alike, less so the more there are."""
+    found = [inflation(gathered((), stream(0.0, count))) for count in (30, 300, 30_000)]
+
+    assert None not in found
+    assert found == sorted(found, key=lambda value: -(value or 0.0))
+    assert found[0] == pytest.approx(3.3, abs=0.3)
+    assert found[2] == pytest.approx(1.0, abs=0.2)

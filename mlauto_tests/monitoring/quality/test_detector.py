@@ -114,11 +114,11 @@ def test_it_goes_on_after_a_restart() -> None:
 
 
 def test_a_new_version_that_is_very_bad_is_found_at_once() -> None:
-    """Within 26 labels, by what is staked on its first row."""
+    """Within 34 labels, by what is staked on its first row."""
     detector = seen(fresh(0.0, 0.002), np.ones(40), 1, limit=0.2)
 
     assert detector.alarmed_at is not None
-    assert detector.alarmed_at <= 26
+    assert detector.alarmed_at <= 34
     assert e_value(fresh(0.0, 0.002)) == pytest.approx(0.002)
 
 
@@ -127,7 +127,7 @@ def test_a_version_errs_as_alike_as_the_one_before() -> None:
     before = seen(Detector(since=0.0), errors(LIMIT, 20_000, 1, alike=0.95))
 
     assert fresh(5.0, 0.0, before).power == pytest.approx(before.power, rel=0.2)
-    assert fresh(5.0, 0.0).power == pytest.approx(2 / 3)
+    assert fresh(5.0, 0.0).power == 0.5
 
 
 def test_another_limit_does_not_make_rows_look_alike() -> None:

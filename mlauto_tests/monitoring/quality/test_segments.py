@@ -35,14 +35,14 @@ def played(rates: Mapping[str, float], looks: int, **more: Any) -> dict[str, Seg
 
 def test_a_loss_of_one_segment_is_found_there() -> None:
     """The other one stays as it is, and the worse one comes first."""
-    segments = played({"season = winter": 0.1, "season = summer": 0.35}, 8)
+    segments = played({"season = winter": 0.1, "season = summer": 0.35}, 12)
 
     found = shown(segments, REFERENCES, 0.02, 1)
 
     assert [(one.segment, one.detection.alarmed) for one in found] == [(NAMES[1], True), (NAMES[0], False)]
     assert found[0].quality.value == pytest.approx(0.35, abs=0.1)
     assert found[0].quality.rows == RECENT
-    assert found[0].detection.rows == 400
+    assert found[0].detection.rows == 600
     assert found[0].detection.limit == pytest.approx(0.14)
     assert found[0].reference == REFERENCES[NAMES[1]]
 
