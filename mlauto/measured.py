@@ -112,6 +112,7 @@ class LiveMetrics:
     `newest_label` is when the newest label arrived.
     `labels_stopped` and `labels_odd` say why the feed of labels seems broken: none come, or they cannot be right.
     `inputs_broken` says in what way the newest rows are broken at their source, "" for none.
+    `detection` tests a loss beyond the tolerance, `worse` any loss against the reference, which is never acted upon.
     """
 
     version: str | None
@@ -129,6 +130,7 @@ class LiveMetrics:
     waiting: int = 0
     drifted: DriftReport | None = None
     detection: Detection | None = None
+    worse: Detection | None = None
     segments: tuple[SegmentQuality, ...] = ()
     estimate: Estimate | None = None
     service: str = "log"

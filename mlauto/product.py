@@ -160,6 +160,9 @@ class Monitoring(Section):
         gt=0,
         description="predictions and labels older than that are dropped, as for example 90d; null: by size only",
     )
+    segments: tuple[str, ...] = Field(
+        (), max_length=3, description="features by whose values quality is shown as well (at most 3, 12 values of each)"
+    )
     stale_after: Duration = Field(3600.0, description="no prediction for that long: verdict unknown")
     cooldown: Duration = Field(60.0, description="pause after a retraining that did not help; doubles each time")
     max_attempts: int = Field(3, ge=1, description="retrainings of one incident before people are asked")
@@ -189,6 +192,14 @@ class ModelProduct(Section):
         metric = self.monitoring.metric
         if metric is not None and (metric in regression) != (self.data.task == "regression"):
             raise ValueError(f"monitoring.metric {metric!r} is not a metric for {self.data.task}")
+        return self
+
+    @model_validator(mode="after")
+    def _segments_are_features(self) -> "ModelProduct":
+        never = {self.data.target, self.data.timestamp, *self.data.exclude}
+        for name in self.monitoring.segments:
+            if name in never or self.monitoring.segments.count(name) > 1:
+                raise ValueError(f"monitoring.segments: {name!r} is target, timestamp, in exclude, or named twice")
         return self
 
     @property

@@ -273,3 +273,15 @@ def test_history_has_bounds() -> None:
     assert (make().monitoring.keep_gb, make().monitoring.retention) == (1.0, None)
     for wrong in ({"keep_gb": 0}, {"retention": "0s"}):
         refused("greater than 0", monitoring=wrong)
+
+
+def test_segments_are_features_named_once() -> None:
+    """Three at most; neither target nor time, nor what is no feature."""
+    assert make(monitoring={"segments": ["season"]}).monitoring.segments == ("season",)
+    refused("at most 3 items", monitoring={"segments": ["a", "b", "c", "d"]})
+    for wrong in (["y"], ["when"], ["leak"], ["a", "a"]):
+        refused(
+            "is target, timestamp, in exclude, or named twice",
+            data={"target": "y", "timestamp": "when", "exclude": ["leak"]},
+            monitoring={"segments": wrong},
+        )

@@ -9,9 +9,11 @@ import yaml
 from pydantic import ValidationError
 
 from mlauto.errors import ProductError
-from mlauto.measured import LiveMetrics
+from mlauto.measured import Detection, LiveMetrics
 from mlauto.monitoring.incidents import Incident, advance
 from mlauto.monitoring.judge import Limits, is_full, judge, proven
+from mlauto.monitoring.quality.memory import Watched
+from mlauto.monitoring.quality.watching import Standard, advanced, begun
 from mlauto.monitoring.scores import better, mean_score
 from mlauto.monitoring.triage import Context, triage
 from mlauto.product import ModelProduct
@@ -46,12 +48,14 @@ def read_policy(text: str) -> Policy:
 
 
 class LiveCheck:
-    """The live check's verdict on a model's newest labelled rows. It remembers each model's first full window."""
+    """The live check's verdict on a model's newest labelled rows. It remembers their starts and detectors."""
 
     def __init__(self, product: ModelProduct) -> None:
         self.product = product
         self.limits = Limits.of(product)
         self.starts: dict[int, Score] = {}
+        self.watched: dict[int, tuple[Watched, int]] = {}
+        self.newest: Watched | None = None
 
     def __call__(self, model: int, losses: Losses, trained: Score) -> Verdict:
         """The verdict, without an action yet; `losses` are all that the model's answers have shown, oldest first."""
@@ -60,6 +64,8 @@ class LiveCheck:
         live = mean_score(self.product.metric, newest) if len(newest) > 1 else None
         if live is not None and is_full(len(newest), window):
             self.starts.setdefault(model, live)
+        reference = proven(trained, self.starts.get(model))
+        detection = self._tested(model, losses, reference, live)
         metrics = LiveMetrics(
             version=str(model),
             measured=0.0,
@@ -70,8 +76,20 @@ class LiveCheck:
             labelled=len(newest),
             quality=live,
             newest=0.0,
+            detection=detection,
         )
-        return judge(metrics, proven(trained, self.starts.get(model)), self.limits, 0.0)
+        return judge(metrics, reference, self.limits, 0.0)
+
+    def _tested(self, model: int, losses: Losses, reference: Score, live: Score | None) -> Detection | None:
+        """What the live detector would have proven by now, of losses that are looked at as they become known."""
+        before, seen = self.watched.get(model) or (begun(reference.metric, 0.0, before=self.newest), 0)
+        standard = Standard(reference=reference, tolerance=self.limits.tolerance)
+        found = advanced(standard, before, losses[seen:], live, 0.0)
+        if found is None:
+            return None
+        self.newest = found[0]
+        self.watched[model] = (self.newest, len(losses))
+        return found[1].beyond
 
 
 class LivePolicy:

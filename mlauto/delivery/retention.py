@@ -18,7 +18,7 @@ from mlauto.sweep import GRACE
 __all__ = ["Pruned", "Versions", "prune", "startable", "why_not_startable"]
 
 TRACED = 1000  # newest versions of which the small records stay
-STARTING = ("images", "profiles", "references")  # folders of records that are of use with a version that runs
+STARTING = ("images", "profiles", "references", "known")  # folders of records that are of use with a version that runs
 TRACING = ("models", "runs", "approvals", "rejected")
 FITS = "fits"
 

@@ -14,7 +14,6 @@ __all__ = ["Limits", "failed_checks", "is_full", "judge", "label_fault", "proven
 
 ABSOLUTE = frozenset({"error_rate", "r2"})  # their scale is known, so a tolerance needs no unit
 TOLD = 5  # findings in a sentence
-SIGMAS = 3.5
 FULL_WINDOW = 0.9  # of the window's rows: some labels never come
 FEWEST_REQUESTS = 50  # a few cold requests after a rollout are no verdict on latency
 
@@ -45,9 +44,10 @@ class Limits:
 def judge(metrics: LiveMetrics, reference: Score | None, limits: Limits, now: float) -> Verdict:
     """The verdict on `metrics`, given the version's quality on rows it was not fitted on; triage adds the action.
 
-    `degraded` needs evidence: a loss beyond the tolerance that noise does not explain, or a service level that is
-    missed beyond chance. Without traffic, enough labels or the service level's source the status is `unknown`, never
-    healthy; where nothing could be measured it is `error`.
+    `degraded` needs evidence: a loss beyond the tolerance that the detector has proven (`monitoring/quality`) and that
+    the present window still shows, so that a recovery ends it; or a service level that is missed beyond chance.
+    Without traffic, enough labels or the service level's source the status is `unknown`, never healthy; where nothing
+    could be measured it is `error`.
     """
     performance, quality_known = _performance(metrics, reference, limits)
     available = _data_available(metrics, limits, now)
@@ -113,28 +113,34 @@ def _performance(metrics: LiveMetrics, reference: Score | None, limits: Limits) 
         has = f"its reference is {reference.metric}" if reference else "it has no reference"
         sentence = f"no verdict: version {metrics.version} is measured by {live.metric} and {has}; train it again"
         return CheckOutcome(name="performance", passed=True, summary=sentence, details=details), False
+    if metrics.detection is None:
+        sentence = (
+            f"no verdict: nothing tests {live.metric} against its reference; train version {metrics.version} again"
+        )
+        return CheckOutcome(name="performance", passed=True, summary=sentence, details=details), False
     limit = _limit(reference, limits.tolerance)
-    degraded = better(live.metric, limit, live.value) and _is_proven(live, reference)
-    word = "beyond" if degraded else "within"
+    beyond = better(live.metric, limit, live.value)
+    degraded = beyond and metrics.detection.alarmed
+    word = "within" if not beyond else "beyond" if degraded else "beyond, not yet provably,"
     summary = (
         f"{live.metric} {live.value:.4g} [{live.low:.4g}, {live.high:.4g}] on {live.rows} labels is {word}"
         f" the limit {limit:.4g} (reference {reference.value:.4g})"
     )
+    if worse := [one.segment for one in metrics.segments if one.detection.alarmed]:
+        summary += f"; proven worse where {', '.join(worse[:5])}, which is shown and not acted upon"
     details |= {live.metric: live.value, "low": live.low, "high": live.high, "limit": limit}
-    details |= {"reference": reference.value}
+    details |= {"reference": reference.value} | _evidence(metrics)
     return CheckOutcome(name="performance", passed=not degraded, summary=summary, details=details), True
 
 
-def _is_proven(live: Score, reference: Score) -> bool:
-    """Whether the live version is worse than the reference beyond what chance explains, which is in both of them.
-
-    The check is made again and again: at 3.5 standard errors, once in 4,000 windows that share no row.
-    """
-    up = live.metric == "r2"
-    own = live.high - live.value if up else live.value - live.low
-    theirs = reference.value - reference.low if up else reference.high - reference.value
-    worse = reference.value - live.value if up else live.value - reference.value
-    return worse > SIGMAS / 1.96 * math.hypot(own, theirs)
+def _evidence(metrics: LiveMetrics) -> dict[str, Any]:
+    """What the sequential detectors have found; "worse" is not acted upon."""
+    told: dict[str, Any] = {}
+    if (beyond := metrics.detection) is not None:
+        told |= {"e_value": beyond.e_value, "proven_at": beyond.threshold, "tested_limit": beyond.limit}
+    if (worse := metrics.worse) is not None:
+        told |= {"worse_than_reference": worse.alarmed, "e_value_worse": worse.e_value}
+    return told
 
 
 def _limit(reference: Score, tolerance: float) -> float:

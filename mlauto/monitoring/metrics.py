@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlauto.measured import LabelDelay, LiveMetrics
+from mlauto.measured import Estimate, LabelDelay, LiveMetrics
+from mlauto.monitoring.comparison import Outcome
 from mlauto.monitoring.drift.live import live_drift
 from mlauto.monitoring.drift.profile import Profile
 from mlauto.monitoring.feed import odd_labels, stopped
 from mlauto.monitoring.labels import JoinState, join_labels
 from mlauto.monitoring.newest import NEWEST_ROWS, broken_rows
 from mlauto.monitoring.predictionlog import LogReader, Prediction
+from mlauto.monitoring.quality.estimated import Answered, estimate
+from mlauto.monitoring.quality.references import Known
 from mlauto.monitoring.scores import score, usable
 from mlauto.monitoring.service import FEWEST_REQUESTS, LONGEST, p99_rank
 from mlauto.records import Score
@@ -21,6 +24,7 @@ __all__ = ["DRIFT", "TAIL_BYTES", "least_p99", "measure", "quantile", "unmeasure
 TAIL_BYTES = 1 << 20
 NEWEST_REQUESTS = 5000
 DRIFT = "drift.msgpack"  # the window's counts
+ESTIMATED_ROWS = 1000
 
 
 def measure(
@@ -36,6 +40,7 @@ def measure(
     every: float = 3600.0,
     recent: float = 300.0,
     patience: float = math.inf,
+    known: Known | None = None,
 ) -> LiveMetrics:
     """Metrics of the version that is live now; `folder` holds its prediction log, `state` is the label join's own file.
 
@@ -49,7 +54,9 @@ def measure(
     if version is None:
         return unmeasured(None, "no version answers users: materialize production", now=now)
     lines = LogReader(folder, "predictions", Prediction).tail(TAIL_BYTES).lines
-    joined = join_labels(folder, state, version=version, window=window, now=now)
+    joined = join_labels(
+        folder, state, version=version, window=window, now=now, segments=known.columns if known else None
+    )
     ours = _recent([line for line in lines if line.v in {version, None}], now, recent)
     times = sorted(line.ms for line in ours if line.ms is not None and line.error is None)
     labelled, quality = _quality(joined, version, metric, window, classes)
@@ -77,6 +84,7 @@ def measure(
         ),
         labels_odd=odd_labels(metric, *_labelled(joined, version, window)),
         inputs_broken=broken_rows(profile, _rows(ours)) if profile is not None else "",
+        estimate=_estimate(known, metric, ours, classes),
     )
 
 
@@ -148,6 +156,23 @@ def _rows(lines: Sequence[Prediction]) -> list[dict[str, Any]]:
         if line.error is None:
             rows += line.parsed_rows()[::-1]
     return rows[:NEWEST_ROWS]
+
+
+def _estimate(
+    known: Known | None, metric: str, lines: Sequence[Prediction], classes: Sequence[object]
+) -> Estimate | None:
+    """What the newest answers themselves say of their quality; None for a version of which nothing is known."""
+    if known is None or known.estimator is None or known.metric != metric:
+        return None
+    rows: list[Answered] = []
+    for line in reversed(lines):
+        if len(rows) >= ESTIMATED_ROWS:
+            break
+        if line.y:
+            odds: Sequence[Sequence[float] | None] = line.p or [None] * len(line.y)
+            answers = zip(line.parsed_rows(), line.y, odds, strict=False)
+            rows += [(row, Outcome(None, said, given)) for row, said, given in answers if said is not None]
+    return estimate(known.estimator, rows[:ESTIMATED_ROWS], classes)
 
 
 def quantile(times: Sequence[float], level: float) -> float | None:

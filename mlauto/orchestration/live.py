@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlauto.errors import DeliveryError, MeasurementError
 from mlauto.measured import LiveMetrics
@@ -11,11 +11,13 @@ from mlauto.monitoring.compaction import Compaction, compact
 from mlauto.monitoring.drift.profile import Profile
 from mlauto.monitoring.incidents import Incident, open_incident
 from mlauto.monitoring.judge import Limits, is_full, judge, label_fault, proven
+from mlauto.monitoring.labels import read_join
 from mlauto.monitoring.metrics import measure, unmeasured
 from mlauto.monitoring.scores import better
 from mlauto.monitoring.triage import Context, triage
 from mlauto.orchestration.arrivals import quarantined_last
 from mlauto.orchestration.attempts import Retrainings
+from mlauto.orchestration.known import read_known
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import keeps_problem
 from mlauto.orchestration.service import with_service_level
@@ -49,6 +51,8 @@ def observe(platform: Platform, product: ModelProduct) -> Observation:
         metrics = _measured(platform, product, production.version if production else None, model, now)
         metrics = with_service_level(platform, product, metrics)
     reference = _reference(platform, product, model, metrics) if model else None
+    if model is not None and reference is not None and metrics.problem is None:
+        metrics = _tested(platform, product, metrics, model, reference)
     verdict = judge(metrics, reference, Limits.of(product), now)
     return Observation(production=production, metrics=metrics, verdict=verdict)
 
@@ -63,6 +67,38 @@ def _reference(platform: Platform, product: ModelProduct, model: TrainedModel, m
         platform.store.write_record(product.name, name, live)
         start = live
     return proven(model.reference, start)
+
+
+def _tested(
+    platform: Platform, product: ModelProduct, metrics: LiveMetrics, model: TrainedModel, reference: Score
+) -> LiveMetrics:
+    """The metrics with what the detectors make of the labels that came since the last look."""
+    from mlauto.monitoring.quality.limits import spread_of
+    from mlauto.monitoring.quality.watching import Standard, look
+
+    if reference.metric != product.metric:
+        return metrics
+    home = platform.settings.product_home(product.name)
+    try:
+        found = look(
+            home / "quality.json",
+            read_join(home / "monitoring.json").windows.get(model.version, ()),
+            version=model.version,
+            standard=Standard(
+                reference=reference,
+                tolerance=product.tolerance,
+                spread=spread_of(model.scores),
+                known=read_known(platform, product, model.version),
+            ),
+            quality=metrics.quality,
+            now=metrics.measured,
+            classes=model.signature.classes,
+        )
+    except MeasurementError as error:
+        return unmeasured(model.version, str(error), now=metrics.measured)
+    if found is None:
+        return metrics
+    return replace(metrics, detection=found.beyond, worse=found.worse, segments=found.segments)
 
 
 def _unreachable(platform: Platform, product: ModelProduct) -> str | None:
@@ -85,6 +121,7 @@ def _measured(
 ) -> LiveMetrics:
     """Metrics of one version; what cannot be measured says so. Only the live version has a window for its drift."""
     home = platform.settings.product_home(product.name)
+    known = read_known(platform, product, version)
     profile = platform.store.read_record(product.name, f"profiles/{version}", Profile) if drift else None
     try:
         return measure(
@@ -98,6 +135,7 @@ def _measured(
             profile=profile,
             every=product.monitoring.every,
             patience=product.monitoring.stale_after,
+            known=known,
         )
     except MeasurementError as error:
         return unmeasured(version, str(error), now=now)

@@ -13,6 +13,7 @@ import dagster as dg
 from mlauto.measured import LiveMetrics
 from mlauto.monitoring.compaction import Compaction
 from mlauto.orchestration.platform import Platform
+from mlauto.orchestration.render_quality import quality
 from mlauto.records import (
     Batch,
     CheckOutcome,
@@ -272,6 +273,7 @@ def live_metrics(metrics: LiveMetrics, verdict: Verdict) -> Metadata:
         "errors": dg.MetadataValue.int(metrics.errors),
         "labelled": dg.MetadataValue.int(metrics.labelled),
         "waiting_for_labels": dg.MetadataValue.int(metrics.waiting),
+        **quality(metrics, table),
         **{name: _number(value) for name, value in numbers.items() if value is not None},
     }
 

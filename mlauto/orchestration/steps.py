@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from mlauto.delivery.decisions import approve
 from mlauto.errors import DeliveryError, TrainingError
 from mlauto.orchestration import rollouts
+from mlauto.orchestration.known import keep_known
 from mlauto.orchestration.label_lag import label_lag
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import keeps_problem
@@ -128,6 +129,7 @@ def train_model(platform: Platform, product: ModelProduct, reason: str, log: Log
         on_line=log,
     )
     keep_profile(platform, product, trained)
+    keep_known(platform, product, trained)
     return trained
 
 

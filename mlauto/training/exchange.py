@@ -115,6 +115,10 @@ class Holdout:
     answers: Answers
     baseline: Answers
 
+    def newest(self, rows: int) -> "Holdout":
+        """The newest of them, at most so many."""
+        return self.part([at >= len(self.rows) - rows for at in range(len(self.rows))])
+
     def part(self, keep: Sequence[bool]) -> "Holdout":
         """The rows for which `keep` is true."""
         return Holdout(

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+KEPT_ROWS = 2000  # of the holdout, with the model: what segments and estimates are held to
+
 
 class _Clock:
     """Seconds between laps, by name."""
@@ -153,6 +155,7 @@ def _fit(request: FitRequest) -> None:
     )
     (folder / "evaluation.json").write_bytes(msgspec.json.encode(evaluation))
     (folder / "answered.json").write_bytes(msgspec.json.encode(trial.holdout.answers))
+    (folder / "holdout.json").write_bytes(msgspec.json.encode(trial.holdout.newest(KEPT_ROWS)))
     (output / "holdout.json").write_bytes(msgspec.json.encode(trial.holdout))
 
 

@@ -1,6 +1,7 @@
 """The live loop's decisions in a backtest, on streams whose table can be worked out by hand."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ import pytest
 from mlauto.commands.backtest_policy import NAMED, LiveCheck, LivePolicy, read_policy
 from mlauto.commands.history import Plan, attributes_of
 from mlauto.errors import ProductError
+from mlauto.monitoring.labels import Joined
+from mlauto.monitoring.quality.watching import Standard, look
+from mlauto.monitoring.scores import mean_score
 from mlauto.product import ModelProduct
 from mlauto.product_training import POLICIES, Policy
 from mlauto.records import Score, Status
@@ -15,9 +19,9 @@ from mlauto.training.backtest import Fit, Model, Outcome, Trial, simulate
 from mlauto.training.deciding import Situation
 from mlauto.training.weighting import BLEND, History, Member
 
-ROWS = 40
+ROWS = 240
 DEGRADED = "{on_degraded: true}"  # nothing but the live check
-GOOD, BAD, WORSE = 4, 24, 36  # wrong rows of a batch
+GOOD, BAD, WORSE = 24, 144, 216  # wrong rows of a batch
 TRAINED = Score(metric="error_rate", value=0.1, low=0.05, high=0.2, rows=100)
 
 
@@ -29,7 +33,7 @@ class Given:
 
     @property
     def rows(self) -> Sequence[int]:
-        """Forty in each batch."""
+        """As many in each batch."""
         return [ROWS] * (len(self.wrong) - 1)
 
     def fit(self, model: Model) -> Fit:
@@ -146,7 +150,7 @@ def test_a_batch_of_one_row_is_no_evidence() -> None:
 
     assert check(0, np.empty(0), TRAINED).status is Status.UNKNOWN
     verdict = check(0, np.ones(1), TRAINED)
-    assert (verdict.status, verdict.cause) == (Status.UNKNOWN, "no verdict: 1 of 20 labels")
+    assert (verdict.status, verdict.cause) == (Status.UNKNOWN, "no verdict: 1 of 120 labels")
 
 
 def test_decisions_need_a_check() -> None:
@@ -178,3 +182,32 @@ def test_what_is_no_policy_is_said(text: str, said: str) -> None:
     """With the option's own words."""
     with pytest.raises(ProductError, match=said):
         read_policy(text)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_live_loop_proves_the_same_of_the_same_labels(tmp_path: Path, seed: int) -> None:
+    """Batch by batch, though it looks several times while a batch's labels come, and goes on from its record."""
+    random = np.random.default_rng(seed)
+    losses = (random.random(12 * ROWS) < np.repeat(np.linspace(0.1, 0.6, 12), ROWS)).astype(float)
+    check, standard = LiveCheck(product("economy")), Standard(reference=TRAINED, tolerance=0.02)
+    entries = [
+        Joined(f"00000000-{at:08x}-0000", [1], [int(loss)], None, float(at)) for at, loss in enumerate(1 - losses)
+    ]
+    told = []
+    for end in range(ROWS, len(losses) + 1, ROWS):
+        check.starts[0] = TRAINED  # the same reference on both sides
+        verdict = check(0, losses[:end], TRAINED)
+        for seen in (end - ROWS // 2, end - 7, end):
+            window = entries[max(0, seen - ROWS) : seen]
+            quality = mean_score("error_rate", losses[max(0, seen - ROWS) : seen]) if seen == end else None
+            live = look(
+                tmp_path / "quality.json", window, version="1", standard=standard, quality=quality, now=float(seen)
+            )
+        assert live is not None
+        evidence = verdict.checks[0].details
+        assert live.beyond.e_value == pytest.approx(evidence["e_value"], rel=1e-6)
+        told.append(live.beyond.alarmed)
+        assert (verdict.status is Status.DEGRADED) <= live.beyond.alarmed
+
+    assert told[0] is False
+    assert told[-1] is True

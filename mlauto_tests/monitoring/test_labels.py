@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from mlauto.monitoring.labels import JoinState, join_labels, read_join
+from mlauto.monitoring.quality.levels import Levels
 
 Join = Callable[..., JoinState]
 
@@ -28,6 +29,19 @@ def pairs(state: JoinState, version: str = "1") -> list[tuple[Any, Any]]:
     """Prediction and label of each row in a version's window, oldest first."""
     joined = state.windows.get(version, [])
     return [pair for entry in joined for pair in zip(entry.y, entry.label, strict=True)]
+
+
+def test_rows_are_assigned_to_segments(log: Any, state: Path) -> None:
+    """By the columns of the request, row by row; without columns nothing is looked at."""
+    columns = {"x": Levels(values=("1", "2"))}
+    log.label(log.predict(7.0, 8.0, rows=[{"x": 1}, {"x": 5}]), 7.0, 8.0)
+
+    found = join_labels(log.folder, state, version="1", window=5, now=log.now, segments=columns)
+
+    assert found.windows["1"][0].s == [["x = 1"], []]
+    log.label(log.predict(9.0, rows=[{"x": 2}]), 9.0)
+    again = join_labels(log.folder, state, version="1", window=5, now=log.now)
+    assert [entry.s for entry in again.windows["1"]] == [[["x = 1"], []], None]
 
 
 def test_nothing_to_join(join: Join, state: Path) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 
 from mlauto.errors import MeasurementError
 from mlauto.measured import LabelDelay, LiveMetrics
+from mlauto.monitoring.comparison import Outcome
 from mlauto.monitoring.drift.fitting import fit_profile
 from mlauto.monitoring.metrics import measure, unmeasured
+from mlauto.monitoring.quality.references import Known, known_of
 
 Measure = Callable[..., LiveMetrics]
 
@@ -228,3 +231,21 @@ def test_the_room_is_light() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_quality_is_estimated_before_labels_come(live: Measure, log: Any) -> None:
+    """From the answers alone, by what is known of the version; by another metric nothing is."""
+    outcomes = [Outcome(float(at % 7), 3.0) for at in range(200)]
+    known = known_of("mae", [{"x": at % 7} for at in range(200)], outcomes, (), [])
+    for at in range(40):
+        log.predict(3.0, rows=[{"x": at % 7}])
+    log.fail()
+
+    found = live(known=known).estimate
+
+    assert found is not None
+    assert (found.method, found.quality.metric, found.quality.rows) == ("DLE", "mae", 40)
+    assert found.quality.value == pytest.approx(12 / 7, abs=0.2)
+    assert live(known=replace(known, metric="rmse")).estimate is None
+    assert live(known=Known(metric="mae")).estimate is None
+    assert live().estimate is None

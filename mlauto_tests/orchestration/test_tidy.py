@@ -65,7 +65,7 @@ def deliver(world: World, version: str, *, rejected: bool = False) -> None:
     image = Image(kind="fake", digest=digest, reference="", version=version, key=model.key)
     for record in ("image", f"images/{version}"):
         store.write_record(name, record, image)
-    for folder in ("profiles", "references", "runs"):
+    for folder in ("profiles", "references", "known", "runs"):
         store.write_record(name, f"{folder}/{version}", {})
     before = world.production()
     assert before is not None

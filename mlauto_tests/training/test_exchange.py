@@ -72,6 +72,8 @@ def test_a_part_of_a_holdout() -> None:
     assert (part.answers.predictions, part.answers.probabilities) == (("low",), ([0.6, 0.4],))
     assert (part.baseline.predictions, part.baseline.probabilities) == (("low",), None)
     assert two.part([True, True]).rows == two.rows
+    assert two.newest(1) == part
+    assert two.newest(5).labels == two.labels
 
 
 def test_messages_are_frozen() -> None:

@@ -99,6 +99,7 @@ def test_a_first_model_is_trained_stored_registered_and_recorded(
         "evaluation.json",
         "plot.png",
         "card.md",
+        "holdout.json",
         "trusted.json",
         "plan",
     }

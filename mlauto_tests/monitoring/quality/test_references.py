@@ -1,0 +1,45 @@
+"""What the holdout says of segments."""
+
+import msgspec
+import numpy as np
+
+from mlauto.monitoring.comparison import Outcome
+from mlauto.monitoring.quality.levels import Levels
+from mlauto.monitoring.quality.references import FEWEST, Known, known_of
+
+RANDOM = np.random.default_rng(1)
+ROWS = [{"season": ("winter", "summer")[at % 2], "x": at} for at in range(200)]
+OUTCOMES = [Outcome(0.0, 2.0 if at % 2 else 1.0) for at in range(200)]
+
+
+def test_each_segment_has_its_own_reference() -> None:
+    """Summer is twice as hard; what a model does not have makes no segments."""
+    known = known_of("mae", ROWS, OUTCOMES, (), ["season", "nowhere"])
+
+    assert known.columns == {"season": Levels(values=("summer", "winter"))}
+    assert {name: score.value for name, score in known.segments.items()} == {
+        "season = summer": 2.0,
+        "season = winter": 1.0,
+    }
+    assert {score.rows for score in known.segments.values()} == {100}
+    assert msgspec.json.decode(msgspec.json.encode(known), type=Known) == known
+
+
+def test_a_segment_of_few_rows_has_none() -> None:
+    """Nor has one whose rows cannot be scored."""
+    few = 2 * (FEWEST - 1)
+    unusable = [Outcome(None, 1.0) for _ in ROWS]
+
+    assert known_of("mae", ROWS[:few], OUTCOMES[:few], (), ["season"]).segments == {}
+    assert known_of("mae", ROWS, unusable, (), ["season"]).segments == {}
+    assert known_of("mae", ROWS[:few], OUTCOMES[:few], (), []).estimator is None
+
+
+def test_r2_and_no_columns_have_no_segments() -> None:
+    """The record then says of which metric it is, and nothing else."""
+    assert known_of("r2", ROWS, OUTCOMES, (), ["season"]) == Known(metric="r2")
+    found = known_of("mae", ROWS, OUTCOMES, (), [])
+    assert (found.metric, found.columns, found.segments) == ("mae", {}, {})
+    assert found.estimator is not None
+    assert known_of("r2", ROWS, OUTCOMES, (), [], spread=3.0).estimator is not None
+    assert known_of("mae", [], [], (), ["season"]) == Known(metric="mae")
