@@ -154,9 +154,14 @@ def _fit(request: FitRequest) -> None:
         averaged=how.averaged,
     )
     (folder / "evaluation.json").write_bytes(msgspec.json.encode(evaluation))
-    (folder / "answered.json").write_bytes(msgspec.json.encode(trial.holdout.answers))
-    (folder / "holdout.json").write_bytes(msgspec.json.encode(trial.holdout.newest(KEPT_ROWS)))
+    _keep(trial.holdout, folder)
     (output / "holdout.json").write_bytes(msgspec.json.encode(trial.holdout))
+
+
+def _keep(holdout: Holdout, folder: Path) -> None:
+    """All the answers, for how they are distributed, and the newest rows with theirs, for how good they are."""
+    (folder / "answered.json").write_bytes(msgspec.json.encode(holdout.answers))
+    (folder / "holdout.json").write_bytes(msgspec.json.encode(holdout.newest(KEPT_ROWS)))
 
 
 def _tried(request: FitRequest, how: Recipe, rows: _Rows, folder: Path, clock: _Clock) -> _Trial:

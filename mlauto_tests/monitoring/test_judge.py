@@ -273,7 +273,8 @@ def test_a_window_is_full_before_its_last_labels() -> None:
 def test_a_service_level_that_cannot_be_had_is_unknown(live: float) -> None:
     """Whatever the quality: neither healthy nor a reason to retrain; what is known of the quality is said, too."""
     nothing = {"requests": 0, "p50_ms": None, "p99_ms": None, "p99_low_ms": None}
-    verdict = judged(service="prometheus", service_problem="Prometheus is down", quality=quality(live), **nothing)
+    measured = {"quality": quality(live), "detection": ALARMED, **nothing}
+    verdict = judged(service="prometheus", service_problem="Prometheus is down", **measured)
 
     assert verdict.status is Status.UNKNOWN
     assert failed_checks(verdict) >= {"service_level", "data_available"}
