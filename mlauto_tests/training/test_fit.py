@@ -91,7 +91,7 @@ def test_a_regression_writes_the_whole_artifact(ask: Ask, fit: Fit) -> None:
     assert ended.exit_code == 0, ended.output
     folder = Path(request.output) / "artifact"
     names = {"model.skops", "signature.json", "golden.json", "evaluation.json", "trusted.json", "plot.png", "plan"}
-    assert {path.name for path in folder.iterdir()} == names | {"holdout.json"}
+    assert {path.name for path in folder.iterdir()} == names | {"answered.json", "holdout.json"}
     assert msgspec.json.decode((folder / "holdout.json").read_bytes(), type=Holdout) == holdout_of(request)
     signature = msgspec.json.decode((folder / "signature.json").read_bytes(), type=Signature)
     assert signature.columns == {"temp": "number", "hour": "integer", "open": "boolean", "kind": "string"}

@@ -96,6 +96,7 @@ def test_a_first_model_is_trained_stored_registered_and_recorded(
         "model.skops",
         "signature.json",
         "golden.json",
+        "answered.json",
         "evaluation.json",
         "plot.png",
         "card.md",
