@@ -168,7 +168,10 @@ def _record(home: Path, ended: threading.Event) -> None:
 def test_all_that_is_watched_is_exported_and_has_data(story: Story) -> None:
     """Every metric in rules, alerts, panels and marks, but for those that are excused by name."""
     eventually(lambda: len(story.users.statuses) > 20, "traffic")
-    os.kill(story.gateway.version(PRODUCT, "1")["pid"], signal.SIGKILL)  # the other one has to answer: a retry
+    process = story.gateway.version(PRODUCT, "1")["pid"]
+    os.kill(process, signal.SIGSTOP)
+    time.sleep(0.15)  # the next request has reached it by then, and waits
+    os.kill(process, signal.SIGKILL)  # the other one has to answer: a retry
     eventually(lambda: "mlauto_retries_total{" in story.gateway.client.get("/metrics").text, "a retry")
     eventually(lambda: story.gateway.version(PRODUCT, "1")["state"] == "ready", "version 1 again")
     story.gateway.switch(PRODUCT, "1", shadow="2")
