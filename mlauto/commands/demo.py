@@ -129,6 +129,10 @@ class Demo:
         version = MlflowClient(self.loop.settings.mlflow_uri).get_model_version_by_alias(PRODUCT, "champion")
         return str(version.version), str(version.run_id)
 
+    def is_champion(self, version: str) -> None:
+        """Wait until MLflow says so too: it is told right after the gateway."""
+        self.loop.wait_for(f"version {version} as MLflow's champion", lambda: self.champion()[0] == version, timeout=10)
+
     def unchanged(self, step: StepInProgress, version: str, since: float) -> None:
         """Raise unless production is what it was."""
         if self.observer.materialized("production", after=since) is not None:
@@ -253,7 +257,7 @@ def _new_code(demo: Demo, traffic: Traffic, version: str) -> str:
 
         step.waiting(f"version {newest} answering everything")
         demo.loop.wait_for(f"version {newest} answering everything", shared)
-        _require(demo.champion()[0] == newest, f"MLflow's champion is not version {newest}")
+        demo.is_champion(newest)
         tally = traffic.tally()
         tally.require_no_failure()
         step.saw("requests", f"{tally.requests}, {tally.failures} failed; {version} is the fallback")
@@ -318,7 +322,7 @@ def _drift(demo: Demo, live: LiveStream, traffic: Traffic, version: str) -> tupl
         step.waiting(f"version {fresh} answering everything")
         seconds = demo.loop.wait_for(f"version {fresh} answering everything", answering) - failing.time
         _require(demo.live_version() == fresh, "the live server does not name the fresh version")
-        _require(demo.champion()[0] == fresh, "MLflow's champion is not the fresh version")
+        demo.is_champion(fresh)
         step.saw("from failing check to better model answering everything", f"{seconds:.1f} s")
         return seconds, fresh
 

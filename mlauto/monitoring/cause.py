@@ -12,7 +12,7 @@ LIMITS = {  # test -> share of the rows, to be proven
     "nulls": 0.05,  # more than in training: a source fails, nobody's habits change like that
     "unseen": 0.50,  # levels never seen: a code was changed; a new product or region is a smaller part
     "type": 0.10,  # a value of another type: the schema changed
-    "range": 0.60,  # far outside training's range: another unit, no season leaves all that was known behind
+    "range": 0.60,  # several of training's ranges away (`newest.py`): another unit, neither season nor market does that
 }
 OF_A_WINDOW = frozenset({"nulls", "unseen", "type"})  # whether a column is measured in units, its profile knows only
 WORDS = {

@@ -43,7 +43,8 @@ def changed(name: str, value: Callable[[Any], Any], *, newest: int, count: int =
         (changed("temp", lambda _: None, newest=3), ""),
         (changed("temp", lambda t: t + 273.15, newest=60), "temp is far outside training's range in 100 %"),
         (changed("speed", lambda s: s / 1000, newest=1000), ""),  # what is small looks like a calm day
-        (changed("speed", lambda s: s * 1000, newest=60), "speed is far outside"),
+        (changed("speed", lambda s: s * 1000, newest=200), "speed is far outside"),
+        (changed("speed", lambda s: s + 100.0, newest=1000), ""),  # three times what was ever seen is a storm
         (changed("temp", lambda _: "warm", newest=50), "temp is of another type"),
         (changed("kind", str.upper, newest=60), "kind has values never seen in training in 100 %"),
         (changed("kind", lambda k: "d" if k == "a" else k, newest=1000), ""),  # a new one, in a third of the rows
