@@ -232,9 +232,12 @@ def _healthy(demo: Demo, traffic: Traffic, version: str) -> None:
         step.saw("requests so far", traffic.tally().requests)
 
 
-def _healthy_verdict(demo: Demo, after: float, version: str) -> bool:
+def _healthy_verdict(demo: Demo, after: float, version: str) -> float | None:
+    """When it was recorded; its checks follow at once."""
     seen = demo.observer.materialized("live_metrics", after=after)
-    return seen is not None and seen.metadata["verdict"] == "healthy" and seen.metadata["version"] == version
+    if seen is None or (seen.metadata["verdict"], seen.metadata["version"]) != ("healthy", version):
+        return None
+    return seen.time
 
 
 def _facts(metadata: Any) -> str:
@@ -330,8 +333,8 @@ def _drift(demo: Demo, live: LiveStream, traffic: Traffic, version: str) -> tupl
 def _healthy_again(demo: Demo, traffic: Traffic, fresh: str) -> None:
     with demo.timeline.step("The check passes again, and not one request failed") as step:
         began = time.time()
-        demo.loop.wait_for("a healthy verdict on the fresh model", lambda: _healthy_verdict(demo, began, fresh))
-        seen = demo.see_check(step, "live_metrics", "performance", passed=True, after=began)
+        healthy = demo.loop.wait_for("a healthy verdict", lambda: _healthy_verdict(demo, began, fresh))
+        seen = demo.see_check(step, "live_metrics", "performance", passed=True, after=healthy - 0.5)
         step.saw("performance", seen.description)
         tally = traffic.tally()
         tally.require_no_failure()
