@@ -235,9 +235,8 @@ def _healthy(demo: Demo, traffic: Traffic, version: str) -> None:
 def _healthy_verdict(demo: Demo, after: float, version: str) -> float | None:
     """When it was recorded; its checks follow at once."""
     seen = demo.observer.materialized("live_metrics", after=after)
-    if seen is None or (seen.metadata["verdict"], seen.metadata["version"]) != ("healthy", version):
-        return None
-    return seen.time
+    good = seen is not None and (seen.metadata["verdict"], seen.metadata["version"]) == ("healthy", version)
+    return seen.time if seen is not None and good else None
 
 
 def _facts(metadata: Any) -> str:
