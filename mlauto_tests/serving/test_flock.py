@@ -235,7 +235,7 @@ def test_a_killed_follower_is_replaced_and_its_counts_stay(running: Gateway) -> 
     assert victim not in pids
     assert users.failures == []
     assert 0 < users.resets < 12
-    gauges = ("mlauto_version", "mlauto_gateway")
+    gauges = ("mlauto_version", "mlauto_gateway", "mlauto_requests_in_flight")
     assert not [name for name in before if not name.startswith(gauges) and after[name] < before[name]]
     assert {answer.id for answer in users.answers} <= ids_of(running)
 
