@@ -56,6 +56,21 @@ MODEL = (
         action="The dashboard shows which columns moved, and how far. Did their source change?",
     ),
     Alert(
+        name="InputsBroken",
+        expr="mlauto_inputs_broken == 1",
+        severity="critical",
+        summary=f"{P}: the newest inputs are broken at their source, and its answers with them.",
+        action=f"{STATUS} says which columns and how. Mend their source: no new model is trained on them.",
+    ),
+    Alert(
+        name="LabelsOdd",
+        expr="mlauto_labels_odd == 1",
+        lasting="5m",
+        severity="warning",
+        summary=f"{P}: the newest labels cannot be right, so nothing is concluded from them.",
+        action=f"{STATUS} says why. Look at what sends them.",
+    ),
+    Alert(
         name="LabelFeedStopped",
         expr="time() - mlauto_label_newest_timestamp_seconds\n"
         f'  > on (product) {LATE} * mlauto_label_delay_seconds{{quantile="0.9"}} + 3600\n'

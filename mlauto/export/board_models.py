@@ -69,8 +69,11 @@ QUALITY = (
     Shown(
         title="Proof of a loss: 1 is an alarm",
         unit="short",
-        told="How far the evidence has come, on a scale of logarithms.",
-        queries=(Query(of("mlauto_detection_evidence")),),
+        told="How far the evidence has come, on a scale of logarithms; whether it is worse than its reference at all.",
+        queries=(
+            Query(of("mlauto_detection_evidence")),
+            Query(of("mlauto_worse_than_reference"), "{{product}} worse than its reference"),
+        ),
     ),
     Shown(
         title="Quality by segment",
@@ -86,6 +89,8 @@ QUALITY = (
             Query(of("mlauto_label_delay_seconds"), "{{product}} delay p{{quantile}}"),
             Query(of("mlauto_predictions_waiting_for_labels"), "{{product}} waiting"),
             Query(of("mlauto_labelled_rows"), "{{product}} in the window"),
+            Query(of("mlauto_labels_stopped"), "{{product}} stopped"),
+            Query(of("mlauto_labels_odd"), "{{product}} odd"),
         ),
     ),
     Shown(
@@ -106,7 +111,10 @@ DRIFT = (
         title="Drift: findings proven to matter",
         unit="short",
         told="It warns; by itself it never retrains.",
-        queries=(Query(of("mlauto_drift_alarms")),),
+        queries=(
+            Query(of("mlauto_drift_alarms")),
+            Query(of("mlauto_inputs_broken"), "{{product}} broken at their source"),
+        ),
     ),
 )
 LOOP = (
@@ -119,6 +127,12 @@ LOOP = (
             Query(of("mlauto_rollouts_total"), "{{product}} {{outcome}}"),
             Query(of("mlauto_rollbacks_total"), "{{product}} put back"),
         ),
+    ),
+    Shown(
+        title="Incident: its cause",
+        unit="short",
+        told="What triage found: a fault of serving, of upstream data or of the labels is not cured by a new model.",
+        queries=(Query(f"{of('mlauto_incident_cause')} == 1", "{{product}} {{cause}}"),),
     ),
     Shown(
         title="Incident: retrainings so far",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from mlauto.measured import LiveMetrics
 from mlauto.monitoring.gaugenames import GAUGES
 from mlauto.monitoring.incidents import Incident
-from mlauto.records import Action, Problem, Score, Status, Verdict
+from mlauto.records import Action, Cause, Problem, Score, Status, Verdict
 from mlauto.serving.measured import LONGEST, Row
 
 __all__ = ["FINDINGS", "SEGMENTS", "Counts", "Queue", "gauges"]
@@ -94,6 +94,9 @@ def _measured(metrics: LiveMetrics) -> Found:
     yield "mlauto_prediction_newest_timestamp_seconds", {}, metrics.newest
     yield "mlauto_labelled_rows", {}, metrics.labelled
     yield "mlauto_predictions_waiting_for_labels", {}, metrics.waiting
+    yield "mlauto_labels_stopped", {}, bool(metrics.labels_stopped)
+    yield "mlauto_labels_odd", {}, bool(metrics.labels_odd)
+    yield "mlauto_inputs_broken", {}, bool(metrics.inputs_broken)
     if metrics.label_delay is not None:
         yield "mlauto_label_delay_seconds", {"quantile": "0.5"}, metrics.label_delay.median
         yield "mlauto_label_delay_seconds", {"quantile": "0.9"}, metrics.label_delay.p90
@@ -122,6 +125,8 @@ def _quality(metrics: LiveMetrics, verdict: Verdict) -> Found:
         # its logarithm: e-values grow beyond what a float holds
         yield "mlauto_detection_evidence", {}, _evidence(detection.e_value, detection.threshold)
         yield "mlauto_detection_alarmed", {}, detection.alarmed
+    if metrics.worse is not None:
+        yield "mlauto_worse_than_reference", {}, metrics.worse.alarmed
 
 
 def _evidence(e_value: float, threshold: float) -> float | None:
@@ -164,6 +169,8 @@ def _segments(metrics: LiveMetrics) -> Found:
 def _incident(incident: Incident | None) -> Found:
     still = incident if incident is not None and incident.closed is None else None
     yield "mlauto_incident_open", {}, still is not None
+    for cause in Cause:
+        yield "mlauto_incident_cause", {"cause": cause.value}, still is not None and still.kind is cause
     yield "mlauto_incident_attempts", {}, still.attempts if still else 0
     yield "mlauto_incident_opened_timestamp_seconds", {}, still.opened if still else None
 

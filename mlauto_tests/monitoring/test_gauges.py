@@ -38,6 +38,10 @@ def test_everything_that_was_measured_is_there() -> None:
     assert [found[f"mlauto_quality{part}", "mae"] for part in ("", "_low", "_high")] == [2.0, 1.8, 2.2]
     assert [found[f"mlauto_quality_{part}", "mae"] for part in ("reference", "limit")] == [1.5, 1.65]
     assert found["mlauto_detection_evidence",] == 0.5
+    assert found["mlauto_worse_than_reference",] == 1.0
+    faults = ("labels_stopped", "labels_odd", "inputs_broken")
+    assert [found[f"mlauto_{fault}",] for fault in faults] == [0.0, 1.0, 0.0]
+    assert (found["mlauto_incident_cause", "quality"], found["mlauto_incident_cause", "label_feed"]) == (1.0, 0.0)
     assert found["mlauto_drift_effect", "temperature", "location", "sd"] == 0.4
     assert found["mlauto_drift_alarms",] == 1.0
     assert found["mlauto_segment_quality", "season = winter", "mae"] == 2.0

@@ -1,5 +1,7 @@
 """Live metrics in which everything was measured, and the rows that they make."""
 
+from dataclasses import replace
+
 from mlauto.measured import Detection, DriftReport, Estimate, Finding, LabelDelay, LiveMetrics, SegmentQuality
 from mlauto.monitoring.gauges import Counts, Queue, gauges
 from mlauto.monitoring.incidents import Incident
@@ -38,6 +40,8 @@ METRICS = LiveMetrics(
     detection=DETECTION,
     segments=(SEGMENT,),
     estimate=Estimate(method="dle", quality=SCORE, error=0.1),
+    worse=replace(DETECTION, e_value=20_000.0, alarmed_at=NOW - 60),
+    labels_odd="all are the same",
 )
 VERDICT = Verdict(
     status=Status.DEGRADED,

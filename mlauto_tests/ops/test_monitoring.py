@@ -37,6 +37,8 @@ CHANGED = [
     ("> 3600", "> 36000"),
     ("> 900", "> 9000"),
     ("mlauto_incident_open == 1", "mlauto_incident_open == 0"),
+    ("mlauto_inputs_broken == 1", "mlauto_inputs_broken == 0"),
+    ("mlauto_labels_odd == 1", "mlauto_labels_odd == 0"),
     ('check="drift"', 'check="performance"'),
     ('outcome="aborted"', 'outcome="promoted"'),
     ("for: 15m", "for: 5m"),
