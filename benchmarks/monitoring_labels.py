@@ -2,7 +2,7 @@
 
     python benchmarks/monitoring_labels.py [--quick] [--json PATH]
 
-A year is 8,760 hourly looks at 100 labels each, at the hardest null: the mean loss is just the limit. 50 years of each
+A year is 8,760 hourly looks at 100 labels each, at the hardest null: the mean loss is just the limit. 100 years of each
 kind (6 with --quick): errors of 10 % and of 1 %, absolute errors clipped as the live loop clips them; independent and
 as alike as neighbours in AR(1) streams; and the losses of boosted trees on elec2 and bike_hourly, drawn anew in whole
 weeks. Calibration is shown where it can be measured, too: years whose e-value reaches 10 (10 % at most). Delays are
@@ -38,6 +38,7 @@ YEAR = LOOKS * LABELS
 RATE = 0.10
 STREAMS = Path(os.environ.get("MLAUTO_STREAMS") or Path(__file__).resolve().parents[2] / "shared" / "streams")
 TRAINED = 0.25  # of a stream's rows
+MEASURABLE = 10.0  # an e-value that a tenth of all years may reach
 
 
 def alike(random: np.random.Generator, rows: int, by: float) -> Floats:
@@ -105,7 +106,7 @@ def terms(limit: float, now: float = 0.0) -> Terms:
     return Terms(limit=limit, stake=STAKE, threshold=1 / ALPHA, now=now)
 
 
-def peak(drawn: Drawn, seed: int) -> float:
+def peak(drawn: Drawn, seed: Sequence[int]) -> float:
     """The largest e-value of a year."""
     losses, limit = drawn(np.random.default_rng(seed), YEAR)
     detector, largest = Detector(since=0.0), 0.0
@@ -150,17 +151,17 @@ def larger(by: float, random: np.random.Generator, rows: int) -> tuple[Floats, f
 
 def figures(quick: bool) -> list[Figure]:
     """All figures with their targets."""
-    years, losses = (6, 40) if quick else (50, 200)
+    years, losses = (6, 40) if quick else (100, 200)
     most = 100 * float(binom.ppf(0.99, years, 0.01)) / years  # of so few years of one kind one more may be chance
     found: list[Figure] = []
     every: list[float] = []
     with Pool(2) as pool:
-        for name, drawn in kinds().items():
-            peaks = np.array(pool.map(partial(peak, drawn), range(years)))
+        for at, (name, drawn) in enumerate(kinds().items()):
+            peaks = np.array(pool.map(partial(peak, drawn), [(at, year) for year in range(years)]))
             every += peaks.tolist()
             found.append((f"false-alarm years, {name}, %", 100 * float((peaks >= 1 / ALPHA).mean()), "<=", most))
             print(f"{name}: median peak {np.median(peaks):.3g}, largest {peaks.max():.3g}", file=sys.stderr)
-        reach = float((np.array(every) >= 0.1 / ALPHA).mean())
+        reach = float((np.array(every) >= MEASURABLE).mean())
         found.append(
             ("false-alarm years of all kinds, %", 100 * float((np.array(every) >= 1 / ALPHA).mean()), "<=", 1.0)
         )
@@ -181,7 +182,7 @@ def figures(quick: bool) -> list[Figure]:
         found.append(("years in which one of 8 segments alarms, %", 100 * float(alarms.mean()), "<=", most))
         one_bad = partial(segmented, [0.25, *[RATE] * 7], 1 / ALPHA, 365)
         took = pool.map(one_bad, range(losses // 4))
-        found.append(("until found, 10 % to 25 % in one of 8 segments, hours", float(np.mean(took)), "<=", 48.0))
+        found.append(("until found, 10 % to 25 % in one of 8 segments, hours", float(np.mean(took)), "<=", 72.0))
     return found + labels_estimates.figures(quick)
 
 
