@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlauto.commands.incident_lines import incident_lines, span
+from mlauto.commands.quality_lines import quality_lines
 from mlauto.delivery.decisions import rejection
 from mlauto.delivery.progress import Rollout, Stage
 from mlauto.delivery.stages import current_rollout
@@ -257,6 +258,7 @@ def _lines(status: ProductStatus, now: float) -> list[tuple[str, str]]:
     lines.append(("verdict", f"{verdict.status}: {verdict.cause} (action: {verdict.action})" if verdict else nothing))
     if status.metrics:
         lines.append(("labels", _labels_line(status.metrics)))
+        lines += quality_lines(status.metrics)
     if status.incident:
         lines += incident_lines(status.incident, now)
     lines += [("problem", f"{bad.where}, since {_ago(now - bad.since)}: {bad.text}") for bad in status.problems]

@@ -8,7 +8,7 @@ from mlauto.monitoring.incidents import Incident
 from mlauto.records import Action, CheckOutcome, Problem, Score, Status, Verdict
 from mlauto.serving.measured import Row
 
-__all__ = ["COUNTS", "FINDING", "INCIDENT", "METRICS", "NOW", "SEGMENT", "VERDICT", "whole_rows"]
+__all__ = ["COUNTS", "DETECTION", "FINDING", "INCIDENT", "METRICS", "NOW", "SEGMENT", "VERDICT", "whole_rows"]
 
 NOW = 1_700_000_000.0
 SCORE = Score(metric="mae", value=2.0, low=1.8, high=2.2, rows=300)
