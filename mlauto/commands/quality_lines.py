@@ -9,7 +9,7 @@ SHOWN = 3  # segments, those that are proven worse, the worst first
 
 
 def quality_lines(metrics: LiveMetrics) -> list[tuple[str, str]]:
-    """How near a loss is to its proof, the segments in which one is proven, and an estimate where labels tell nothing."""
+    """How near a loss is to its proof, segments in which one is proven, and an estimate where labels tell nothing."""
     lines = []
     if (found := metrics.detection) is not None:
         more = ""
