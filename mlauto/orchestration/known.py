@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from mlauto.monitoring.quality.references import Known, known_of
 from mlauto.orchestration.platform import Platform
 from mlauto.product import ModelProduct
 from mlauto.records import TrainedModel
 
-__all__ = ["keep_known", "read_known"]
+__all__ = ["ATTACHED", "keep_known", "read_known"]
+
+ATTACHED = "references.json"  # in MLflow: expected scores with their bounds, each segment's, and what estimates
 
 
 def keep_known(platform: Platform, product: ModelProduct, trained: TrainedModel) -> None:
-    """Record it for the version, once; a model that was trained before holdouts were kept has nothing to record."""
+    """Record it for the version, once, and attach it to its MLflow run; nothing of a model without a kept holdout."""
     from mlauto.monitoring.comparison import Outcome
     from mlauto.monitoring.quality.limits import spread_of
     from mlauto.training.exchange import Holdout, written
@@ -25,7 +29,11 @@ def keep_known(platform: Platform, product: ModelProduct, trained: TrainedModel)
     outcomes = [Outcome(*row) for row in zip(holdout.labels, answers.predictions, odds, strict=True)]
     columns, spread = product.monitoring.segments, spread_of(trained.scores)
     known = known_of(product.metric, holdout.rows, outcomes, answers.classes, columns, spread=spread)
-    platform.store.write_record(product.name, f"known/{trained.version}", known)
+    attached = {"scores": trained.scores, "known": known}
+    platform.registry.attach(trained.run_id, ATTACHED, msgspec.json.encode(attached))
+    platform.store.write_record(
+        product.name, f"known/{trained.version}", known
+    )  # last: cut off before, it is done again
 
 
 def read_known(platform: Platform, product: ModelProduct, version: str | None) -> Known | None:

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from mlauto.errors import TrainingError
-from mlauto.orchestration.known import keep_known, read_known
+from mlauto.orchestration.known import ATTACHED, keep_known, read_known
 from mlauto.orchestration.live import observe
 from mlauto_tests.orchestration.conftest import World, made_product
 
@@ -45,6 +46,20 @@ def test_named_columns_make_segments_that_are_watched(released: World) -> None:
     assert found.detection is not None
     assert found.detection.rows == 40
     assert found.detection.alarmed
+
+
+def test_it_is_attached_to_the_run(released: World) -> None:
+    """Expected scores with their bounds, and each segment's."""
+    world = segmented(released)
+    model = world.model()
+
+    found = msgspec.json.decode(world.registry.attached[model.run_id, ATTACHED])
+
+    assert found["scores"] == [*msgspec.to_builtins(model.scores)]
+    known = read_known(world.platform, world.product, "1")
+    assert known is not None
+    assert known.segments
+    assert found["known"]["segments"] == msgspec.to_builtins(known.segments)
 
 
 def test_it_is_recorded_once_and_only_from_a_whole_holdout(released: World) -> None:
