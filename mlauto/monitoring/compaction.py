@@ -18,7 +18,7 @@ from mlauto.monitoring.compacted import Writer, compacted_files, holds_lines, se
 from mlauto.monitoring.spans import keep_spans, spans_of
 from mlauto.serving.segments import hold, segment_sizes
 
-__all__ = ["MOST_BYTES", "Compaction", "Group", "compact", "due_groups"]
+__all__ = ["MOST_BYTES", "Compaction", "Group", "compact", "due_groups", "expired"]
 
 KINDS = ("predictions", "shadows", "labels", "imported", "keyed")
 GROUP_BYTES = 64 << 20  # 16 full segments to a file
@@ -59,6 +59,14 @@ class Compaction:
 def due_groups(folder: Path) -> list[Group]:
     """The groups that are large enough to be compacted now, oldest first; a look at the folder's names and sizes."""
     return [group for kind in KINDS for group in _groups(kind, segment_sizes(folder, kind))]
+
+
+def expired(folder: Path, oldest: float) -> list[Path]:
+    """Files whose lines are all older than `oldest`, which the next `compact` drops. Raises `MeasurementError`."""
+    if oldest == -math.inf:
+        return []
+    files = [file for kind in KINDS for file in spans_of(folder, kind)]
+    return [path for path, span in files if span.high is not None and span.high < oldest]
 
 
 def _groups(kind: str, sizes: dict[int, int]) -> Iterator[Group]:

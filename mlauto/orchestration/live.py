@@ -26,7 +26,7 @@ from mlauto.records import Deployment, Score, Status, TrainedModel, TrainingSet,
 from mlauto.training.policy import evidence_of, on_new_data
 from mlauto.training.prequential import scores_of
 
-__all__ = ["Observation", "compact_log", "observe", "with_action"]
+__all__ = ["Observation", "compact_log", "observe", "oldest_kept", "with_action"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,9 +212,11 @@ def _better_version(
 @keeps_problem("prediction_log")
 def compact_log(platform: Platform, product: ModelProduct) -> Compaction:
     """Full segments of the prediction log as Parquet, within the product's bounds on history."""
-    bounds, now = product.monitoring, time.time()
-    return compact(
-        platform.settings.product_home(product.name) / "predictions",
-        most_bytes=int(bounds.keep_gb * 2**30),
-        oldest=-math.inf if bounds.retention is None else now - bounds.retention,
-    )
+    folder = platform.settings.product_home(product.name) / "predictions"
+    return compact(folder, most_bytes=int(product.monitoring.keep_gb * 2**30), oldest=oldest_kept(product))
+
+
+def oldest_kept(product: ModelProduct) -> float:
+    """Since when the product's history is kept now, seconds since the epoch; -inf for all of it."""
+    retention = product.monitoring.retention
+    return -math.inf if retention is None else time.time() - retention

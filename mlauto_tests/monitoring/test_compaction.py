@@ -1,6 +1,7 @@
 """Compaction: what is due, nothing lost whenever it is killed, writers left alone, history bounded."""
 
 import fcntl
+import math
 import os
 import resource
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from mlauto.errors import MeasurementError
 from mlauto.monitoring import compaction as module
 from mlauto.monitoring.compacted import compacted_files, segments_of
-from mlauto.monitoring.compaction import Group, compact, due_groups
+from mlauto.monitoring.compaction import Group, compact, due_groups, expired
 from mlauto.monitoring.labels import join_labels
 from mlauto.monitoring.predictionlog import LogReader, Prediction, find_prediction
 from mlauto.serving.predictionlog import PredictionLog
@@ -290,8 +291,11 @@ def test_history_is_bounded_by_age(log: Any) -> None:
     log.now += 1000
     ids += filled(log, 6)
     compact(log.folder)
+    assert expired(log.folder, -math.inf) == expired(log.folder, log.now - 2000) == []
+    assert [path.suffix for path in expired(log.folder, log.now - 500)] == [".parquet"]
     done = compact(log.folder, oldest=log.now - 500)
 
+    assert expired(log.folder, log.now - 500) == []
     assert (done.dropped, done.files) == (1, 1)
     assert find_prediction(log.folder, ids[0]) is None
     assert compact(log.folder, oldest=log.now + 500).dropped == 1

@@ -9,7 +9,7 @@ import dagster as dg
 
 from mlauto.delivery.rollout import retire_expired
 from mlauto.errors import MlautoError
-from mlauto.monitoring.compaction import due_groups
+from mlauto.monitoring.compaction import due_groups, expired
 from mlauto.monitoring.incidents import evidence_of, open_incident, record_verdict
 from mlauto.monitoring.keyjoin import join_keys
 from mlauto.monitoring.labelfiles import import_labels
@@ -18,7 +18,7 @@ from mlauto.orchestration.attempts import Retrainings, incident_id, retrainings
 from mlauto.orchestration.deployments import production_event
 from mlauto.orchestration.gauges import write_gauges
 from mlauto.orchestration.launcher import prewarm, reap_orphans
-from mlauto.orchestration.live import Observation, observe, with_action
+from mlauto.orchestration.live import Observation, observe, oldest_kept, with_action
 from mlauto.orchestration.names import DELIVERS_TAG, REASON_TAG, asset_key
 from mlauto.orchestration.notify import announce
 from mlauto.orchestration.outbox import Outbox
@@ -136,12 +136,16 @@ def _import_labels(tick: Tick, platform: Platform, product: ModelProduct) -> Non
 
 
 def _compact(tick: Tick, platform: Platform, product: ModelProduct) -> None:
-    """Ask for old segments of the prediction log to be compacted when enough of them are full."""
-    groups = due_groups(platform.settings.product_home(product.name) / "predictions")
-    if groups:
-        reason = f"{sum(len(group.segments) for group in groups)} full segments"
-        name = f"{product.name}/prediction_log/{groups[0].name}"
-        tick.ask(Work(name=name, selection=[asset_key(product, "prediction_log")], tags={REASON_TAG: reason}))
+    """Ask for the prediction log to be compacted when enough of its segments are full, or the oldest are too old."""
+    folder = platform.settings.product_home(product.name) / "predictions"
+    if groups := due_groups(folder):
+        name, reason = groups[0].name, f"{sum(len(group.segments) for group in groups)} full segments"
+    elif old := expired(folder, oldest_kept(product)):
+        name, reason = old[-1].name, "files older than monitoring.retention"
+    else:
+        return
+    work = f"{product.name}/prediction_log/{name}"
+    tick.ask(Work(name=work, selection=[asset_key(product, "prediction_log")], tags={REASON_TAG: reason}))
 
 
 def _keep_alive(tick: Tick, platform: Platform, product: ModelProduct, observed: Observation) -> None:

@@ -543,6 +543,24 @@ def test_full_segments_of_the_log_are_compacted(released: World) -> None:
     assert asked(released.tick("live")) == ()
 
 
+def test_what_is_too_old_goes_though_nothing_is_full(released: World) -> None:
+    """A product that is hardly asked any more still forgets what it may keep no longer."""
+    folder = released.settings.product_home("tides") / "predictions"
+    folder.mkdir(exist_ok=True)
+    for number in range(130):
+        (folder / f"predictions-{number:08x}.jsonl").write_text('{"id":"x","t":1.0}\n')
+    released.run(asked(released.tick("live"))[0])
+    assert asked(released.tick("live")) == ()
+    released.products = [made_product(monitoring={"every": "0s", "retention": "90d"})]
+
+    [request] = asked(released.tick("live"))
+    released.run(request)
+
+    assert request.tags["mlauto/reason"] == "files older than monitoring.retention"
+    assert list(folder.glob("*.parquet")) == []
+    assert asked(released.tick("live")) == ()
+
+
 def test_label_files_are_imported_and_bad_ones_noted(released: World) -> None:
     """Labels that land as files count like those that users send back."""
     released.serve(TRUTH, GOOD)
