@@ -6,9 +6,9 @@ __all__ = ["ABSOLUTE", "ALPHA", "RELATIVE", "THRESHOLD", "Proof", "RolloutEviden
 
 ALPHA = 0.01  # of a wrong proof of a loss, over all looks; as much of a wrong proof that there is none
 THRESHOLD = 1 / (2 * ALPHA)  # the e-value counts differences of either sign, a verdict one of them
-ABSOLUTE = 0.005  # a smaller loss of an error rate is none
+ABSOLUTE = 0.005  # a smaller loss of an error rate or of an AUC is none
 RELATIVE = 0.02  # nor is one by a smaller part of the other version's loss
-UNITS = {"rmse": "mean squared error", "r2": "mean squared error"}
+UNITS = {"rmse": "mean squared error", "r2": "mean squared error", "auc": "1 - auc"}
 
 
 @dataclass(frozen=True, kw_only=True)

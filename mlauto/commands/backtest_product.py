@@ -33,6 +33,8 @@ from mlauto.training.weighting import History
 
 __all__ = ["policy_name", "run_product_backtest"]
 
+NO_LOSS = {"r2": "rmse or mae", "auc": "log_loss"}  # what has one instead
+
 
 def run_product_backtest(
     platform: Platform,
@@ -50,10 +52,10 @@ def run_product_backtest(
 
     Raises `MlautoError` when there are too few batches, one is missing, no commit was verified, or the code fails.
     """
-    if product.metric == "r2":
+    if product.metric in NO_LOSS:
         raise ProductError(
-            f"{product.name}: a backtest cannot judge by monitoring.metric r2, which needs the labels beside the"
-            " losses: set rmse or mae to try policies"
+            f"{product.name}: a backtest cannot judge by monitoring.metric {product.metric}, which single rows do not"
+            f" have: set {NO_LOSS[product.metric]} to try policies"
         )
     console = console or wide_console()
     own = policy_name(product)

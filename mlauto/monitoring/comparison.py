@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from mlauto.monitoring.scores import losses, mean_interval, usable
+from mlauto.monitoring.scores import HIGHER, NEEDS_ODDS, losses, mean_interval, score, usable
 from mlauto.records import Score
 
-__all__ = ["Outcome", "outcome_losses", "paired_difference", "unpaired_difference"]
+__all__ = ["Outcome", "outcome_losses", "outcome_score", "paired_difference", "unpaired_difference"]
 
 FEWEST_ROWS = 20  # fewer rows prove nothing, whatever an interval for large samples says
 Z = 1.959964
@@ -30,7 +30,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     def usable(self, metric: str) -> bool:
         """Whether the metric can be computed from it."""
-        return usable(metric, self.truth, self.predicted) and (metric != "log_loss" or self.odds is not None)
+        return usable(metric, self.truth, self.predicted) and (metric not in NEEDS_ODDS or self.odds is not None)
 
 
 def paired_difference(
@@ -38,12 +38,14 @@ def paired_difference(
 ) -> Score | None:
     """Mean loss of the first minus that of the second, over rows that both predicted, in the order of time.
 
-    In units of the metric: rmse's is the difference of the roots, r2's is divided by the truth's variance. None for
-    fewer than 20 rows, and for r2 of a constant truth. Raises `MeasurementError`.
+    In units of the metric: rmse's is the difference of the roots, r2's is divided by the truth's variance, and auc's is
+    that of 1 - AUC. None for fewer than 20 rows, and for r2 or auc of a constant truth. Raises `MeasurementError`.
     """
     if len(pairs) < FEWEST_ROWS:
         return None
     first, second = (outcome_losses(metric, [pair[side] for pair in pairs], classes) for side in (0, 1))
+    if len(first) < FEWEST_ROWS:
+        return None
     value, half = mean_interval(first - second)
     if metric == "error_rate":
         half = max(half, _agresti_min(first - second))
@@ -61,7 +63,7 @@ def unpaired_difference(first: Score | None, second: Score | None) -> Score | No
     """
     if first is None or second is None or min(first.rows, second.rows) < FEWEST_ROWS:
         return None
-    if first.metric == "r2":
+    if first.metric in HIGHER:
         first, second = second, first
     value = first.value - second.value
     low = value - math.hypot(first.value - first.low, second.high - second.value)
@@ -72,10 +74,17 @@ def unpaired_difference(first: Score | None, second: Score | None) -> Score | No
 def outcome_losses(
     metric: str, outcomes: Sequence[Outcome], classes: Sequence[object]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Each row's loss, of rows that are all usable. Raises `MeasurementError` for log_loss without classes."""
+    """Each row's loss, as `losses` has it, of rows that are all usable. Raises `MeasurementError` as that does."""
     truth, predicted = [one.truth for one in outcomes], [one.predicted for one in outcomes]
-    odds = [one.odds for one in outcomes if one.odds is not None] if metric == "log_loss" else None
+    odds = [one.odds for one in outcomes if one.odds is not None] if metric in NEEDS_ODDS else None
     return losses(metric, truth, predicted, odds, classes)
+
+
+def outcome_score(metric: str, outcomes: Sequence[Outcome], classes: Sequence[object]) -> Score | None:
+    """The metric over rows that are all usable; None as `score` has it. Raises `MeasurementError`."""
+    truth, predicted = [one.truth for one in outcomes], [one.predicted for one in outcomes]
+    odds = [one.odds for one in outcomes if one.odds is not None]
+    return score(metric, truth, predicted, odds if len(odds) == len(outcomes) else None, classes)
 
 
 def _scale(

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from mlauto.monitoring.comparison import Outcome, paired_difference, unpaired_difference
+from mlauto.monitoring.comparison import Outcome, outcome_score, paired_difference, unpaired_difference
 from mlauto.monitoring.metrics import least_p99, quantile
 from mlauto.monitoring.pairing import outcomes
 from mlauto.monitoring.predictionlog import Label, LogReader, Prediction
-from mlauto.monitoring.scores import REGRESSION, same_label, score, usable
+from mlauto.monitoring.scores import REGRESSION, same_label, usable
 from mlauto.proof import ABSOLUTE, RELATIVE, RolloutEvidence
 from mlauto.records import Score
 
@@ -172,16 +172,13 @@ class _Gathered:
 
     def allowed(self, classes: Sequence[object]) -> float:
         """The difference that is no loss yet, in units of the metric."""
-        if self.metric == "error_rate":
+        if self.metric in {"error_rate", "auc"}:
             return ABSOLUTE
         usual = self._score(self.champion, classes)
         return 0.0 if usual is None else RELATIVE * abs(1 - usual.value if self.metric == "r2" else usual.value)
 
     def _score(self, version: str, classes: Sequence[object]) -> Score | None:
-        rows = self.own[version]
-        odds = [one.odds for one in rows if one.odds is not None]
-        probabilities = odds if len(odds) == len(rows) else None
-        return score(self.metric, [one.truth for one in rows], [one.predicted for one in rows], probabilities, classes)
+        return outcome_score(self.metric, self.own[version], classes)
 
 
 def _width(difference: Score) -> float:

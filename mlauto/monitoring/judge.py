@@ -6,13 +6,13 @@ from typing import Any
 
 from mlauto.measured import LiveMetrics
 from mlauto.monitoring.drift.words import sentence
-from mlauto.monitoring.scores import better
+from mlauto.monitoring.scores import HIGHER, better
 from mlauto.product import ModelProduct
 from mlauto.records import Action, CheckOutcome, Score, Status, Verdict
 
 __all__ = ["Limits", "failed_checks", "is_full", "judge", "label_fault", "proven"]
 
-ABSOLUTE = frozenset({"error_rate", "r2"})  # their scale is known, so a tolerance needs no unit
+ABSOLUTE = frozenset({"error_rate", "r2", "auc"})  # their scale is known, so a tolerance needs no unit
 TOLD = 5  # findings in a sentence
 FULL_WINDOW = 0.9  # of the window's rows: some labels never come
 FEWEST_REQUESTS = 50  # a few cold requests after a rollout are no verdict on latency
@@ -144,9 +144,9 @@ def _evidence(metrics: LiveMetrics) -> dict[str, Any]:
 
 
 def _limit(reference: Score, tolerance: float) -> float:
-    """The worst value that is tolerated: absolute for error_rate and r2, else relative to the reference."""
+    """The worst value that is tolerated: absolute for error_rate, r2 and auc, else relative to the reference."""
     loss = tolerance if reference.metric in ABSOLUTE else tolerance * abs(reference.value)
-    return reference.value - loss if reference.metric == "r2" else reference.value + loss
+    return reference.value - loss if reference.metric in HIGHER else reference.value + loss
 
 
 def _service_level(metrics: LiveMetrics, limits: Limits) -> CheckOutcome:

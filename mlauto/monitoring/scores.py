@@ -14,20 +14,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlauto.errors import MeasurementError
+from mlauto.ranking import least_auc, pseudo_values
 from mlauto.records import Score
 
-__all__ = ["REGRESSION", "better", "losses", "mean_interval", "mean_score", "same_label", "score", "usable"]
+__all__ = [
+    "HIGHER",
+    "NEEDS_ODDS",
+    "REGRESSION",
+    "better",
+    "losses",
+    "mean_interval",
+    "mean_score",
+    "ranked",
+    "same_label",
+    "score",
+    "usable",
+]
 
 Floats = NDArray[np.float64]
 Z = 1.959964  # the normal distribution's 97.5 % quantile
 REGRESSION = frozenset({"mae", "rmse", "r2"})
+NEEDS_ODDS = frozenset({"log_loss", "auc"})
+HIGHER = frozenset({"r2", "auc"})  # the higher, the better
 LARGEST = 1.7e308  # a whole number beyond it has no float
 WORDS = {"true": "1", "false": "0"}
 
 
 def better(metric: str, a: float, b: float) -> bool:
-    """True when `a` is better than `b`: higher for r2, lower for everything else."""
-    return a > b if metric == "r2" else a < b
+    """True when `a` is better than `b`: higher for r2 and auc, lower for everything else."""
+    return a > b if metric in HIGHER else a < b
 
 
 def usable(metric: str, truth: object, predicted: object) -> bool:
@@ -51,14 +66,17 @@ def score(
     probabilities: Sequence[Sequence[float]] | None = None,
     classes: Sequence[object] = (),
 ) -> Score | None:
-    """The metric over rows that are all `usable`; None for fewer than two rows, and for r2 of a constant truth.
+    """The metric over rows that are all `usable`; None for fewer than two, and for r2 or auc of a constant truth.
 
-    `probabilities` (rows x classes) and `classes`, in the same order, are needed for log_loss only. Raises
-    `MeasurementError` for a metric that is unknown, or that needs probabilities which were not logged.
+    `probabilities` (rows x classes) and `classes`, in the same order, are needed for log_loss and auc only; auc leaves
+    rows out whose truth is neither class. Raises `MeasurementError` for a metric that is unknown, or that needs
+    probabilities which were not logged.
     """
     rows = len(truth)
     if rows < 2:
         return None
+    if metric == "auc":
+        return _auc(*ranked(truth, probabilities, classes))
     if metric in REGRESSION:
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name below
             return _regression(metric, np.asarray(truth, dtype=float), np.asarray(predicted, dtype=float))
@@ -66,10 +84,13 @@ def score(
 
 
 def mean_score(metric: str, each: Floats) -> Score:
-    """A metric that the rows' losses alone give (mae, rmse, error_rate, log_loss) over at least two rows."""
+    """A metric that the losses alone give (mae, rmse, error_rate, log_loss, auc by pairs) over at least two."""
     if metric == "error_rate":
         return _error_rate(each)
     value, half = mean_interval(each)
+    if metric == "auc":
+        bounds = (least_auc(1 - value - half, len(each)), min(1.0, 1 - value + half))
+        return _score(metric, 1 - value, bounds, len(each))
     if metric == "rmse":
         bounds = (math.sqrt(max(0.0, value - half)), math.sqrt(value + half))
         return _score(metric, math.sqrt(value), bounds, len(each), floor=0.0)
@@ -85,6 +106,7 @@ def losses(
 ) -> Floats:
     """Each row's loss: absolute error for mae, squared for rmse and r2, 0 or 1 for error_rate, -log p for log_loss.
 
+    For auc its pseudo-value of 1 - AUC, of the rows that `ranked` takes, and none where those are of one class.
     Raises `MeasurementError` as `score` does.
     """
     if metric in REGRESSION:
@@ -95,7 +117,37 @@ def losses(
         return np.asarray([not same_label(a, b) for a, b in zip(truth, predicted, strict=True)], dtype=float)
     if metric == "log_loss":
         return _log_losses(truth, probabilities, classes)
-    raise MeasurementError(f"metric {metric!r} is unknown: use mae, rmse, r2, error_rate or log_loss")
+    if metric == "auc":
+        return pseudo_values(*ranked(truth, probabilities, classes))
+    raise MeasurementError(f"metric {metric!r} is unknown: use mae, rmse, r2, error_rate, log_loss or auc")
+
+
+def ranked(
+    truth: Sequence[object], probabilities: Sequence[Sequence[float]] | None, classes: Sequence[object]
+) -> tuple[Floats, Floats]:
+    """For auc, of each row whose truth is one of the two classes: whether it is the second one, and its probability.
+
+    Raises `MeasurementError` where there are other than two classes, or no probabilities of them.
+    """
+    if probabilities is None or not classes:
+        raise MeasurementError("auc needs the classes' probabilities in the prediction log: use metric error_rate")
+    if len(classes) != 2:
+        raise MeasurementError(f"auc is for two classes, and the model has {len(classes)}: use metric log_loss")
+    places = {_canonical(label): place for place, label in enumerate(classes)}
+    known = [(places.get(_canonical(label)), odds) for label, odds in zip(truth, probabilities, strict=True)]
+    taken = [(place, odds[1]) for place, odds in known if place is not None and len(odds) == 2]
+    positive, scores = np.asarray(taken, dtype=float).reshape(-1, 2).T
+    return positive, scores
+
+
+def _auc(positive: Floats, scores: Floats) -> Score | None:
+    each = pseudo_values(positive, scores)
+    if len(each) < 2:
+        return None
+    value, half = mean_interval(each)
+    rarer = int(min(positive.sum(), len(positive) - positive.sum()))
+    bounds = (least_auc(1 - value - half, rarer), min(1.0, 1 - value + half))
+    return _score("auc", 1 - value, bounds, len(each))
 
 
 def _regression(metric: str, truth: Floats, predicted: Floats) -> Score | None:

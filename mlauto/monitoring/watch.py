@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from mlauto.monitoring.comparison import Outcome, outcome_losses
+from mlauto.monitoring.comparison import Outcome
 from mlauto.monitoring.pairing import Pair, Pairing, outcomes, written_since
+from mlauto.monitoring.pairs import tested_losses
 from mlauto.monitoring.predictionlog import Label, LogReader, segment_of
 from mlauto.monitoring.sequential import added, evaluated
 from mlauto.monitoring.watchrecord import Labels, Subject, Watch, read_watch
@@ -99,12 +100,14 @@ def _added(watch: Watch, matched: Sequence[tuple[Pair, list[Any]]], now: float, 
     rows = [row for pair, truth in matched for row in _rows(watch.subject, pair, truth)]
     if not rows:
         return watch
-    new, old = (outcome_losses(metric, [row[side] for row in rows], classes) for side in (0, 1))
+    (new_left, new), (old_left, old) = (
+        tested_losses(metric, watch.unpaired[side], [row[side] for row in rows], classes) for side in (0, 1)
+    )
     sound = (new < LARGEST) & (old < LARGEST)
     tally = added(watch.tally, metric, new[sound], old[sound])
     found = evaluated(tally, metric)
     proof = None if found is None else Proof(**asdict(watch.subject), until=now, **asdict(found))
-    return replace(watch, tally=tally, proof=proof)
+    return replace(watch, tally=tally, proof=proof, unpaired=(new_left, old_left))
 
 
 def _rows(subject: Subject, pair: Pair, truth: list[Any]) -> list[tuple[Outcome, Outcome]]:

@@ -8,7 +8,7 @@ import msgspec
 
 from mlauto.proof import Proof
 
-__all__ = ["Labels", "Subject", "Tally", "Watch", "read_watch"]
+__all__ = ["Labels", "Subject", "Tally", "Unpaired", "Watch", "read_watch"]
 
 Labels = dict[str, tuple[float, list[Any]]]
 
@@ -37,10 +37,21 @@ class Subject:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unpaired:
+    """For auc (`pairs.py`): scores of the rows that wait for one of the other class, the newest at the end.
+
+    All are `positive`, or none is.
+    """
+
+    positive: bool = False
+    scores: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Watch:
     """What is remembered. `waiting`: labels whose prediction or copy is still to come; `unmatched` counts the lost.
 
-    `counted`: the newest requests in the tally, as 64-bit numbers.
+    `counted`: the newest requests in the tally, as 64-bit numbers. `unpaired`: the new and the old version's rows.
     """
 
     subject: Subject
@@ -49,6 +60,7 @@ class Watch:
     unmatched: int = 0
     cursors: dict[str, dict[int, int]] = field(default_factory=dict)
     waiting: Labels = field(default_factory=dict)
+    unpaired: tuple[Unpaired, Unpaired] = (Unpaired(), Unpaired())
     counted: bytes = b""
 
 

@@ -13,7 +13,15 @@ import numpy as np
 from mlauto.errors import DeliveryError, TrainingError
 from mlauto.records import CheckOutcome, Signature, TrainedModel, TrainingSet
 from mlauto.training.allowed import is_allowed
-from mlauto.training.evaluate import COMPARABLE_ROWS, Answers, compare, not_worse_than_champion, row_losses, valid
+from mlauto.training.evaluate import (
+    COMPARABLE_ROWS,
+    NEEDS_ODDS,
+    Answers,
+    compare,
+    not_worse_than_champion,
+    row_losses,
+    valid,
+)
 from mlauto.training.exchange import Evaluation, Holdout
 
 if TYPE_CHECKING:
@@ -90,8 +98,11 @@ def challenge(
     if answers is None:
         return first, not_worse_than_champion(None, limit=limit, absent=absent)
     # a champion that gave labels only cannot be compared by probabilities
-    labels_only = product.metric == "log_loss" and answers.probabilities is None
+    labels_only = product.metric in NEEDS_ODDS and answers.probabilities is None
     metric = "error_rate" if labels_only else product.metric
+    if metric == "auc" and len(set(holdout.labels)) < 2:
+        absent = f"all {len(holdout.labels)} rows that both answer are of one class, which auc cannot judge by"
+        return first, not_worse_than_champion(None, limit=limit, absent=absent)
     losses = [row_losses(metric, holdout.labels, one) for one in (holdout.answers, answers)]
     return first, not_worse_than_champion(compare(losses[0], losses[1], limit), limit=limit)
 

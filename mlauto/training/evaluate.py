@@ -1,11 +1,13 @@
 """How good a model is, and whether it may follow the champion: pure functions of labels and predictions.
 
 A row's loss is what its metric averages: absolute error (mae), squared error (rmse and r2), 0 or 1 (error_rate),
-negative log of the probability given to the true label (log_loss). Comparisons are paired: both models' losses on the
-same rows, so that rows that are hard for everybody cancel out. Rows count as independent.
+negative log of the probability given to the true label (log_loss), its pseudo-value of 1 - AUC (auc). Comparisons are
+paired: both models' losses on the same rows, so that rows that are hard for everybody cancel out. Rows count as
+independent.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlauto.ranking import least_auc, pseudo_values
 from mlauto.records import CheckOutcome, Score
 
 __all__ = [
     "COMPARABLE_ROWS",
     "METRICS",
+    "NEEDS_ODDS",
     "Answers",
     "Comparison",
     "compare",
@@ -30,7 +34,8 @@ __all__ = [
 
 Losses = NDArray[np.float64]
 
-METRICS = {"regression": ("mae", "rmse", "r2"), "classification": ("error_rate", "log_loss")}
+METRICS = {"regression": ("mae", "rmse", "r2"), "classification": ("error_rate", "log_loss", "auc")}
+NEEDS_ODDS = frozenset({"log_loss", "auc"})
 COMPARABLE_ROWS = 30  # fewer rows say nothing about a difference
 Z = 1.959964  # of a two-sided 95 % normal interval
 SMALLEST = 1e-15  # a probability of 0 for the true label would make one row's loss infinite
@@ -60,27 +65,48 @@ class Comparison:
 
 
 def row_losses(metric: str, labels: Sequence[Any], answers: Answers) -> Losses:
-    """Each row's loss. Raises `ValueError` for lengths that differ, or log_loss without probabilities."""
+    """Each row's loss.
+
+    Raises `ValueError` for lengths that differ, log_loss or auc without probabilities, and auc without rows of both of
+    two classes.
+    """
     if len(labels) != len(answers.predictions):
         raise ValueError(f"{len(answers.predictions)} predictions for {len(labels)} labels")
     if metric == "error_rate":
         return np.array([a != b for a, b in zip(labels, answers.predictions, strict=True)], dtype=np.float64)
     if metric == "log_loss":
         return _log_losses(labels, answers)
+    if metric == "auc":
+        return _ranking_losses(labels, answers)
     errors = np.asarray(answers.predictions, dtype=np.float64) - np.asarray(labels, dtype=np.float64)
     return np.abs(errors) if metric == "mae" else errors**2
 
 
-def _log_losses(labels: Sequence[Any], answers: Answers) -> Losses:
+def _odds(metric: str, labels: Sequence[Any], answers: Answers) -> Sequence[Sequence[float]]:
     if answers.probabilities is None:
-        raise ValueError("log_loss needs probabilities, and this model has no predict_proba")
+        raise ValueError(f"{metric} needs probabilities, and this model has no predict_proba")
     if len(answers.probabilities) != len(labels):
         raise ValueError(f"{len(answers.probabilities)} rows of probabilities for {len(labels)} labels")
+    return answers.probabilities
+
+
+def _ranking_losses(labels: Sequence[Any], answers: Answers) -> Losses:
+    """Of the second class, which is the positive one, against the first."""
+    odds = _odds("auc", labels, answers)
+    classes = tuple(answers.classes)
+    if len(classes) != 2 or not set(labels) <= set(classes):
+        raise ValueError(f"auc is for two classes, and these are {len(set(labels) | set(classes))}")
+    positive = np.array([label == classes[1] for label in labels], dtype=np.float64)
+    found = pseudo_values(positive, np.asarray(odds, dtype=np.float64)[:, 1])
+    if not len(found):
+        raise ValueError(f"auc needs rows of both classes, and all {len(labels)} are {labels[0]!r}")
+    return found
+
+
+def _log_losses(labels: Sequence[Any], answers: Answers) -> Losses:
+    odds = _odds("log_loss", labels, answers)
     position = {label: index for index, label in enumerate(answers.classes)}
-    given = [
-        row[position[label]] if label in position else 0.0
-        for label, row in zip(labels, answers.probabilities, strict=True)
-    ]
+    given = [row[position[label]] if label in position else 0.0 for label, row in zip(labels, odds, strict=True)]
     losses: Losses = -np.log(np.clip(np.asarray(given, dtype=np.float64), SMALLEST, 1.0))
     return losses
 
@@ -89,14 +115,14 @@ def score(metric: str, labels: Sequence[Any], answers: Answers) -> Score:
     """The metric with its 95 % confidence interval.
 
     mae and log_loss: normal interval of the mean loss; rmse: that of the mean squared error, rooted; error_rate:
-    Wilson's interval (Wilson 1927), which is honest at 0 and 1; r2: percentile bootstrap (200 resamples, fixed seed).
-    Raises `ValueError` when there are no rows.
+    Wilson's interval (Wilson 1927), which is honest at 0 and 1; r2: percentile bootstrap (200 resamples, fixed seed);
+    auc: that of DeLong et al. (1988). Raises `ValueError` when there are no rows, and as `row_losses` does.
     """
     return score_of(metric, row_losses(metric, labels, answers), labels)
 
 
 def score_of(metric: str, losses: Losses, labels: Sequence[Any] = ()) -> Score:
-    """The same from each row's loss; only r2 looks at the labels too."""
+    """The same from each row's loss; only r2 and auc look at the labels too."""
     if not len(losses):
         raise ValueError("no rows to score")
     value, low, high = INTERVALS.get(metric, _normal)(losses, labels)
@@ -120,6 +146,11 @@ def _wilson(losses: Losses, _labels: Sequence[Any]) -> tuple[float, float, float
     return rate, max(0.0, middle - half), min(1.0, middle + half)
 
 
+def _ranking(losses: Losses, labels: Sequence[Any]) -> tuple[float, float, float]:
+    value, half = 1.0 - float(losses.mean()), Z * _standard_error(losses)
+    return value, least_auc(value - half, min(Counter(labels).values())), min(1.0, value + half)
+
+
 def _determination(losses: Losses, labels: Sequence[Any]) -> tuple[float, float, float]:
     truth = np.asarray(labels, dtype=np.float64)
     draws = np.random.default_rng(0).integers(0, len(truth), size=(200, len(truth)))
@@ -138,6 +169,7 @@ INTERVALS: dict[str, Callable[[Losses, Sequence[Any]], tuple[float, float, float
     "rmse": _rooted,
     "error_rate": _wilson,
     "r2": _determination,
+    "auc": _ranking,
 }
 
 

@@ -27,7 +27,7 @@ from mlauto.training import artifact, explain
 from mlauto.training.allowed import check_allowed
 from mlauto.training.backend import parallel
 from mlauto.training.estimator import answers_of, build, classes_of, described, import_root, seed
-from mlauto.training.evaluate import METRICS, Answers, score
+from mlauto.training.evaluate import METRICS, NEEDS_ODDS, Answers, score
 from mlauto.training.exchange import Evaluation, FitRequest, Holdout, Importance
 from mlauto.training.members import Recipe, recipe
 from mlauto.training.plan import add_plan
@@ -190,7 +190,7 @@ def _tried(request: FitRequest, how: Recipe, rows: _Rows, folder: Path, clock: _
             lambda frame: answers_of(model, frame, request.task),
             new.features,
             holdout.labels,
-            metric=request.metric,
+            metric=request.batch_metric,
             seed=request.seed,
         )
         if finite
@@ -269,12 +269,19 @@ def _finite_only(holdout: Holdout) -> Holdout:
 
 def _scores(request: FitRequest, labels: Sequence[Any], answers: Answers) -> tuple[Score, ...]:
     """Every metric of the task that can be had, the deciding one first."""
-    if request.metric == "log_loss" and answers.probabilities is None:
-        raise TrainingError("monitoring.metric is log_loss, and the estimator has no predict_proba: choose error_rate")
+    if request.metric in NEEDS_ODDS and answers.probabilities is None:
+        raise TrainingError(
+            f"monitoring.metric is {request.metric}, and the estimator has no predict_proba: choose error_rate"
+        )
     names = sorted(METRICS[request.task], key=lambda name: name != request.metric)
-    return tuple(
-        score(name, labels, answers) for name in names if name != "log_loss" or answers.probabilities is not None
-    )
+    if answers.probabilities is None:
+        names = [name for name in names if name not in NEEDS_ODDS]
+    if request.metric != "auc" and (len(answers.classes) != 2 or set(labels) != set(answers.classes)):
+        names = [name for name in names if name != "auc"]
+    try:
+        return tuple(score(name, labels, answers) for name in names)
+    except ValueError as error:
+        raise TrainingError(f"monitoring.metric {request.metric}: {error}") from error
 
 
 def _parameters(estimator: Any) -> dict[str, str]:

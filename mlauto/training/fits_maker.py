@@ -105,7 +105,7 @@ class Maker:
             inputs=self.fits.given,
             target=product.data.target,
             task=product.data.task,
-            metric=product.metric,
+            metric=product.batch_metric,
             output=str(scratch),
             limit=product.training.timeout,
             seed=product.training.seed,

@@ -100,7 +100,7 @@ def _since(
                 len(request.members),
                 features.iloc[a:b],
                 labels[a:b].tolist(),
-                metric=request.metric,
+                metric=request.batch_metric,
                 task=request.task,
             )
         except (TrainingError, trust.UntrustedTypeError) as error:

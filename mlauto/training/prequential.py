@@ -83,7 +83,7 @@ def score_arrivals(
             problems.append(f"batch {batch.key} was not scored: {score}")
     if found:
         scores = (*before.scores, *found)[-MOST_SCORES:]
-        after = Prequential(metric=product.metric, scores=scores, total=before.total + len(found))
+        after = Prequential(metric=product.batch_metric, scores=scores, total=before.total + len(found))
         store.write_record(product.name, "prequential", after)
     return tuple(problems)
 
@@ -106,8 +106,8 @@ def scores_of(store: Store, product: ModelProduct) -> Sequence[Labelled]:
 
 def _record(store: Store, product: ModelProduct) -> Prequential:
     """The record; scores by another metric than the product's are of no use."""
-    record = store.read_record(product.name, "prequential", Prequential)
-    return record if record is not None and record.metric == product.metric else Prequential(metric=product.metric)
+    record, metric = store.read_record(product.name, "prequential", Prequential), product.batch_metric
+    return record if record is not None and record.metric == metric else Prequential(metric=metric)
 
 
 def _score(
@@ -124,9 +124,9 @@ def _score(
     answers, absent = champion_answers(rows, champion, predict)
     if answers is None:
         return absent
-    if product.metric == "log_loss" and answers.probabilities is None:
+    if product.batch_metric == "log_loss" and answers.probabilities is None:
         return "the live model gives no probabilities"
-    losses = row_losses(product.metric, usable[product.data.target].tolist(), answers)
+    losses = row_losses(product.batch_metric, usable[product.data.target].tolist(), answers)
     if not np.isfinite(losses).all():
         return "some of the live model's answers are not finite"
     score = labelled(0, losses, champion.version)

@@ -107,7 +107,8 @@ def _losses(estimator: Any, parameters: dict[str, Any], past: Past, rung: Rung) 
         rows = past.features.iloc[used].reset_index(drop=True)
         model, _ = fitted(trying, rows, past.labels[used], past.weights[used])
         answers = answers_of(model, past.features.iloc[begin:end].reset_index(drop=True), rung.task)
-        if rung.metric == "log_loss" and answers.probabilities is None:
-            raise TrainingError("monitoring.metric is log_loss, and the estimator has no predict_proba")
-        losses.append(row_losses(rung.metric, past.labels[begin:end].tolist(), answers))
+        try:
+            losses.append(row_losses(rung.metric, past.labels[begin:end].tolist(), answers))
+        except ValueError as error:
+            raise TrainingError(f"monitoring.metric {rung.metric}: {error}") from error
     return np.concatenate(losses)

@@ -21,6 +21,7 @@ from mlauto.monitoring.comparison import Outcome, outcome_losses
 from mlauto.monitoring.quality.calibration import Curve, applied, calibrated
 from mlauto.monitoring.quality.losstable import LossTable, expected_losses, fitted
 from mlauto.monitoring.scores import REGRESSION, mean_interval, same_label
+from mlauto.ranking import pseudo_values
 from mlauto.records import Score
 
 __all__ = ["Answered", "Estimator", "estimate", "estimator_of"]
@@ -48,11 +49,13 @@ class Estimator:
 def estimator_of(
     metric: str, rows: Sequence[Answered], classes: Sequence[object], spread: float | None = None
 ) -> Estimator | None:
-    """From rows with labels; None for fewer than a hundred, without probabilities, and for r2 without the spread."""
+    """From rows with labels; None for fewer than a hundred, without probabilities, or where the metric is undefined."""
     known = [row for row in rows if row[1].usable(metric) and (metric in REGRESSION or row[1].odds is not None)]
     if len(known) < FEWEST or (metric not in REGRESSION and not classes) or (metric == "r2" and not spread):
         return None
     losses = outcome_losses(metric, [outcome for _, outcome in known], classes)
+    if len(losses) < len(known):
+        return None
     half = np.arange(len(known)) // BLOCK % 2 == 0
     far = np.empty(len(known))
     for chosen in (half, ~half):
@@ -82,6 +85,8 @@ def estimate(estimator: Estimator, rows: Sequence[Answered], classes: Sequence[o
 def _in_units(estimator: Estimator, mean: float) -> float:
     if estimator.metric == "rmse":
         return math.sqrt(mean)
+    if estimator.metric == "auc":
+        return 1 - min(mean, 1.0)
     return 1 - mean / estimator.spread if estimator.metric == "r2" and estimator.spread else mean
 
 
@@ -104,6 +109,8 @@ def _expected(metric: str, fit: Fitted, rows: Sequence[Answered], classes: Seque
     meant = applied(curves, odds)
     if metric == "log_loss":
         return np.asarray(-(meant * np.log(np.clip(odds, np.finfo(float).eps, 1.0))).sum(axis=1))
+    if metric == "auc":
+        return pseudo_values(meant[:, 1], odds[:, 1])
     said = np.array([[same_label(outcome.predicted, label) for label in classes] for _, outcome in rows])
     return np.asarray(1 - (meant * said).sum(axis=1))
 

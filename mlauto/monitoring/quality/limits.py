@@ -50,6 +50,9 @@ def limit_of(reference: Score, tolerance: float, spread: float | None = None) ->
     if metric == "error_rate":
         value = max(reference.high + tolerance, SMALLEST)
         return Limit(value=value, mean=value, bound=1.0)
+    if metric == "auc":
+        value = min(reference.low - tolerance, 1 - SMALLEST)
+        return Limit(value=value, mean=1 - value, bound=1.0)
     if metric == "r2":
         value = reference.low - tolerance
         mean = (1 - value) * (spread or 0.0)

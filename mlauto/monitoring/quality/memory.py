@@ -11,6 +11,7 @@ from mlauto.errors import MeasurementError
 from mlauto.monitoring.quality.budget import Budget
 from mlauto.monitoring.quality.detector import Detector
 from mlauto.monitoring.quality.segments import Segment
+from mlauto.monitoring.watchrecord import Unpaired
 from mlauto.store import atomic_write
 
 __all__ = ["Memory", "Watched", "kept", "number", "packed", "read_memory", "write_memory"]
@@ -29,6 +30,7 @@ class Watched:
     beyond: Detector
     worse: Detector
     segments: dict[str, Segment] = field(default_factory=dict)
+    unpaired: Unpaired = field(default_factory=Unpaired)
     counted: bytes = b""
 
     @property

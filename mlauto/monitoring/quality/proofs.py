@@ -3,7 +3,7 @@
 from mlauto.measured import Detection
 from mlauto.monitoring.quality.detector import ALPHA, Detector, e_value
 from mlauto.monitoring.quality.limits import Limit
-from mlauto.monitoring.scores import better
+from mlauto.monitoring.scores import HIGHER, better
 from mlauto.records import Score
 
 __all__ = ["THRESHOLD", "has_recovered", "said"]
@@ -15,7 +15,7 @@ def has_recovered(quality: Score | None, limit: float) -> bool:
     """Whether the window's whole interval is within the limit, so that it is well beyond doubt."""
     if quality is None:
         return False
-    return better(quality.metric, quality.low if quality.metric == "r2" else quality.high, limit)
+    return better(quality.metric, quality.low if quality.metric in HIGHER else quality.high, limit)
 
 
 def said(detector: Detector, limit: Limit, threshold: float = THRESHOLD) -> Detection:

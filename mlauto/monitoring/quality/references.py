@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlauto.monitoring.comparison import Outcome, outcome_losses
+from mlauto.monitoring.comparison import Outcome, outcome_score
 from mlauto.monitoring.quality.estimated import Estimator, estimator_of
 from mlauto.monitoring.quality.levels import Levels, levels_of, segments_of
-from mlauto.monitoring.scores import mean_score
 from mlauto.records import Score
 
 __all__ = ["FEWEST", "Known", "known_of"]
@@ -47,9 +46,9 @@ def known_of(
         if outcome.usable(metric):
             for name in segments_of(row, levels):
                 grouped.setdefault(name, []).append(outcome)
-    segments = {
-        name: mean_score(metric, outcome_losses(metric, group, classes))
-        for name, group in sorted(grouped.items())
-        if len(group) >= FEWEST
-    }
+    segments = {}
+    for name, group in sorted(grouped.items()):
+        reference = outcome_score(metric, group, classes) if len(group) >= FEWEST else None
+        if reference is not None:
+            segments[name] = reference
     return Known(metric=metric, columns=levels, segments=segments, estimator=estimator)

@@ -10,16 +10,18 @@ incident, is the whole; a model that is better for a small segment and worse for
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from mlauto.measured import SegmentQuality
-from mlauto.monitoring.comparison import Outcome, outcome_losses
+from mlauto.monitoring.comparison import Outcome
+from mlauto.monitoring.pairs import tested_losses
 from mlauto.monitoring.quality.detector import Detector, Terms, added, fresh, restarted
 from mlauto.monitoring.quality.limits import limit_of
 from mlauto.monitoring.quality.proofs import THRESHOLD, has_recovered, said
-from mlauto.monitoring.scores import mean_score
+from mlauto.monitoring.scores import HIGHER, mean_score
+from mlauto.monitoring.watchrecord import Unpaired
 from mlauto.records import Score
 
 __all__ = ["Segment", "Tagged", "segmented", "shown"]
@@ -35,6 +37,7 @@ class Segment:
 
     detector: Detector
     recent: bytes = b""
+    unpaired: Unpaired = field(default_factory=Unpaired)
 
 
 def segmented(
@@ -57,13 +60,13 @@ def segmented(
         if not mine or limit is None:
             after[name] = segment
             continue
-        losses = outcome_losses(reference.metric, mine, classes)
+        unpaired, losses = tested_losses(reference.metric, segment.unpaired, mine, classes)
         terms = Terms(limit=limit.scaled, stake=stake, threshold=THRESHOLD * max(1, columns), now=now, unit=limit.bound)
         detector = added(segment.detector, limit.scale(losses), terms)
         recent = np.concatenate([np.frombuffer(segment.recent, dtype="<f4"), losses])[-RECENT:]
         if detector.alarmed_at is not None and has_recovered(_quality(reference.metric, recent), limit.value):
             detector = restarted(detector, now)
-        after[name] = Segment(detector=detector, recent=recent.astype("<f4").tobytes())
+        after[name] = Segment(detector=detector, recent=recent.astype("<f4").tobytes(), unpaired=unpaired)
     return after
 
 
@@ -80,9 +83,12 @@ def shown(
             continue
         detection = said(segment.detector, limit, THRESHOLD * max(1, columns))
         found.append(SegmentQuality(segment=name, quality=quality, reference=reference, detection=detection))
-    return tuple(
-        sorted(found, key=lambda one: (not one.detection.alarmed, one.reference.value - one.quality.value, one.segment))
-    )
+    return tuple(sorted(found, key=lambda one: (not one.detection.alarmed, -_lost(one), one.segment)))
+
+
+def _lost(one: SegmentQuality) -> float:
+    lost = one.quality.value - one.reference.value
+    return -lost if one.quality.metric in HIGHER else lost
 
 
 def _quality(metric: str, losses: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Score | None:

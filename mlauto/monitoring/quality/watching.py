@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlauto.measured import Detection, SegmentQuality
-from mlauto.monitoring.comparison import Outcome, outcome_losses
+from mlauto.monitoring.comparison import Outcome
 from mlauto.monitoring.labels import Joined
+from mlauto.monitoring.pairs import tested_losses
 from mlauto.monitoring.quality.budget import OPENING, STAKE, granted, opening
 from mlauto.monitoring.quality.detector import Detector, Terms, added, fresh, restarted
 from mlauto.monitoring.quality.limits import limit_of
@@ -78,14 +79,14 @@ def look(
     counted = known.numbers
     rows = [row for entry in entries if number(entry.id) not in counted for row in _rows(entry, metric)]
     outcomes = [outcome for outcome, _ in rows]
-    losses = outcome_losses(metric, outcomes, classes) if outcomes else np.empty(0)
+    unpaired, losses = tested_losses(metric, known.unpaired, outcomes, classes)
     stake, budget = granted(budget, len(losses), now)
     standard = replace(standard, stake=stake)
     found = advanced(standard, known, losses, quality, now)
     if found is None:
         return None
     after, proven = _with_segments(standard, found, rows, classes, now)
-    after = replace(after, counted=packed(number(entry.id) for entry in entries))
+    after = replace(after, unpaired=unpaired, counted=packed(number(entry.id) for entry in entries))
     if after != known or version not in memory.versions:
         write_memory(path, kept(memory, budget, version, after))
     return proven
