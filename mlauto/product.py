@@ -160,8 +160,10 @@ class Monitoring(Section):
         gt=0,
         description="predictions and labels older than that are dropped, as for example 90d; null: by size only",
     )
-    segments: tuple[str, ...] = Field(
-        (), max_length=3, description="features by whose values quality is shown as well (at most 3, 12 values of each)"
+    segments: Annotated[tuple[str, ...], Field(max_length=3)] | Literal["tree"] = Field(
+        (),
+        description="features by whose values quality is shown as well (at most 3, 12 values of each); or tree: the"
+        " segments are found, where the model's losses differ most",
     )
     stale_after: Duration = Field(3600.0, description="no prediction for that long: verdict unknown")
     cooldown: Duration = Field(60.0, description="pause after a retraining that did not help; doubles each time")
@@ -197,8 +199,9 @@ class ModelProduct(Section):
     @model_validator(mode="after")
     def _segments_are_features(self) -> "ModelProduct":
         never = {self.data.target, self.data.timestamp, *self.data.exclude}
-        for name in self.monitoring.segments:
-            if name in never or self.monitoring.segments.count(name) > 1:
+        segments = self.monitoring.segments
+        for name in segments if segments != "tree" else ():
+            if name in never or segments.count(name) > 1:
                 raise ValueError(f"monitoring.segments: {name!r} is target, timestamp, in exclude, or named twice")
         return self
 

@@ -278,7 +278,9 @@ def test_history_has_bounds() -> None:
 def test_segments_are_features_named_once() -> None:
     """Three at most; neither target nor time, nor what is no feature."""
     assert make(monitoring={"segments": ["season"]}).monitoring.segments == ("season",)
+    assert make(monitoring={"segments": "tree"}).monitoring.segments == "tree"
     refused("at most 3 items", monitoring={"segments": ["a", "b", "c", "d"]})
+    refused("'tree'", monitoring={"segments": "season"})
     for wrong in (["y"], ["when"], ["leak"], ["a", "a"]):
         refused(
             "is target, timestamp, in exclude, or named twice",

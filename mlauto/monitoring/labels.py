@@ -4,14 +4,13 @@ The join remembers, per version, the newest `window` labelled rows and how far i
 replaced as a whole. That file is a cache: without it the newest part of the log is read again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from mlauto.monitoring.predictionlog import Label, LogReader, Prediction, segment_of
-from mlauto.monitoring.quality.levels import Levels, segments_of
 from mlauto.store import atomic_write
 
 __all__ = ["JoinState", "Joined", "join_labels", "read_join"]
@@ -23,6 +22,7 @@ PENDING_LIMIT = 2000
 PENDING_SECONDS = 3600.0
 CONCURRENT = 4  # segments that may be written at a time, so that the older number is not the older prediction
 DELAYS = 500
+Segmenting = Callable[[Mapping[str, Any]], list[str]]
 VERSIONS = 4  # the live one, its fallback and two more, for comparing after a rollback
 
 
@@ -75,18 +75,18 @@ def read_join(path: Path) -> JoinState:
 
 
 def join_labels(
-    folder: Path, path: Path, *, version: str, window: int, now: float, segments: Mapping[str, Levels] | None = None
+    folder: Path, path: Path, *, version: str, window: int, now: float, segments: Segmenting | None = None
 ) -> JoinState:
     """Join the labels that arrived since the last call; `path` is the state's file, `version` the one that is live.
 
-    `segments` says by which columns rows are assigned to segments. Guarantees: the newest label of an id wins; a window
+    `segments` gives the names of the segments that a row is in. Guarantees: the newest label of an id wins; a window
     holds the newest `window` labelled rows of its version by time of prediction; the work per call is bounded whatever
     the log's length. Raises `MeasurementError`.
     """
     state = read_join(path)
     before = msgspec.json.encode(state)
     join = _Join(folder, state, version=version, window=window, now=now)
-    join.segments = segments or {}
+    join.segments = segments
     join.read_labels()
     join.relabel()
     join.attach()
@@ -105,7 +105,7 @@ class _Join:
         self.version, self.window, self.now = version, window, now
         self.labels: dict[str, tuple[float, list[Any]]] = {}
         self.delays: list[tuple[float, float]] = []
-        self.segments: Mapping[str, Levels] = {}
+        self.segments: Segmenting | None = None
 
     def read_labels(self) -> None:
         """The pending labels, then the unread ones of every origin in the order of their times."""
@@ -193,7 +193,7 @@ class _Join:
                 continue
             label = label[-len(line.y) :]  # more than once in a file: the last one, as from file to file
             odds = line.p[-self.window :] if line.p else None
-            tags = [segments_of(row, self.segments) for row in line.parsed_rows()] if self.segments else []
+            tags = [self.segments(row) for row in line.parsed_rows()] if self.segments else []
             kept = tags[-self.window :] or None
             joined = Joined(line.id, line.y[-self.window :], label[-self.window :], odds, line.t, kept)
             if line.v in floors and _age(joined) < floors[line.v]:

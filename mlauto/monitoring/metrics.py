@@ -55,7 +55,12 @@ def measure(
         return unmeasured(None, "no version answers users: materialize production", now=now)
     lines = LogReader(folder, "predictions", Prediction).tail(TAIL_BYTES).lines
     joined = join_labels(
-        folder, state, version=version, window=window, now=now, segments=known.columns if known else None
+        folder,
+        state,
+        version=version,
+        window=window,
+        now=now,
+        segments=known.names_of if known and known.divisions else None,
     )
     ours = _recent([line for line in lines if line.v in {version, None}], now, recent)
     times = sorted(line.ms for line in ours if line.ms is not None and line.error is None)

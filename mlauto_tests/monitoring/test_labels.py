@@ -11,6 +11,7 @@ import pytest
 
 from mlauto.monitoring.labels import JoinState, join_labels, read_join
 from mlauto.monitoring.quality.levels import Levels
+from mlauto.monitoring.quality.references import Known
 
 Join = Callable[..., JoinState]
 
@@ -32,11 +33,11 @@ def pairs(state: JoinState, version: str = "1") -> list[tuple[Any, Any]]:
 
 
 def test_rows_are_assigned_to_segments(log: Any, state: Path) -> None:
-    """By the columns of the request, row by row; without columns nothing is looked at."""
-    columns = {"x": Levels(values=("1", "2"))}
+    """By the columns of the request, row by row; without segments nothing is looked at."""
+    segments = Known(metric="mae", columns={"x": Levels(values=("1", "2"))}).names_of
     log.label(log.predict(7.0, 8.0, rows=[{"x": 1}, {"x": 5}]), 7.0, 8.0)
 
-    found = join_labels(log.folder, state, version="1", window=5, now=log.now, segments=columns)
+    found = join_labels(log.folder, state, version="1", window=5, now=log.now, segments=segments)
 
     assert found.windows["1"][0].s == [["x = 1"], []]
     log.label(log.predict(9.0, rows=[{"x": 2}]), 9.0)

@@ -24,7 +24,7 @@ from mlauto.monitoring.scores import REGRESSION, mean_interval, same_label
 from mlauto.ranking import pseudo_values
 from mlauto.records import Score
 
-__all__ = ["Answered", "Estimator", "estimate", "estimator_of"]
+__all__ = ["BLOCK", "Answered", "Estimator", "estimate", "estimator_of"]
 
 Floats = NDArray[np.float64]
 FEWEST = 100  # rows of the holdout

@@ -1,12 +1,15 @@
 """What a version showed on the rows it was not fitted on, beyond one score: by segment, and without labels. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from mlauto.monitoring.comparison import Outcome, outcome_score
-from mlauto.monitoring.quality.estimated import Estimator, estimator_of
+import numpy as np
+
+from mlauto.monitoring.comparison import Outcome, outcome_losses, outcome_score
+from mlauto.monitoring.quality.estimated import BLOCK, Answered, Estimator, estimator_of
 from mlauto.monitoring.quality.levels import Levels, levels_of, segments_of
+from mlauto.monitoring.quality.tree import Leaf, grown, leaf_of
 from mlauto.records import Score
 
 __all__ = ["FEWEST", "Known", "known_of"]
@@ -20,8 +23,19 @@ class Known:
 
     metric: str
     columns: dict[str, Levels] = field(default_factory=dict)
+    tree: tuple[Leaf, ...] = ()
     segments: dict[str, Score] = field(default_factory=dict)
     estimator: Estimator | None = None
+
+    def names_of(self, row: Mapping[str, Any]) -> list[str]:
+        """The segments that a row is in: one of each column, and one of the tree's leaves."""
+        leaf = leaf_of(row, self.tree)
+        return segments_of(row, self.columns) + ([] if leaf is None else [leaf])
+
+    @property
+    def divisions(self) -> int:
+        """How often all rows are divided into segments."""
+        return len(self.columns) + bool(self.tree)
 
 
 def known_of(
@@ -29,7 +43,7 @@ def known_of(
     rows: Sequence[Mapping[str, Any]],
     outcomes: Sequence[Outcome],
     classes: Sequence[object],
-    columns: Sequence[str],
+    segments: Sequence[str] | Literal["tree"],
     *,
     spread: float | None = None,
 ) -> Known:
@@ -38,17 +52,35 @@ def known_of(
     r2 has no segments: within one, the truth's variance is another one.
     """
     estimator = estimator_of(metric, list(zip(rows, outcomes, strict=True)), classes, spread)
+    known = Known(metric=metric, estimator=estimator)
     if metric == "r2":
-        return Known(metric=metric, estimator=estimator)
-    levels = {name: levels_of([row[name] for row in rows]) for name in columns if rows and name in rows[0]}
+        return known
+    usable = [(row, outcome) for row, outcome in zip(rows, outcomes, strict=True) if outcome.usable(metric)]
+    if segments == "tree":
+        chosen = [at // BLOCK % 2 == 0 for at in range(len(usable))]
+        asked = [one for one, taken in zip(usable, chosen, strict=True) if taken]
+        usable = [one for one, taken in zip(usable, chosen, strict=True) if not taken]
+        known = replace(known, tree=_tree(metric, asked, classes))
+    else:
+        levels = {name: levels_of([row[name] for row in rows]) for name in segments if rows and name in rows[0]}
+        known = replace(known, columns=levels)
+    return replace(known, segments=_references(known, usable, classes))
+
+
+def _tree(metric: str, rows: Sequence[Answered], classes: Sequence[object]) -> tuple[Leaf, ...]:
+    losses = outcome_losses(metric, [outcome for _, outcome in rows], classes) if rows else ()
+    return grown([row for row, _ in rows], np.asarray(losses)) if len(losses) == len(rows) else ()
+
+
+def _references(known: Known, rows: Sequence[Answered], classes: Sequence[object]) -> dict[str, Score]:
+    """Each segment's score; of few rows, or where the metric is undefined, it has none."""
     grouped: dict[str, list[Outcome]] = {}
-    for row, outcome in zip(rows, outcomes, strict=True):
-        if outcome.usable(metric):
-            for name in segments_of(row, levels):
-                grouped.setdefault(name, []).append(outcome)
-    segments = {}
-    for name, group in sorted(grouped.items()):
-        reference = outcome_score(metric, group, classes) if len(group) >= FEWEST else None
-        if reference is not None:
-            segments[name] = reference
-    return Known(metric=metric, columns=levels, segments=segments, estimator=estimator)
+    for row, outcome in rows:
+        for name in known.names_of(row):
+            grouped.setdefault(name, []).append(outcome)
+    scores = {
+        name: outcome_score(known.metric, group, classes)
+        for name, group in sorted(grouped.items())
+        if len(group) >= FEWEST
+    }
+    return {name: score for name, score in scores.items() if score is not None}

@@ -104,7 +104,7 @@ def _with_segments(
     known, tolerance = standard.known, standard.tolerance
     if known is None or known.metric != watched.metric or not known.segments:
         return watched, proven
-    columns = len(known.columns)
+    columns = known.divisions
     segments = segmented(
         watched.segments,
         known.segments,

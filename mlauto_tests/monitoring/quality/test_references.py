@@ -35,6 +35,34 @@ def test_a_segment_of_few_rows_has_none() -> None:
     assert known_of("mae", ROWS[:few], OUTCOMES[:few], (), []).estimator is None
 
 
+def test_segments_that_a_tree_finds() -> None:
+    """Found on one half of the rows; each one's reference is of the other half, and is right though it was chosen."""
+    random = np.random.default_rng(2)
+    rows = [{"x": float(value), "y": int(at % 5)} for at, value in enumerate(random.uniform(0, 10, 2000))]
+    outcomes = [Outcome(0.0, float(random.exponential(3.0 if row["x"] >= 8 else 1.0))) for row in rows]
+
+    known = known_of("mae", rows, outcomes, (), "tree")
+
+    assert (known.divisions, len(known.tree)) == (1, 2)
+    assert {known.names_of(row)[0] for row in rows} == set(known.segments)
+    easy, hard = sorted(known.segments.values(), key=lambda score: score.value)
+    assert easy.low < 1.0 < easy.high
+    assert hard.low < 3.0 < hard.high
+    assert easy.rows + hard.rows == 1000
+    assert msgspec.json.decode(msgspec.json.encode(known), type=Known) == known
+
+
+def test_a_tree_that_finds_nothing_makes_no_segments() -> None:
+    """Nor does one of no rows, or of a metric that is undefined on them."""
+    alike = [Outcome(0.0, 1.0) for _ in ROWS]
+    one_class = [Outcome("a", "a", (0.9, 0.1)) for _ in ROWS]
+
+    for metric, outcomes in (("mae", alike), ("auc", one_class)):
+        known = known_of(metric, ROWS, outcomes, ("a", "b"), "tree")
+        assert (known.divisions, known.segments, known.names_of(ROWS[0])) == (0, {}, [])
+    assert known_of("mae", [], [], (), "tree") == Known(metric="mae")
+
+
 def test_r2_and_no_columns_have_no_segments() -> None:
     """The record then says of which metric it is, and nothing else."""
     assert known_of("r2", ROWS, OUTCOMES, (), ["season"]) == Known(metric="r2")
