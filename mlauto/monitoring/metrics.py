@@ -54,14 +54,8 @@ def measure(
     if version is None:
         return unmeasured(None, "no version answers users: materialize production", now=now)
     lines = LogReader(folder, "predictions", Prediction).tail(TAIL_BYTES).lines
-    joined = join_labels(
-        folder,
-        state,
-        version=version,
-        window=window,
-        now=now,
-        segments=known.names_of if known and known.divisions else None,
-    )
+    tags = known.names_of if known and known.divisions else None
+    joined = join_labels(folder, state, version=version, window=window, now=now, segments=tags)
     ours = _recent([line for line in lines if line.v in {version, None}], now, recent)
     times = sorted(line.ms for line in ours if line.ms is not None and line.error is None)
     labelled, quality = _quality(joined, version, metric, window, classes)
