@@ -325,6 +325,7 @@ class Verdict:
     """What `judge` concluded: an overall status, one outcome per check, the action asked for, and why.
 
     `cause` is the sentence that people read, `kind` what triage took it for, `due` when the next retraining may begin.
+    `doubtful`: quality is beyond its limit, which chance may explain; that is no fault, and no sign that one is over.
     """
 
     status: Status
@@ -333,6 +334,7 @@ class Verdict:
     checks: tuple[CheckOutcome, ...]
     kind: Cause = Cause.NONE
     due: float | None = None
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

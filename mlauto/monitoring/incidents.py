@@ -89,7 +89,8 @@ def advance(
 ) -> Incident:
     """The incident after a verdict, with `closed` set when that ended it: `needed` healthy windows in a row do.
 
-    A healthy verdict on the `evidence` of the one before is no other window (None: it is). A relapse goes on with the
+    A healthy verdict on the `evidence` of the one before is no other window (None: it is), and a doubtful one is no
+    healthy window: nothing changes. A relapse goes on with the
     same incident as if it had just begun: with the version that is live now, and no attempt counted against it.
     Raises `ValueError` when there is neither an open incident nor a bad verdict.
     """
@@ -99,6 +100,8 @@ def advance(
         begun = Incident(opened=now, version=version, cause=verdict.cause, action=verdict.action, attempts=attempts)
         return _decided(replace(begun, kind=verdict.kind, next_attempt=verdict.due), verdict, now)
     incident = replace(incident, attempts=attempts)
+    if verdict.doubtful and not _is_bad(verdict):
+        return incident
     if verdict.status is Status.HEALTHY and not _is_bad(verdict):
         return _healthier(incident, verdict, now, needed, evidence)
     if not _is_bad(verdict):

@@ -68,7 +68,8 @@ def judge(metrics: LiveMetrics, reference: Score | None, limits: Limits, now: fl
         status, cause = Status.UNKNOWN, performance.summary
     else:
         status, cause = Status.HEALTHY, performance.summary
-    return Verdict(status=status, action=Action.NONE, cause=cause, checks=checks)
+    doubtful = status is Status.HEALTHY and performance.details.get("beyond") is True
+    return Verdict(status=status, action=Action.NONE, cause=cause, checks=checks, doubtful=doubtful)
 
 
 def _also(problem: str, performance: CheckOutcome) -> str:
@@ -128,7 +129,7 @@ def _performance(metrics: LiveMetrics, reference: Score | None, limits: Limits) 
     )
     if worse := [one.segment for one in metrics.segments if one.detection.alarmed]:
         summary += f"; proven worse where {', '.join(worse[:5])}, which is shown and not acted upon"
-    details |= {live.metric: live.value, "low": live.low, "high": live.high, "limit": limit}
+    details |= {live.metric: live.value, "low": live.low, "high": live.high, "limit": limit, "beyond": beyond}
     details |= {"reference": reference.value} | _evidence(metrics)
     return CheckOutcome(name="performance", passed=not degraded, summary=summary, details=details), True
 

@@ -109,6 +109,22 @@ def test_a_relapse_is_like_a_new_incident_for_what_is_tried() -> None:
     assert [one.action for one in tried.decisions] == [Action.RETRAIN, Action.NONE, Action.RETRAIN, Action.RETRAIN]
 
 
+def test_a_doubtful_window_is_no_healthy_one(store: Store) -> None:
+    """A new model that seems as bad, with too few labels to prove it, ends nothing and counts as no help."""
+    record(store, Status.DEGRADED, 1.0)
+    record(store, Status.DEGRADED, 2.0, attempts=1)
+    before = found(store)
+
+    for now in (3.0, 4.0, 5.0):
+        record(store, Status.HEALTHY, now, attempts=1, doubtful=True)
+
+    assert found(store) == before
+    assert (before.in_vain, before.healthy) == (1, 0)
+    closed = record(store, Status.HEALTHY, 6.0, attempts=1)
+    assert closed is not None
+    assert closed.closed == 6.0
+
+
 @pytest.mark.parametrize("kind", [Cause.NO_DATA, Cause.UNMEASURABLE])
 def test_nothing_to_be_seen_is_an_incident_when_it_lasts(store: Store, kind: Cause) -> None:
     """After five minutes, which survive a restart; a verdict in between begins them anew."""

@@ -97,6 +97,9 @@ def test_what_the_detectors_found_is_told() -> None:
 
     assert verdict.status is Status.HEALTHY
     assert "beyond, not yet provably, the limit 11" in verdict.cause
+    assert (verdict.doubtful, details["beyond"]) == (True, True)
+    assert not judged(quality=quality(10.8)).doubtful
+    assert not judged(quality=quality(11.2), detection=ALARMED).doubtful  # that is proven
     assert (details["e_value"], details["proven_at"], details["tested_limit"]) == (0.5, 100.0, 11.1)
     assert (details["worse_than_reference"], details["e_value_worse"]) == (True, 1000.0)
 
