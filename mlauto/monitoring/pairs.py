@@ -15,18 +15,20 @@ from mlauto.monitoring.comparison import Outcome, outcome_losses
 from mlauto.monitoring.scores import ranked
 from mlauto.monitoring.watchrecord import Unpaired
 
-__all__ = ["tested_losses"]
+__all__ = ["losses_to_test"]
 
 Floats = NDArray[np.float64]
 MOST_WAITING = 200
 
 
-def tested_losses(
+def losses_to_test(
     metric: str, unpaired: Unpaired, outcomes: Sequence[Outcome], classes: Sequence[object]
 ) -> tuple[Unpaired, Floats]:
     """Losses of more rows, in the order of time and all usable, and who waits then. Raises `MeasurementError`."""
+    if not outcomes:
+        return unpaired, np.empty(0)
     if metric != "auc":
-        return unpaired, outcome_losses(metric, outcomes, classes) if outcomes else np.empty(0)
+        return unpaired, outcome_losses(metric, outcomes, classes)
     odds = [one.odds for one in outcomes if one.odds is not None]
     positive, scores = ranked([one.truth for one in outcomes], odds, classes)
     kind, waiting, losses = unpaired.positive, list(unpaired.scores), []
