@@ -107,10 +107,10 @@ def _losses(estimator: Any, parameters: dict[str, Any], past: Past, rung: Rung) 
         rows = past.features.iloc[used].reset_index(drop=True)
         model, _ = fitted(trying, rows, past.labels[used], past.weights[used])
         said.append(answers_of(model, past.features.iloc[begin:end].reset_index(drop=True), rung.task))
-    if rung.metric == "auc":  # over all parts at once: rows of one of them may be of one class
-        said, edges = [_joined(said)], [edges[0], total]
+    parts = [past.labels[begin:end].tolist() for begin, end in itertools.pairwise(edges)]
+    if rung.metric == "auc" and any(len(set(part)) < 2 for part in parts):  # which has none by itself
+        said, parts = [_joined(said)], [list(itertools.chain.from_iterable(parts))]
     try:
-        parts = [past.labels[begin:end].tolist() for begin, end in itertools.pairwise(edges)]
         return np.concatenate([row_losses(rung.metric, *one) for one in zip(parts, said, strict=True)])
     except ValueError as error:
         raise TrainingError(f"monitoring.metric {rung.metric}: {error}") from error

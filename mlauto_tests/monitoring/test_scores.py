@@ -105,7 +105,7 @@ def test_too_few_rows_and_constant_truths_have_no_score() -> None:
 
 def test_what_cannot_be_scored_says_why() -> None:
     """An unknown metric, probabilities that were not logged, and sums beyond any float."""
-    with pytest.raises(MeasurementError, match="'brier' is unknown: use mae, .* or auc"):
+    with pytest.raises(MeasurementError, match=r"'brier' is unknown: use mae, .* or auc"):
         score("brier", [1, 0], [1, 0])
     with pytest.raises(MeasurementError, match="needs the classes' probabilities"):
         score("log_loss", [1, 0], [1, 0])
@@ -238,7 +238,7 @@ def test_what_has_no_auc_says_what_to_do() -> None:
     for function in (score, losses):
         with pytest.raises(MeasurementError, match="the model has 3: use metric log_loss"):
             function("auc", truth, truth, odds, ["no", "yes", "maybe"])
-        with pytest.raises(MeasurementError, match="auc needs the classes' probabilities .* use metric error_rate"):
+        with pytest.raises(MeasurementError, match=r"auc needs the classes' probabilities .* use metric error_rate"):
             function("auc", truth, truth, None, ["no", "yes"])
 
 
