@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from mlauto.errors import MeasurementError
 from mlauto.monitoring.comparison import Outcome, outcome_losses
@@ -51,13 +52,38 @@ def test_the_pairs_are_the_same_however_the_rows_come() -> None:
     assert in_parts(outcomes, *range(1, 300)) == at_once
 
 
-def test_a_row_is_in_one_pair_with_the_newest_that_waits() -> None:
+def test_a_pair_is_a_row_and_one_that_waits_for_its_class() -> None:
     """Losses are 1 for a wrong order, 1/2 for a tie; who is left over waits."""
     unpaired, losses = in_parts([row(True, 0.9), row(True, 0.2), row(False, 0.2), row(False, 0.95), row(False, 0.6)])
 
-    assert losses == [0.5, 1.0]
-    assert unpaired == Unpaired(positive=False, scores=(0.6,))
-    assert in_parts([row(False, 0.1), row(True, 0.2)]) == (Unpaired(positive=False, scores=()), [0.0])
+    assert losses == [0.0, 1.0]
+    assert unpaired == Unpaired(positive=False, scores=(0.6,), pairs=2)
+    assert in_parts([row(False, 0.4), row(True, 0.4)]) == (Unpaired(pairs=1), [0.5])
+    assert in_parts([row(False, 0.4), row(True, 0.3)]) == (Unpaired(pairs=1), [1.0])
+
+
+def test_partners_are_of_all_that_wait() -> None:
+    """Near and far alike: the first hundred of two hundred that wait are as many of the newer as of the older ones."""
+    unpaired, _ = losses_to_test("auc", Unpaired(), [row(False, at / 1000) for at in range(200)], CLASSES)
+    left, losses = losses_to_test("auc", unpaired, [row(True, 0.9)] * 100, CLASSES)
+
+    assert set(losses.tolist()) == {0.0}
+    assert len(left.scores) == 100
+    assert 40 <= sum(score < 0.1 for score in left.scores) <= 60
+    assert np.mean(left.scores) == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize("cycle", [(1.0, 100.0), (3.0, 2400.0), (2.0, 240.0)])
+def test_what_changes_by_the_hour_is_in_pairs_as_in_the_auc(cycle: tuple[float, float]) -> None:
+    """Much of an AUC may be that it tells times apart: pairs of neighbours would have another one, by up to 0.05."""
+    reach, period = cycle
+    logits = -1 + reach * np.sin(2 * np.pi * np.arange(12_000) / period) + DICE.normal(0, 1.0, 12_000)
+    odds = 1 / (1 + np.exp(-logits))
+    positive = DICE.random(12_000) < odds
+    losses = in_parts([row(bool(y), float(p)) for y, p in zip(positive, odds, strict=True)])[1]
+    windows = [roc_auc_score(positive[at : at + 2400], odds[at : at + 2400]) for at in range(0, 12_000, 2400)]
+
+    assert 1 - np.mean(losses) == pytest.approx(np.mean(windows), abs=0.015)
 
 
 def test_each_row_is_in_one_pair_at_most() -> None:
@@ -79,7 +105,7 @@ def test_of_those_that_wait_the_newest_are_remembered() -> None:
 
     assert losses == []
     assert unpaired.scores == tuple(at / 1000 for at in range(1000 - MOST_WAITING, 1000))
-    assert in_parts([*outcomes, row(True, 0.9985)])[1] == [1.0]
+    assert in_parts([*outcomes, row(True, 0.7995)])[1] == [1.0]  # 0.8 and above wait
 
 
 def test_two_versions_have_the_same_pairs() -> None:
