@@ -54,7 +54,8 @@ class Proof:
     def told(self) -> str:
         """What is proven, as the end of a sentence about the new version."""
         unit = UNITS.get(self.metric, self.metric)
-        basis = f"by {self.interval}, {self.rows} rows that both predicted, e-value {self.e_value:.3g}"
+        what = "pairs of rows" if self.metric == "auc" else "rows"
+        basis = f"by {self.interval}, {self.rows} {what} that both predicted, e-value {self.e_value:.3g}"
         if self.worse:
             return f"its {unit} is worse than that of version {self.old} {basis} of {THRESHOLD:g}"
         allowed = f"{self.allowed:.4g} allowed, {THRESHOLD:g} proves it"

@@ -131,7 +131,13 @@ def test_the_target_has_one_role(keys: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("task", "metric"),
-    [("regression", "error_rate"), ("regression", "log_loss"), ("classification", "mae"), ("classification", "r2")],
+    [
+        ("regression", "error_rate"),
+        ("regression", "log_loss"),
+        ("regression", "auc"),
+        ("classification", "mae"),
+        ("classification", "r2"),
+    ],
 )
 def test_the_metric_fits_the_task(task: str, metric: str) -> None:
     """The message names both."""
@@ -145,12 +151,22 @@ def test_the_metric_fits_the_task(task: str, metric: str) -> None:
         ("classification", None, 0.02),
         ("classification", "log_loss", 0.10),
         ("classification", "error_rate", 0.02),
+        ("classification", "auc", 0.02),
         ("regression", "r2", 0.10),
     ],
 )
 def test_the_default_tolerance(task: str, metric: str | None, tolerance: float) -> None:
-    """Absolute for error rates, relative otherwise."""
+    """Absolute for error rates and AUCs, relative otherwise."""
     assert make(data={"task": task}, monitoring={"metric": metric}).tolerance == tolerance
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "batches"),
+    [("classification", "auc", "log_loss"), ("classification", None, "error_rate"), ("regression", "r2", "r2")],
+)
+def test_single_batches_are_judged_by_what_each_of_them_has(task: str, metric: str | None, batches: str) -> None:
+    """A batch of one class has no AUC."""
+    assert make(data={"task": task}, monitoring={"metric": metric}).batch_metric == batches
 
 
 def test_a_written_tolerance_counts() -> None:

@@ -86,3 +86,10 @@ def test_it_survives_json_and_is_frozen(record: Any) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         record.metric = "rmse"
     assert all(field.kw_only for field in dataclasses.fields(record))
+
+
+def test_a_proof_by_auc_is_told_in_losses_of_pairs() -> None:
+    """Above 0 is worse, as of any metric, so that it names 1 - auc."""
+    told = dataclasses.replace(PROOF, metric="auc").told
+
+    assert told.startswith("its 1 - auc is worse than that of version 2 by 0.5 [0.2, 0.8], 60 pairs of rows that both")

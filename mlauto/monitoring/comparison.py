@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from mlauto.monitoring.scores import HIGHER, NEEDS_ODDS, losses, mean_interval, score, usable
+from mlauto.monitoring.scores import HIGHER, NEEDS_ODDS, losses, mean_interval, same_label, score, usable
 from mlauto.records import Score
 
 __all__ = ["Outcome", "outcome_losses", "outcome_score", "paired_difference", "unpaired_difference"]
@@ -30,7 +30,11 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     def usable(self, metric: str) -> bool:
         """Whether the metric can be computed from it."""
-        return usable(metric, self.truth, self.predicted) and (metric not in NEEDS_ODDS or self.odds is not None)
+        if not usable(metric, self.truth, self.predicted):
+            return False
+        if metric == "auc":  # so that two versions' rows are the same ones, whatever classes either has
+            return self.odds is not None and len(self.odds) == 2
+        return metric not in NEEDS_ODDS or self.odds is not None
 
 
 def paired_difference(
@@ -49,11 +53,14 @@ def paired_difference(
     value, half = mean_interval(first - second)
     if metric == "error_rate":
         half = max(half, _agresti_min(first - second))
-    scale = _scale(metric, first, second, [pair[0].truth for pair in pairs])
+    truth = [pair[0].truth for pair in pairs]
+    if metric == "auc":
+        half = max(half, Z / (_rarer(truth, classes) + 2))
+    scale = _scale(metric, first, second, truth)
     if scale is None:
         return None
     low, high = (value - half) * scale, (value + half) * scale
-    return Score(metric=metric, value=value * scale, low=low, high=high, rows=len(pairs))
+    return Score(metric=metric, value=value * scale, low=low, high=high, rows=len(first))
 
 
 def unpaired_difference(first: Score | None, second: Score | None) -> Score | None:
@@ -101,6 +108,11 @@ def _scale(
         variance = float(np.var(np.asarray(truth, dtype=float)))
         return 1 / variance if variance else None
     return 1.0
+
+
+def _rarer(truth: Sequence[Any], classes: Sequence[object]) -> int:
+    """How many rows the rarer class has: no disagreement on few of them proves nothing, as below."""
+    return min(sum(same_label(one, label) for one in truth) for label in classes)
 
 
 def _agresti_min(differences: np.ndarray[Any, np.dtype[np.float64]]) -> float:

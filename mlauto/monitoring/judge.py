@@ -98,6 +98,8 @@ def proven(trained: Score, start: Score | None) -> Score:
     """
     if start is None or start.metric != trained.metric:
         return trained
+    if start.metric == "auc" and start.low < trained.low:
+        return trained  # few rows of a class score high by luck, and their wide interval would excuse any loss
     return start if better(start.metric, start.value, trained.value) else trained
 
 

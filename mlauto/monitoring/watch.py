@@ -17,7 +17,7 @@ import numpy as np
 
 from mlauto.monitoring.comparison import Outcome
 from mlauto.monitoring.pairing import Pair, Pairing, outcomes, written_since
-from mlauto.monitoring.pairs import tested_losses
+from mlauto.monitoring.pairs import losses_to_test
 from mlauto.monitoring.predictionlog import Label, LogReader, segment_of
 from mlauto.monitoring.sequential import added, evaluated
 from mlauto.monitoring.watchrecord import Labels, Subject, Watch, read_watch
@@ -101,7 +101,7 @@ def _added(watch: Watch, matched: Sequence[tuple[Pair, list[Any]]], now: float, 
     if not rows:
         return watch
     (new_left, new), (old_left, old) = (
-        tested_losses(metric, watch.unpaired[side], [row[side] for row in rows], classes) for side in (0, 1)
+        losses_to_test(metric, watch.unpaired[side], [row[side] for row in rows], classes) for side in (0, 1)
     )
     sound = (new < LARGEST) & (old < LARGEST)
     tally = added(watch.tally, metric, new[sound], old[sound])

@@ -40,11 +40,12 @@ class Subject:
 class Unpaired:
     """For auc (`pairs.py`): scores of the rows that wait for one of the other class, the newest at the end.
 
-    All are `positive`, or none is.
+    All are `positive`, or none is. `pairs` were made so far.
     """
 
     positive: bool = False
     scores: tuple[float, ...] = ()
+    pairs: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ def _stage(rollout: Rollout) -> Metadata:
         ("copied requests", found.shadows, ""),
         ("of them failed", found.shadow_errors, ""),
         ("rows answered otherwise", _shown(found.disagreement), ""),
-        (f"{found.metric} minus the champion's", _difference(found), ""),
+        (f"worse than the champion by ({found.metric})", _difference(found), ""),
     ]
     return {**stage, "rollout_evidence": render.table(("", *(f"version {version}" for version in versions)), rows)}
 

@@ -100,11 +100,19 @@ def challenge(
     # a champion that gave labels only cannot be compared by probabilities
     labels_only = product.metric in NEEDS_ODDS and answers.probabilities is None
     metric = "error_rate" if labels_only else product.metric
-    if metric == "auc" and len(set(holdout.labels)) < 2:
-        absent = f"all {len(holdout.labels)} rows that both answer are of one class, which auc cannot judge by"
+    if metric == "auc" and (absent := _unranked(holdout, answers)):
         return first, not_worse_than_champion(None, limit=limit, absent=absent)
     losses = [row_losses(metric, holdout.labels, one) for one in (holdout.answers, answers)]
     return first, not_worse_than_champion(compare(losses[0], losses[1], limit), limit=limit)
+
+
+def _unranked(holdout: Holdout, answers: Answers) -> str:
+    """Why the champion cannot be compared by auc; "" when it can."""
+    if len(set(holdout.labels)) < 2:
+        return f"all {len(holdout.labels)} rows that both answer are of one class, which auc cannot judge by"
+    if set(answers.classes) != set(holdout.answers.classes):
+        return f"the champion's classes are {', '.join(map(str, answers.classes))}, so that auc cannot judge it"
+    return ""
 
 
 def _mismatch(product: "ModelProduct", holdout: Holdout, signature: Signature) -> str | None:

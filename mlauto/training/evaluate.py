@@ -95,11 +95,11 @@ def _ranking_losses(labels: Sequence[Any], answers: Answers) -> Losses:
     odds = _odds("auc", labels, answers)
     classes = tuple(answers.classes)
     if len(classes) != 2 or not set(labels) <= set(classes):
-        raise ValueError(f"auc is for two classes, and these are {len(set(labels) | set(classes))}")
+        raise ValueError(f"auc is for two classes, and these are {len(set(labels) | set(classes))}: use log_loss")
     positive = np.array([label == classes[1] for label in labels], dtype=np.float64)
     found = pseudo_values(positive, np.asarray(odds, dtype=np.float64)[:, 1])
     if not len(found):
-        raise ValueError(f"auc needs rows of both classes, and all {len(labels)} are {labels[0]!r}")
+        raise ValueError(f"auc needs rows of both classes, and all {len(labels)} are {labels[0]!r}: use log_loss")
     return found
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mlauto.errors import TrainingError
 from mlauto.training.candidates import Candidate, SearchTrial
 from mlauto.training.estimator import answers_of, fitted, team_code
-from mlauto.training.evaluate import row_losses
+from mlauto.training.evaluate import Answers, row_losses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,16 +99,29 @@ def _losses(estimator: Any, parameters: dict[str, Any], past: Past, rung: Rung) 
 
     total = len(past.features)
     edges = np.linspace(total - rung.scored, total, PARTS + 1).round().astype(int).tolist()
-    losses: list[Losses] = []
+    said: list[Answers] = []
     with team_code("setting parameters"):
         trying = clone(estimator).set_params(**parameters)
     for begin, end in itertools.pairwise(edges):
         used = slice(max(0, begin - rung.rows), begin)
         rows = past.features.iloc[used].reset_index(drop=True)
         model, _ = fitted(trying, rows, past.labels[used], past.weights[used])
-        answers = answers_of(model, past.features.iloc[begin:end].reset_index(drop=True), rung.task)
-        try:
-            losses.append(row_losses(rung.metric, past.labels[begin:end].tolist(), answers))
-        except ValueError as error:
-            raise TrainingError(f"monitoring.metric {rung.metric}: {error}") from error
-    return np.concatenate(losses)
+        said.append(answers_of(model, past.features.iloc[begin:end].reset_index(drop=True), rung.task))
+    parts = [past.labels[begin:end].tolist() for begin, end in itertools.pairwise(edges)]
+    if rung.metric == "auc" and any(len(set(part)) < 2 for part in parts):  # which has none by itself
+        said, parts = [_joined(said)], [list(itertools.chain.from_iterable(parts))]
+    try:
+        return np.concatenate([row_losses(rung.metric, *one) for one in zip(parts, said, strict=True)])
+    except ValueError as error:
+        raise TrainingError(f"monitoring.metric {rung.metric}: {error}") from error
+
+
+def _joined(said: Sequence[Answers]) -> Answers:
+    """Answers of models that know the same classes, one after the other."""
+    if any(one.probabilities is None or tuple(one.classes) != tuple(said[0].classes) for one in said):
+        raise TrainingError("monitoring.metric auc: a fit has no predict_proba, or lacks rows of a class: use log_loss")
+    return Answers(
+        predictions=[label for one in said for label in one.predictions],
+        probabilities=[odds for one in said for odds in one.probabilities or ()],
+        classes=said[0].classes,
+    )

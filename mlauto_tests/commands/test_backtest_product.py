@@ -120,11 +120,14 @@ def test_root_mean_squares_are_shown_as_roots(harbour: Harbour) -> None:
     assert all(row.outcome.loss >= found.hindsight.outcome.loss for row in found.histories)
 
 
-def test_what_losses_cannot_judge_is_refused_by_name(harbour: Harbour) -> None:
-    """Before anything runs."""
-    harbour.change(data={"task": "regression"}, monitoring={"metric": "r2"})
+@pytest.mark.parametrize(
+    ("task", "metric", "instead"), [("regression", "r2", "rmse or mae"), ("classification", "auc", "log_loss")]
+)
+def test_what_losses_cannot_judge_is_refused_by_name(harbour: Harbour, task: str, metric: str, instead: str) -> None:
+    """Before anything runs, with what to set instead."""
+    harbour.change(data={"task": task}, monitoring={"metric": metric})
 
-    with pytest.raises(ProductError, match=r"monitoring\.metric r2, .*set rmse or mae"):
+    with pytest.raises(ProductError, match=rf"monitoring\.metric {metric}, .*: set {instead} to try policies"):
         played(harbour)
 
 

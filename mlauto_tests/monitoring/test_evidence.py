@@ -148,15 +148,16 @@ def test_the_narrower_comparison_counts(log: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "allowed"), [("error_rate", 0.005), ("mae", 0.02 * 1.5), ("rmse", 0.02 * 2.5**0.5), ("r2", 0.02 * 10)]
+    ("metric", "allowed"),
+    [("error_rate", 0.005), ("auc", 0.005), ("mae", 0.02 * 1.5), ("rmse", 0.02 * 2.5**0.5), ("r2", 0.02 * 10)],
 )
 def test_a_small_difference_is_allowed(log: Any, metric: str, allowed: float) -> None:
-    """Half a point of an error rate, and 2 % of the champion's own loss where that is known."""
+    """Half a point of an error rate or an AUC, and 2 % of the champion's own loss where that is known."""
     before = gathered(log, metric=metric).allowed
     for number in range(60):
         log.label(log.predict(0.0, v="2"), 1.0 + number % 2)
 
-    assert before == (allowed if metric == "error_rate" else 0.0)
+    assert before == (allowed if metric in {"error_rate", "auc"} else 0.0)
     assert gathered(log, metric=metric).allowed == pytest.approx(allowed)
 
 
@@ -189,6 +190,44 @@ def test_probabilities_of_both_sides(log: Any) -> None:
 
     assert found.paired == 29
     assert found.difference == pytest.approx(np.log(0.75 / 0.5))
+
+
+def ranking(log: Any, rows: int, noise: float, *, pairs: bool) -> None:
+    """The champion's requests, three in ten positive, and the candidate's copies or requests, ordered less well."""
+    for number in range(rows):
+        positive = RANDOM.random() < 0.3
+        evidence = RANDOM.normal(1.5 * positive)
+        good, bad = (1 / (1 + np.exp(-evidence - noise)) for noise in (0.0, RANDOM.normal(0, noise)))
+        mine = not pairs and number % 2 > 0
+        p = float(bad if mine else good)
+        answer = log.predict("no", v="3" if mine else "2", p=[[1 - p, p]])
+        if pairs:
+            shadow(log, answer, "no", p=[[1 - float(bad), float(bad)]])
+        log.label(answer, "yes" if positive else "no")
+    log.label(log.predict("no", v="2", p=[[0.5, 0.5]]), "maybe")
+    log.label(log.predict("no", v="2"), "yes")
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_a_worse_auc_is_a_difference_above_zero(log: Any, pairs: bool) -> None:
+    """On rows that both predicted, or on each one's own; labels of no class and missing probabilities do not count."""
+    ranking(log, 500 if pairs else 1200, 1.5, pairs=pairs)
+    found = gathered(log, metric="auc", classes=("no", "yes"))
+
+    assert found.metric == "auc"
+    assert found.paired == (500 if pairs else 0)
+    assert found.difference is not None
+    assert found.difference_low is not None
+    assert 0 < found.difference_low < found.difference < 0.3
+    assert found.allowed == 0.005
+
+
+def test_an_auc_without_two_classes_is_an_error(log: Any) -> None:
+    """It says what to do instead."""
+    ranking(log, 30, 1.0, pairs=True)
+
+    with pytest.raises(MeasurementError, match="use metric log_loss"):
+        gathered(log, metric="auc", classes=("no", "yes", "maybe"))
 
 
 def test_heavy_traffic_is_cut_to_its_newest_part(log: Any, monkeypatch: pytest.MonkeyPatch) -> None:

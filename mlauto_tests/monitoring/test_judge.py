@@ -70,6 +70,9 @@ def test_all_is_well() -> None:
         ("r2", 0.05, 0.90, 0.86, False),  # higher is better
         ("r2", 0.05, 0.90, 0.84, True),
         ("r2", 0.05, 0.90, 0.99, False),
+        ("auc", 0.02, 0.90, 0.885, False),  # likewise, and absolute
+        ("auc", 0.02, 0.90, 0.875, True),
+        ("auc", 0.02, 0.90, 0.99, False),
         ("mae", 0.10, 0.0, 0.1, True),  # nothing is relative to zero
     ],
 )
@@ -264,6 +267,15 @@ def test_a_version_is_held_to_the_better_of_holdout_and_start() -> None:
     assert proven(holdout, better) == better
     assert proven(holdout, worse) == holdout
     assert proven(holdout, replace(better, metric="rmse")) == holdout
+
+
+def test_a_start_with_few_rows_of_a_class_excuses_nothing() -> None:
+    """An AUC that is higher by luck has a wide interval: its lower end would be the limit that losses are tested at."""
+    holdout = Score(metric="auc", value=0.90, low=0.88, high=0.92, rows=2000)
+
+    assert proven(holdout, replace(holdout, value=0.99, low=0.70, high=1.0)) == holdout
+    assert proven(holdout, replace(holdout, value=0.95, low=0.93, high=0.97)).value == 0.95
+    assert proven(holdout, replace(holdout, value=0.85, low=0.83, high=0.87)) == holdout
 
 
 def test_a_window_is_full_before_its_last_labels() -> None:

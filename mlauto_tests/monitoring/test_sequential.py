@@ -161,3 +161,28 @@ def test_the_tally_stays_small() -> None:
 
     assert 500 < len(tally.blocks) < 1000
     assert tally.blocks[0] == (10, 10.0)
+
+
+def pairs_of(random: np.random.Generator, rows: int, *, worse: float) -> tuple[Any, Any]:
+    """Losses of pairs of unlike rows: one in ten is wrong by either version, by the new one so many more."""
+    hard = random.random(rows) < 0.1
+    return (hard ^ (random.random(rows) < 0.02) | (random.random(rows) < worse)).astype(float), hard.astype(float)
+
+
+def test_an_auc_is_tested_by_the_losses_of_pairs() -> None:
+    """Half a point is allowed; ten points are found, and no points are hardly ever."""
+    random = np.random.default_rng(12)
+    found = [proven(*pairs_of(random, 1500, worse=0.12), "auc")[0] for _ in range(20)]
+    equal = [proven(*(random.random((2, 2000)) < 0.1).astype(float), "auc")[0] for _ in range(40)]
+
+    assert found.count("worse") >= 19
+    assert equal.count("worse") == 0
+    assert of(*pairs_of(random, 500, worse=0.0), "auc").allowed == pytest.approx(0.005)
+
+
+def test_pairs_without_an_error_are_no_certainty() -> None:
+    """One may come of either version, though none has."""
+    found = of(np.zeros(60), np.zeros(60), "auc")
+
+    assert found.e_value < THRESHOLD
+    assert found.difference == pytest.approx(0.0)

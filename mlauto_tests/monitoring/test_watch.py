@@ -176,6 +176,61 @@ def test_probabilities_are_compared_by_class(log: Any, state: Path) -> None:
         looked(log, state.with_name("other"), subject=subject)
 
 
+RANKED = Subject(new="3", old="2", since=NOW - 60, metric="auc")
+
+
+def ranked(log: Any, rows: int, noise: float) -> list[tuple[str, str]]:
+    """Requests that version 3 orders with that much noise and version 2 without, and the labels to come."""
+    dice, labels = np.random.default_rng(9), list[tuple[str, str]]()
+    for _ in range(rows):
+        positive = dice.random() < 0.4
+        evidence, other, own = dice.normal(2.0 * positive), dice.normal(0, 0.3), dice.normal(0, max(0.3, noise))
+        new, old = (float(1 / (1 + np.exp(-evidence - more))) for more in (own, other))
+        name = log.predict("a", v="3", p=[[1 - new, new]])
+        copy(log, name, "a", p=[[1 - old, old]])
+        labels.append((name, "b" if positive else "a"))
+    return labels
+
+
+@pytest.mark.parametrize(("noise", "worse"), [(4.0, True), (0.3, False)])
+def test_a_worse_auc_is_proven_from_late_labels(log: Any, state: Path, noise: float, worse: bool) -> None:
+    """Pair by pair as labels come, hours late; in portions the same as at once, and an equal version is not accused."""
+    labels = ranked(log, 700, noise)
+    looked(log, state, subject=RANKED, classes=("a", "b"))
+    for at in range(0, 700, 50):
+        for name, truth in labels[at : at + 50]:
+            log.label(name, truth, t=NOW + 5000 + at)
+        watch = looked(log, state, after=5000 + at, subject=RANKED, classes=("a", "b"))
+    at_once = looked(log, state.with_name("other"), after=5000 + at, subject=RANKED, classes=("a", "b"))
+
+    assert watch.proof is not None
+    assert watch.proof.worse is worse
+    assert (watch.proof.difference > 0.1) is worse
+    assert watch.tally.rows == at_once.tally.rows > 200  # pairs
+    assert watch.unpaired == at_once.unpaired == read_watch(state).unpaired  # type: ignore[union-attr] # it was written
+    assert watch.proof.e_value == pytest.approx(at_once.proof.e_value)  # type: ignore[union-attr] # compared
+    first, second = watch.unpaired
+    assert (first.positive, len(first.scores)) == (second.positive, len(second.scores))
+
+
+def test_rows_without_two_probabilities_are_in_no_pair(log: Any, state: Path) -> None:
+    """A version of other classes, or a copy without them, leaves both versions' pairs in step."""
+    labels = ranked(log, 40, 0.3)
+    for odds in (None, [[0.2, 0.3, 0.5]], [[1.0]]):
+        name = log.predict("a", v="3", p=[[0.4, 0.6]])
+        copy(log, name, "a", p=odds)
+        labels.insert(5, (name, "b"))
+    for name, truth in labels:
+        log.label(name, truth)
+    watch = looked(log, state, subject=RANKED, classes=("a", "b"))
+    positives = sum(truth == "b" for _, truth in labels) - 3
+
+    assert watch.tally.rows == min(positives, 40 - positives)
+    assert len(watch.unpaired[0].scores) == len(watch.unpaired[1].scores) == 40 - 2 * watch.tally.rows
+    with pytest.raises(MeasurementError, match="use metric log_loss"):
+        looked(log, state.with_name("other"), subject=RANKED, classes=("a", "b", "c"))
+
+
 def test_what_waits_is_bounded(log: Any, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Labels of requests that nobody finds do not pile up, and the ids remembered are the newest."""
     monkeypatch.setattr(module, "WAITING", 3)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from mlauto.monitoring.watchrecord import Subject, Tally, Watch, read_watch
+from mlauto.monitoring.watchrecord import Subject, Tally, Unpaired, Watch, read_watch
 from mlauto_tests.test_proof import PROOF
 
 WATCH = Watch(
@@ -14,6 +14,7 @@ WATCH = Watch(
     unmatched=4,
     cursors={"labels": {0: 10, 3: 0}},
     waiting={"00000000-0000002a-9f3c": (7.0, [1, "a", None])},
+    unpaired=(Unpaired(positive=True, scores=(0.5, 0.25)), Unpaired(positive=True, scores=(0.1, 0.2))),
     counted=b"\x00\xff" * 8,
 )
 

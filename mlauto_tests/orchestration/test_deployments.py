@@ -50,7 +50,13 @@ def test_a_rollout_shows_its_evidence(text: str) -> None:
     assert shown["rollout"].value == (f"version 2 canary of 5 %: {text}" if text else "version 2 canary")
     assert shown["rollout_percent"].value == 5.0
     table = str(shown["rollout_evidence"].value)
-    for line in ("requests | 50 | 950", "errors | 0 | 1", "p99 ms | 12 | unknown", "-0.5 \\[-0.7, -0.3\\], 400 pairs"):
+    for line in (
+        "worse than the champion by (mae) | -0.5",
+        "requests | 50 | 950",
+        "errors | 0 | 1",
+        "p99 ms | 12 | unknown",
+        "-0.5 \\[-0.7, -0.3\\], 400 pairs",
+    ):
         assert line in table
     assert_storable(shown)
 

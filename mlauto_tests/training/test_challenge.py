@@ -245,3 +245,74 @@ def test_a_champion_that_gives_labels_only_is_compared_by_errors(product: Make) 
     )
 
     assert outcome.details["difference"] == -0.5
+
+
+def ordered(noise: float, seed: int = 2) -> list[list[float]]:
+    """Probabilities of `high` and `low` for the rows of `classified`, in an order with that much noise."""
+    evidence = np.array([-1.0, 1.0] * 25) + np.random.default_rng(seed).normal(0, noise, 50)
+    high = 1 / (1 + np.exp(-evidence))
+    return np.column_stack([high, 1 - high]).tolist()  # type: ignore[no-any-return] # numpy's lists
+
+
+def by_auc(
+    product: Make,
+    candidate: list[list[float]],
+    champions: list[list[float]],
+    classes: tuple[str, ...] = ("high", "low"),
+) -> tuple[CheckOutcome, CheckOutcome]:
+    signature = replace(SIGNATURE, task="classification", classes=classes)
+    found = classified(True)
+    found = replace(found, answers=replace(found.answers, probabilities=candidate))
+    made = product(data={"task": "classification"}, monitoring={"metric": "auc"}, training={"not_worse_sigmas": 3.0})
+    return judged(made, lambda _rows: champions, found, champion=champion(signature), signature=signature)
+
+
+def test_a_candidate_with_a_worse_auc_is_blocked(product: Make) -> None:
+    """Also where its labels are as good; one that orders as well or better passes, and both beat the constant."""
+    first, worse = by_auc(product, ordered(2.5), ordered(0.1))
+    _, better = by_auc(product, ordered(0.1), ordered(2.5))
+    _, equal = by_auc(product, ordered(0.5), ordered(0.5))
+
+    assert first.passed
+    assert "below that of a constant prediction" in first.summary
+    assert (worse.passed, better.passed, equal.passed) == (False, True, True)
+    assert worse.details["difference"] == pytest.approx(-better.details["difference"])
+    assert worse.details["difference"] > 0.1
+    assert equal.details["difference"] == 0.0
+
+
+def test_an_order_that_is_no_better_than_chance_is_invalid(product: Make) -> None:
+    """The constant has an AUC of a half; one that orders backwards is below it."""
+    backwards = [row[::-1] for row in ordered(0.5)]
+
+    assert not by_auc(product, backwards, backwards)[0].passed
+
+
+def test_what_an_auc_cannot_judge_is_not_compared(product: Make) -> None:
+    """Newest rows of one class, or a champion of other classes: passed, and the reason is said."""
+    signature = replace(SIGNATURE, task="classification", classes=("high", "low"), limits={"a": (10, None)})
+    made, found = product(data={"task": "classification"}, monitoring={"metric": "auc"}), classified(True)
+    rare = replace(found, labels=("high",) * 5 + ("low",) * 45)
+    odds = [[0.9, 0.1]] * 5 + [[0.1, 0.9]] * 45
+    rare = replace(rare, answers=replace(rare.answers, probabilities=odds))
+    valid, outcome = judged(
+        made, lambda rows: [[0.5, 0.5]] * len(rows), rare, champion=champion(signature), signature=signature
+    )
+    _, other = by_auc(product, ordered(0.5), [[0.2, 0.3, 0.5]] * 50, classes=("high", "low", "middle"))
+
+    assert valid.passed
+    assert outcome.passed
+    assert outcome.summary == "not compared: all 40 rows that both answer are of one class, which auc cannot judge by"
+    assert other.passed
+    assert other.summary.startswith("not compared: the champion's classes are high, low, middle")
+
+
+def test_a_champion_without_probabilities_has_no_auc(product: Make) -> None:
+    """Both are then compared by their mistakes, as for log_loss."""
+    signature = replace(SIGNATURE, task="classification")
+    made = product(data={"task": "classification"}, monitoring={"metric": "auc"})
+    found = classified(True)
+    found = replace(found, answers=replace(found.answers, probabilities=ordered(0.1)))
+    _, outcome = judged(made, lambda _rows: ["low"] * 50, found, champion=champion(signature), signature=signature)
+
+    assert outcome.details["difference"] == -0.5

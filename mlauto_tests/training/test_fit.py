@@ -165,7 +165,8 @@ def test_a_classifier_keeps_its_labels_and_probabilities(ask: Ask, fit: Fit, row
 
     assert ended.exit_code == 0, ended.output
     found, golden = evaluation_of(request), golden_of(request)
-    assert [score.metric for score in found.scores] == ["log_loss", "error_rate"]
+    assert [score.metric for score in found.scores] == ["log_loss", "error_rate", "auc"]
+    assert (found.scores[2].value > 0.9, found.baseline[2].value) == (True, 0.5)
     assert found.scores[0].value < found.baseline[0].value
     assert set(golden["predictions"]) <= {"high", "low"}
     for label, (high, low) in zip(golden["predictions"], golden["probabilities"], strict=True):

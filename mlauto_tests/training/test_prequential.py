@@ -193,3 +193,27 @@ def test_history_is_bounded_and_numbers_go_on(store: Store, counted: ModelProduc
     scores = scores_of(store, counted)
     assert len(scores) == 1000
     assert (scores[0].number, scores[-1].number) == (4001, 5000)
+
+
+def test_batches_of_an_auc_product_are_scored_by_log_loss(
+    store: Store, product: Make, live_model: Callable[..., TrainedModel]
+) -> None:
+    """A batch of one class has no AUC, and has a log loss; another product's record of that name is no other one."""
+    made = product(
+        data={"target": "kind", "timestamp": None, "exclude": [], "task": "classification"},
+        monitoring={"metric": "auc"},
+    )
+    two = given(store, batch(0, kind="no"), batch(10, kind="yes"))
+    signature = Signature(columns={"temp": "number"}, task="classification", classes=("no", "yes"))
+    live = live_model(replace(two, batches=two.batches[:1]), signature=signature)
+
+    assert score_arrivals(store, made, two, live, lambda rows: [[0.25, 0.75]] * len(rows)) == ()
+    assert [one.loss for one in scores_of(store, made)] == [pytest.approx(-math.log(0.75))]
+    record = store.read_record(made.name, "prequential", Prequential)
+    assert record is not None
+    assert record.metric == "log_loss"
+
+    three = given(store, batch(0, kind="no"), batch(10, kind="yes"), batch(20, kind="yes"))
+    assert score_arrivals(store, made, three, live, lambda rows: ["yes"] * len(rows)) == (
+        "batch 0002 was not scored: the live model gives no probabilities",
+    )

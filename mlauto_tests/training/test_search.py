@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
-from sklearn.tree import DecisionTreeRegressor
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mlauto.errors import TrainingError
 from mlauto.training.candidates import Found, SearchPlan, Span
@@ -148,6 +148,23 @@ def test_few_rows_make_few_rungs(past: Past) -> None:
     few = Past(past.features[:200], past.labels[:200], past.weights[:200])
 
     assert {one.rows for one in run(plan(), Ridge(), few).trials} == {160}
+
+
+def test_a_search_may_be_judged_by_auc() -> None:
+    """A tree of one leaf orders nothing, which is half an error for each pair; a grown one is found."""
+    random = np.random.default_rng(3)
+    late = random.random(900) < 0.2
+    features = pd.DataFrame({"x": random.normal(2.0 * late, 1.0), "y": random.normal(0, 1, 900)})
+    asked = plan(parameters={"min_samples_leaf": Span(low=5, high=100, log=True)})
+    past = Past(features, np.where(late, "late", "in time").astype(object), np.ones(900))
+
+    found = search(
+        asked, DecisionTreeClassifier(min_samples_leaf=800), past, task="classification", metric="auc", seed=0
+    )
+
+    assert {trial.loss for trial in found.trials if trial.origin == "code"} == {0.5}
+    assert found.origin == "drawn"
+    assert all(trial.loss is not None and trial.loss < 0.3 for trial in found.trials if trial.origin == "drawn")
 
 
 def test_the_child_sets_what_was_found_and_writes_it_down(past: Past, tmp_path: Path) -> None:

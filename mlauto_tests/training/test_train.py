@@ -331,11 +331,16 @@ def test_the_whole_way_into_mlflow(
     frame = rows(200)
     frame = frame.assign(target=frame["target"] > 42)
     registry = MlflowRegistry(settings)
-    made = product("logistic", data={"task": "classification"})
+    made = product("logistic", data={"task": "classification"}, monitoring={"metric": "auc"})
 
     model = trained(made, training_set(frame), registry=registry)
 
     assert model.passed, model.checks
+    logged = MlflowClient(tracking_uri=settings.mlflow_uri).get_run(model.run_id).data.metrics
+    assert (model.reference.metric, [score.metric for score in model.scores[1:]]) == ("auc", ["error_rate", "log_loss"])
+    assert logged["auc"] == pytest.approx(model.reference.value)
+    assert logged["baseline_auc"] == 0.5
+    assert {"auc_low", "auc_high", "error_rate", "baseline_log_loss"} <= logged.keys()
     assert model.signature.classes == (False, True)
     assert (model.version, registry.champion("tides")) == ("1", None)
     registry.promote("tides", model.version)

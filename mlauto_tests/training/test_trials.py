@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
@@ -85,7 +86,8 @@ def test_nothing_begins_after_the_deadline() -> None:
 
 
 @pytest.mark.parametrize(
-    ("estimator", "said"), [(LogisticRegression(), ""), (LinearSVC(), "the estimator has no predict_proba")]
+    ("estimator", "said"),
+    [(LogisticRegression(), ""), (LinearSVC(), "log_loss needs probabilities, and this model has no predict_proba")],
 )
 def test_log_loss_needs_probabilities(estimator: Any, said: str) -> None:
     """As in training itself."""
@@ -96,3 +98,46 @@ def test_log_loss_needs_probabilities(estimator: Any, said: str) -> None:
 
     assert said in trial.problem
     assert (trial.loss is None) == bool(said)
+
+
+def by_auc(labels: Any, estimator: Any = None) -> tuple[Any, Any]:
+    random = np.random.default_rng(1)
+    past = Past(
+        pd.DataFrame({"x": (labels == "rare") + random.normal(0, 0.7, len(labels))}), labels, np.ones(len(labels))
+    )
+    rung = Rung(number=1, rows=60, scored=60, task="classification", metric="auc")
+    [trial], losses = tried([candidate()], estimator or LogisticRegression(), past, rung, deadline=np.inf)
+    return trial, losses[1]
+
+
+def test_an_auc_is_that_of_each_part() -> None:
+    """Scores of different fits are not compared: what orders nothing has a half, however often each class came."""
+    labels = np.array(["rare", "usual"] * 30 + ["rare"] * 5 + ["usual"] * 15 + ["rare", "usual"] * 20, dtype=object)
+    trial, losses = by_auc(labels, DummyClassifier())
+
+    assert (trial.problem, trial.loss) == ("", 0.5)
+    assert losses.tolist() == [0.5] * 60
+
+
+def test_an_auc_is_that_of_all_parts_where_one_is_of_one_class() -> None:
+    """The loss of the trial is 1 - AUC of the scored rows together."""
+    labels = np.array((["rare"] + ["usual"] * 3) * 15 + ["usual"] * 40 + ["rare"] * 5 + ["usual"] * 15, dtype=object)
+    trial, losses = by_auc(labels)
+
+    assert (trial.problem, len(losses)) == ("", 60)
+    assert trial.loss == pytest.approx(losses.mean())
+    assert 0 < trial.loss < 0.4
+
+
+def test_a_trial_without_an_auc_has_lost() -> None:
+    """No probabilities, one class only, or a fit that knows other classes than the next: said with what to do."""
+    usual = np.array(["rare", "usual"] * 30 + ["usual"] * 60, dtype=object)
+    third = np.array(["rare", "usual"] * 35 + ["third"] * 10 + ["rare", "usual"] * 20, dtype=object)
+
+    assert "auc needs rows of both classes, and all 60 are 'usual': use log_loss" in by_auc(usual)[0].problem
+    margins = by_auc(np.array(["rare", "usual"] * 60, dtype=object), LinearSVC())[0]
+    assert "auc needs probabilities, and this model has no predict_proba" in margins.problem
+    single = by_auc(np.array(["rare", "usual"] * 40 + ["usual"] * 40, dtype=object), LinearSVC())[0]
+    assert "a fit has no predict_proba, or lacks rows of a class: use log_loss" in single.problem
+    assert "use log_loss" in by_auc(third)[0].problem
+    assert by_auc(third)[0].loss is None

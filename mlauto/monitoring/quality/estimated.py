@@ -30,6 +30,7 @@ Floats = NDArray[np.float64]
 FEWEST = 100  # rows of the holdout
 FEWEST_NOW = 20
 BLOCK = 20  # rows that stay together in one half
+SMALLEST = 1e-9  # probability
 Z = 1.959964
 Answered = tuple[Mapping[str, Any], Outcome]  # a row, and what was said of it; its truth is not looked at
 
@@ -53,8 +54,10 @@ def estimator_of(
     known = [row for row in rows if row[1].usable(metric) and (metric in REGRESSION or row[1].odds is not None)]
     if len(known) < FEWEST or (metric not in REGRESSION and not classes) or (metric == "r2" and not spread):
         return None
+    if metric == "auc":
+        known = [row for row in known if any(same_label(row[1].truth, label) for label in classes)]
     losses = outcome_losses(metric, [outcome for _, outcome in known], classes)
-    if len(losses) < len(known):
+    if len(losses) < max(FEWEST, len(known)):
         return None
     half = np.arange(len(known)) // BLOCK % 2 == 0
     far = np.empty(len(known))
@@ -110,7 +113,7 @@ def _expected(metric: str, fit: Fitted, rows: Sequence[Answered], classes: Seque
     if metric == "log_loss":
         return np.asarray(-(meant * np.log(np.clip(odds, np.finfo(float).eps, 1.0))).sum(axis=1))
     if metric == "auc":
-        return pseudo_values(meant[:, 1], odds[:, 1])
+        return pseudo_values(np.clip(meant[:, 1], SMALLEST, 1 - SMALLEST), odds[:, 1])  # one class: all are tied
     said = np.array([[same_label(outcome.predicted, label) for label in classes] for _, outcome in rows])
     return np.asarray(1 - (meant * said).sum(axis=1))
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from mlauto.measured import SegmentQuality
 from mlauto.monitoring.comparison import Outcome
-from mlauto.monitoring.pairs import tested_losses
+from mlauto.monitoring.pairs import losses_to_test
 from mlauto.monitoring.quality.detector import Detector, Terms, added, fresh, restarted
 from mlauto.monitoring.quality.limits import limit_of
 from mlauto.monitoring.quality.proofs import THRESHOLD, has_recovered, said
@@ -60,7 +60,7 @@ def segmented(
         if not mine or limit is None:
             after[name] = segment
             continue
-        unpaired, losses = tested_losses(reference.metric, segment.unpaired, mine, classes)
+        unpaired, losses = losses_to_test(reference.metric, segment.unpaired, mine, classes)
         terms = Terms(limit=limit.scaled, stake=stake, threshold=THRESHOLD * max(1, columns), now=now, unit=limit.bound)
         detector = added(segment.detector, limit.scale(losses), terms)
         recent = np.concatenate([np.frombuffer(segment.recent, dtype="<f4"), losses])[-RECENT:]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mlauto.measured import Detection, SegmentQuality
 from mlauto.monitoring.comparison import Outcome
 from mlauto.monitoring.labels import Joined
-from mlauto.monitoring.pairs import tested_losses
+from mlauto.monitoring.pairs import losses_to_test
 from mlauto.monitoring.quality.budget import OPENING, STAKE, granted, opening
 from mlauto.monitoring.quality.detector import Detector, Terms, added, fresh, restarted
 from mlauto.monitoring.quality.limits import limit_of
@@ -79,7 +79,7 @@ def look(
     counted = known.numbers
     rows = [row for entry in entries if number(entry.id) not in counted for row in _rows(entry, metric)]
     outcomes = [outcome for outcome, _ in rows]
-    unpaired, losses = tested_losses(metric, known.unpaired, outcomes, classes)
+    unpaired, losses = losses_to_test(metric, known.unpaired, outcomes, classes)
     stake, budget = granted(budget, len(losses), now)
     standard = replace(standard, stake=stake)
     found = advanced(standard, known, losses, quality, now)

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from mlauto.monitoring.comparison import Outcome, outcome_losses
+from mlauto.monitoring.comparison import Outcome, outcome_losses, outcome_score
 from mlauto.monitoring.quality.estimated import Answered, Estimator, estimate, estimator_of
 
 CLASSES = ("no", "yes")
@@ -104,3 +104,71 @@ def test_few_answers_are_no_estimate() -> None:
     assert estimate(estimator, classified(2, 19), CLASSES) is None
     assert estimate(estimator, [(row, Outcome(None, "no")) for row, _ in classified(2, 50)], CLASSES) is None
     assert msgspec.json.decode(msgspec.json.encode(estimator), type=Estimator) == estimator
+
+
+def auc_of(rows: list[Answered]) -> float:
+    found = outcome_score("auc", [outcome for _, outcome in rows], CLASSES)
+    assert found is not None
+    return found.value
+
+
+def harder(rows: list[Answered], seed: int) -> list[Answered]:
+    """Rows of which the model knows less, and knows it: all probabilities are closer to a half, and as calibrated."""
+    random, made = np.random.default_rng(seed), list[Answered]()
+    for row, one in rows:
+        assert one.odds is not None
+        p = 0.5 + 0.4 * (one.odds[1] - 0.5)
+        made.append((row, Outcome(CLASSES[int(random.random() < p)], one.predicted, [1 - p, p])))
+    return made
+
+
+@pytest.mark.parametrize("sharper", [1.0, 3.0])
+def test_an_auc_is_expected_by_the_probabilities(sharper: float) -> None:
+    """Within its own error of the truth, also where probabilities are too sure, and on rows that are harder."""
+    estimator = estimator_of("auc", classified(1, 3000, sharper=sharper), CLASSES)
+    usual = classified(2, 4000, sharper=sharper)
+    assert estimator is not None
+    found = estimate(estimator, usual, CLASSES)
+    assert found is not None
+
+    assert (found.method, found.quality.metric, found.quality.rows) == ("CBPE", "auc", 4000)
+    assert found.quality.value == pytest.approx(auc_of(usual), abs=2.5 * found.error)
+    assert found.quality.low < found.quality.value < found.quality.high < 1
+    assert 0 < found.error < 0.02
+    if sharper == 1.0:
+        hard = harder(usual, 3)
+        after = estimate(estimator, hard, CLASSES)
+        assert after is not None
+        assert auc_of(hard) < auc_of(usual) - 0.1
+        assert after.quality.value == pytest.approx(auc_of(hard), abs=3 * after.error)
+
+
+def test_the_error_of_an_auc_is_honest() -> None:
+    """Of a hundred estimates nearly all are within 1.96 of their own errors."""
+    within = []
+    for seed in range(100):
+        estimator = estimator_of("auc", classified(seed, 600), CLASSES)
+        rows = classified(1000 + seed, 300)
+        assert estimator is not None
+        found = estimate(estimator, rows, CLASSES)
+        assert found is not None
+        within.append(abs(found.quality.value - auc_of(rows)) <= 1.96 * found.error)
+
+    assert 88 <= sum(within) <= 100
+
+
+def test_what_an_auc_cannot_be_estimated_from() -> None:
+    """Holdouts of one class or of other classes; strange labels among others are left out; a constant ranks nothing."""
+    rows = classified(1, 300)
+    one_class = [(row, Outcome("no", one.predicted, one.odds)) for row, one in rows]
+    strange = [(row, Outcome("maybe", one.predicted, one.odds)) for row, one in rows]
+    constant = [(row, Outcome(None, "no", [1.0, 0.0])) for row, _ in rows]
+    estimator = estimator_of("auc", rows, CLASSES)
+    assert estimator is not None
+
+    assert estimator_of("auc", one_class, CLASSES) is None
+    assert estimator_of("auc", strange, CLASSES) is None
+    assert estimator_of("auc", [*rows, *strange], CLASSES) == estimator
+    found = estimate(estimator, constant, CLASSES)
+    assert found is not None
+    assert found.quality.value == pytest.approx(0.5)

@@ -51,6 +51,18 @@ def test_r2_is_tested_by_the_squared_errors_that_it_allows() -> None:
     assert limit_of(reference("r2", 0.9, 0.8, 0.95), 0.05) is None
 
 
+def test_an_auc_is_tested_by_the_share_of_wrong_pairs() -> None:
+    """Tolerance counts downwards from the lower end; a reference without any error still has a limit."""
+    limit = limit_of(reference("auc", 0.9, 0.88, 0.92), 0.02)
+    perfect = limit_of(reference("auc", 1.0, 1.0, 1.0), 0.0)
+
+    assert limit is not None
+    assert perfect is not None
+    assert (limit.value, limit.mean, limit.bound) == pytest.approx((0.86, 0.14, 1.0))
+    assert limit.scale(np.array([0.0, 0.5, 1.0])).tolist() == [0.0, 0.5, 1.0]
+    assert 0 < perfect.mean < 1e-9
+
+
 def test_the_spread_is_that_of_the_scores() -> None:
     """A mean squared error of 1 that is a quarter of the variance."""
     scores = (reference("rmse", 1.0, 0.9, 1.1), reference("r2", 0.75, 0.7, 0.8))

@@ -1,5 +1,6 @@
 """The record of the detectors: read, replaced, bounded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from mlauto.errors import MeasurementError
 from mlauto.monitoring.quality.budget import Budget
 from mlauto.monitoring.quality.detector import Detector
 from mlauto.monitoring.quality.memory import Memory, Watched, kept, number, packed, read_memory, write_memory
+from mlauto.monitoring.quality.segments import Segment
+from mlauto.monitoring.watchrecord import Unpaired
 
 
 def watched(since: float = 0.0) -> Watched:
@@ -16,7 +19,10 @@ def watched(since: float = 0.0) -> Watched:
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     """After any number of restarts."""
-    memory = Memory(budget=Budget(left=0.1, at=5.0), versions={"3": watched(1.0)})
+    waiting = Unpaired(positive=True, scores=(0.25, 0.1))
+    segment = Segment(detector=Detector(since=2.0), recent=b"1234", unpaired=Unpaired(scores=(0.5,)))
+    known = replace(watched(1.0), unpaired=waiting, segments={"x = 1": segment})
+    memory = Memory(budget=Budget(left=0.1, at=5.0), versions={"3": known})
 
     write_memory(tmp_path / "quality.json", memory)
 

@@ -17,6 +17,8 @@ def test_recovered_is_wholly_within() -> None:
     assert has_recovered(replace(score, metric="r2"), 0.7)
     assert not has_recovered(replace(score, metric="r2"), 0.9)
     assert not has_recovered(None, 1.0)
+    assert has_recovered(replace(score, metric="auc", value=0.9, low=0.87, high=0.93), 0.86)
+    assert not has_recovered(replace(score, metric="auc", value=0.9, low=0.85, high=0.93), 0.86)
 
 
 def test_what_is_said_is_in_units_of_the_metric() -> None:

@@ -71,3 +71,22 @@ def test_r2_and_no_columns_have_no_segments() -> None:
     assert found.estimator is not None
     assert known_of("r2", ROWS, OUTCOMES, (), [], spread=3.0).estimator is not None
     assert known_of("mae", [], [], (), ["season"]) == Known(metric="mae")
+
+
+def test_a_segments_auc_is_that_of_its_own_rows() -> None:
+    """Summer is ordered wholly wrong; a segment of one class has no reference."""
+    classes, outcomes = ("no", "yes"), []
+    for at in range(200):
+        positive = at // 2 % 2 == 1
+        p = 0.9 if positive == (at % 2 == 0) else 0.1
+        outcomes.append(Outcome(classes[positive], "yes", [1 - p, p]))
+    known = known_of("auc", ROWS, outcomes, classes, ["season"])
+    one_class = [Outcome("no" if at % 2 else one.truth, "yes", one.odds) for at, one in enumerate(outcomes)]
+
+    assert {name: score.value for name, score in known.segments.items()} == {
+        "season = summer": 0.0,
+        "season = winter": 1.0,
+    }
+    assert {(score.metric, score.rows) for score in known.segments.values()} == {("auc", 100)}
+    assert known.estimator is not None
+    assert list(known_of("auc", ROWS, one_class, classes, ["season"]).segments) == ["season = winter"]

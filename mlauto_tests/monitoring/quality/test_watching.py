@@ -159,3 +159,86 @@ def test_segments_are_counted_with_the_rows(path: Path) -> None:
     assert [(one.segment, one.detection.rows) for one in found.segments] == [("x = 2", 60), ("x = 1", 60)]
     assert [one.detection.alarmed for one in found.segments] == [True, False]
     assert [one.quality.value for one in found.segments] == [1.0, 0.0]
+
+
+AUC = Score(metric="auc", value=0.9, low=0.88, high=0.92, rows=1000)
+AUC_STANDARD = Standard(reference=AUC, tolerance=0.02)
+APART = {0.9: 1.8124, 0.86: 1.5278, 0.75: 0.9539, 0.5: 0.0}  # deviations between two normal distributions with that AUC
+
+
+def ranking(auc: float, count: int, first: int = 0, seed: int = 0) -> list[Joined]:
+    """Requests of one row, three in ten positive, whose probabilities have that AUC."""
+    dice = np.random.default_rng(seed)
+    positive = dice.random(count) < 0.3
+    said = 1 / (1 + np.exp(-dice.normal(APART[auc] * positive, 1.0)))
+    return [
+        Joined(f"00000000-{first + at:08x}-0000", ["b"], ["b" if y else "a"], [[1 - p, p]], float(first + at))
+        for at, (y, p) in enumerate(zip(positive.tolist(), said.tolist(), strict=True))
+    ]
+
+
+def looked_at(path: Path, entries: Sequence[Joined], quality: Score | None = None) -> Proven:
+    found = look(path, entries, version="1", standard=AUC_STANDARD, quality=quality, now=NOW, classes=("a", "b"))
+    assert found is not None
+    return found
+
+
+def test_a_fall_of_the_auc_is_found_soon(path: Path) -> None:
+    """From 0.9 to 0.75, where 0.86 is allowed: within 4,000 labels, which are 1,200 pairs, in each of five draws."""
+    needed = []
+    for seed in range(5):
+        mine = path.with_name(f"{seed}.json")
+        looked_at(mine, ranking(0.9, 2000, seed=seed))
+        labels = 0
+        while not looked_at(mine, ranking(0.75, 50, first=2000 + labels, seed=100 * seed + labels)).beyond.alarmed:
+            labels += 50
+            assert labels < 4000
+        needed.append(labels + 50)
+
+    assert min(needed) >= 500  # no handful of rows proves it
+
+
+def test_an_auc_at_the_limit_gives_no_alarm(path: Path) -> None:
+    """50,000 rows at the very worst that is allowed, looked at a hundred times."""
+    for part in range(100):
+        found = looked_at(path, ranking(0.86, 500, first=500 * part, seed=part))
+
+    assert not found.beyond.alarmed
+    assert 14_000 < found.beyond.rows < 15_500
+    assert found.beyond.limit == pytest.approx(0.86)
+
+
+def test_pairs_of_rows_survive_the_time_between_looks(path: Path) -> None:
+    """A look for every three labels, each from the written record, finds what one look at all of them does."""
+    entries = ranking(0.75, 300)
+    for at in range(0, 300, 3):
+        often = looked_at(path, entries[: at + 3])
+    once = looked_at(path.with_name("once.json"), entries)
+    first, second = (read_memory(one, NOW).versions["1"] for one in (path, path.with_name("once.json")))
+
+    assert often.beyond.rows == once.beyond.rows > 70
+    assert often.beyond.e_value == pytest.approx(once.beyond.e_value, rel=1e-6)
+    assert first.unpaired == second.unpaired
+    assert len(first.unpaired.scores) > 0
+    assert looked_at(path, entries).beyond.rows == once.beyond.rows
+
+
+def test_an_auc_recovers_upwards(path: Path) -> None:
+    """What was proven ends once the window's lower end is above the limit, and not because its upper end is."""
+    looked_at(path, ranking(0.9, 500))
+    assert looked_at(path, ranking(0.5, 3500, first=500)).beyond.alarmed
+    window = Score(metric="auc", value=0.88, low=0.85, high=0.91, rows=400)
+
+    assert looked_at(path, ranking(0.9, 50, first=4000), quality=window).beyond.alarmed
+    assert not looked_at(path, ranking(0.9, 50, first=4050), quality=replace(window, low=0.87)).beyond.alarmed
+
+
+def test_labels_of_one_class_prove_nothing_yet(path: Path) -> None:
+    """They wait for rows of the other one; no labels at all, and unknown classes then, are no fault."""
+    positive = [one for one in ranking(0.75, 400) if one.label == ["b"]]
+
+    assert look(path, [], version="1", standard=AUC_STANDARD, quality=None, now=NOW) is not None
+    assert looked_at(path, positive).beyond.rows == 0
+    assert read_memory(path, NOW).versions["1"].unpaired.positive
+    with pytest.raises(MeasurementError, match="use metric log_loss"):
+        look(path, ranking(0.9, 5, 900), version="1", standard=AUC_STANDARD, quality=None, now=NOW, classes=("a", 1, 2))
