@@ -46,7 +46,7 @@ class StoredHistory:
             features_of(self.frame, data.target, data.timestamp, *data.exclude),
             labels_of(self.frame, data.target, data.task),
             edges=self.edges,
-            metric=product.metric,
+            metric=product.batch_metric,
             cache=cache,
             inputs=self.inputs,
             sigmas=product.training.not_worse_sigmas,

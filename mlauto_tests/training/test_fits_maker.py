@@ -111,6 +111,20 @@ def test_the_work_is_shared_out(maker: Callable[..., Maker], fits: AskedFits, st
     assert not list((store.home / "tmp").iterdir())
 
 
+@pytest.mark.parametrize(("metric", "asked"), [("auc", "log_loss"), ("error_rate", "error_rate")])
+def test_children_are_asked_for_losses_that_single_rows_have(
+    fits: AskedFits, product: Make, store: Store, tree: Path, tmp_path: Path, metric: str, asked: str
+) -> None:
+    """Those of log loss for auc."""
+    pd.DataFrame({"x": np.arange(500.0)}).to_parquet(tmp_path / "frame.parquet")
+    child = Child(lambda unit: fits.path_of(unit.model, unit.holdout).relative_to(fits.cache), honest)
+    made = product(data={"task": "classification"}, monitoring={"metric": metric})
+
+    Maker(fits, made, tree, tmp_path / "frame.parquet", store, child, processes=1).make(UNITS[:1])
+
+    assert [request.metric for request in child.requests] == [asked]
+
+
 def packed(**arrays: Any) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
-from sklearn.dummy import DummyRegressor
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.svm import LinearSVC
 
 from mlauto.training.averaging import averaged
@@ -148,3 +148,21 @@ def test_a_trial_leaves_out_members_that_hardly_count(tmp_path: Path, features: 
 
     assert list(how.part(slice(0, 50)).fit(features[:50], LABELS[:50])[0].named_estimators_) == ["history_1"]
     assert list(how.fit(features, LABELS)[0].named_estimators_) == ["history_0", "history_1"]
+
+
+def test_members_of_an_auc_product_are_compared_by_log_loss(tmp_path: Path, features: pd.DataFrame) -> None:
+    """A batch of one class has no AUC; who gave its label the higher probability gets the larger share."""
+    live, labels = tmp_path / "live", np.repeat(["a", "b", "b"], 20).astype(object)
+    live.mkdir()
+    fits = ((["a", "b", "b", "b"], 0), (["a", "a", "a", "b"], 1))
+    models = {(at,): DummyClassifier().fit(pd.DataFrame({"x": range(4)}), given) for given, at in fits}
+    skops.io.dump(averaged(models, (0.5, 0.5), "classification"), live / "model.skops")
+    (live / "trusted.json").write_bytes(b"[]")
+    unseen = (Unseen(batch="c", first=40, end=60, model=str(live)),)
+    asked = request(tmp_path, task="classification", metric="auc", unseen=unseen)
+
+    how = recipe(asked, DummyClassifier(), features, labels, np.ones(ROWS), there=EVERY)
+
+    assert how.averaged is not None
+    assert how.averaged.losses == (pytest.approx((-np.log(0.75), -np.log(0.25))),)
+    assert how.averaged.shares[0] > 0.5
