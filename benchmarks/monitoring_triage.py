@@ -6,17 +6,17 @@ The streams are read from $MLAUTO_STREAMS, or from shared/streams beside the che
 
 A scikit-learn model answers rows of a real stream (hourly bike rentals) or of one whose truth is known (SEA); requests
 and labels are written as the gateway writes them, and looked at after every 20 rows by the live loop's own functions:
-measure, judge, triage, incident. A fault counts as right when its cause was found, its action was asked for, and, where
-that is no retraining, none was asked for at any look. Then a fresh model is fitted to the newest rows as they came, and
-compared with the live one on rows that follow, and on rows once the fault is mended: retraining helps where it is
-better on both. A run without a fault, and the real stream walked through in its order, count false claims.
+measure, test, judge, triage, incident. A fault counts as right when its cause was found, its action was asked for, and,
+where that is no retraining, none was asked for at any look. Then a fresh model is fitted to the newest rows as they
+came, and compared with the live one on rows that follow, and on rows once the fault is mended: retraining helps where
+it is better on both. A run without a fault, and the real stream walked through in its order, count false claims.
 """
 
 import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,9 @@ from mlauto.monitoring.cause import broken_inputs, moved_inputs
 from mlauto.monitoring.drift.fitting import fit_profile
 from mlauto.monitoring.incidents import open_incident, record_verdict
 from mlauto.monitoring.judge import Limits, judge, label_fault
+from mlauto.monitoring.labels import read_join
 from mlauto.monitoring.metrics import measure
+from mlauto.monitoring.quality.watching import Standard, look
 from mlauto.monitoring.scores import score
 from mlauto.monitoring.triage import Context, triage
 from mlauto.records import Action, Cause, Score, Verdict
@@ -41,7 +43,6 @@ STREAMS = Path(os.environ.get("MLAUTO_STREAMS") or Path(__file__).resolve().pare
 STEP = 20  # rows between two looks, one a second
 WINDOW = 500
 HEALTHY = 600
-FAULTY = 1000
 LATE = 30  # rows after which a label comes
 CLEARLY = 0.95  # of the live model's loss
 LIMITS = {"min_labels": 50, "p99_ms": 250.0, "error_rate": 0.001, "stale_after": 300.0}
@@ -124,6 +125,17 @@ class Live:
             patience=LIMITS["stale_after"],
         )
         tolerance = 0.02 if self.world.metric == "error_rate" else 0.10
+        found = look(
+            self.home / "quality.json",
+            read_join(self.home / "monitoring.json").windows.get("1", ()),
+            version="1",
+            standard=Standard(reference=self.reference, tolerance=tolerance),
+            quality=metrics.quality,
+            now=self.now,
+        )
+        if found is None:
+            raise ValueError(f"{self.world.metric} cannot be tested")
+        metrics = replace(metrics, detection=found.beyond, worse=found.worse)
         verdict = judge(metrics, self.reference, Limits(tolerance=tolerance, **LIMITS), self.now)  # type: ignore[arg-type]
         context = Context(
             now=self.now,
@@ -156,6 +168,7 @@ class Fault:
     ms: float = 5.0
     later: bool = False  # rows of another time come
     rollout: bool = False
+    lasts: int = 1000  # rows
 
 
 def _nulls(part: float) -> Callable[[pd.DataFrame], pd.DataFrame]:
@@ -175,7 +188,7 @@ FAULTS = (
     Fault("null burst, 20 % of rows", "bike", Cause.UPSTREAM_DATA, Action.ALERT, rows=_nulls(0.2)),
     Fault("unit change", "bike", Cause.UPSTREAM_DATA, Action.ALERT, rows=_unit),
     Fault("covariate drift", "winter", Cause.COVARIATE_DRIFT, Action.RETRAIN, later=True),
-    Fault("concept drift", "sea", Cause.CONCEPT_DRIFT, Action.RETRAIN, later=True),
+    Fault("concept drift", "sea", Cause.CONCEPT_DRIFT, Action.RETRAIN, later=True, lasts=4000),
     Fault("latency after a rollout", "bike", Cause.SERVING_FAULT, Action.ROLL_BACK, ms=900.0, rollout=True),
     Fault("labels stop", "bike", Cause.LABEL_FEED, Action.ALERT, labels=lambda truth: [None] * len(truth)),
     Fault("labels are all 0", "bike", Cause.LABEL_FEED, Action.ALERT, labels=lambda truth: [0.0] * len(truth)),
@@ -219,7 +232,7 @@ def injected(fault: Fault, world: World) -> tuple[Live, int]:
         live.serve(good, good["target"].tolist())
         before = len(live.verdicts)
         live.rolled_out = live.now if fault.rollout else None
-        bad = (world.later if fault.later else world.healthy.iloc[WINDOW + HEALTHY :]).iloc[:FAULTY]
+        bad = (world.later if fault.later else world.healthy.iloc[WINDOW + HEALTHY :]).iloc[: fault.lasts]
         live.serve(fault.rows(bad), fault.labels(bad["target"].tolist()), ms=fault.ms)
         incident = open_incident(live.store, "p")
         if incident is None or incident.kind is not fault.kind:
@@ -229,8 +242,8 @@ def injected(fault: Fault, world: World) -> tuple[Live, int]:
 
 def helps(fault: Fault, world: World) -> bool:
     """Whether a model fitted to the newest rows is clearly better on the next ones, and once the fault is mended."""
-    clean = (world.later if fault.later else world.healthy.iloc[WINDOW + HEALTHY :]).iloc[: 2 * FAULTY]
-    first, second = clean.iloc[:FAULTY], clean.iloc[FAULTY:]
+    clean = (world.later if fault.later else world.healthy.iloc[WINDOW + HEALTHY :]).iloc[: 2 * fault.lasts]
+    first, second = clean.iloc[: fault.lasts], clean.iloc[fault.lasts :]
     labels = fault.labels(first["target"].tolist())
     came = fault.rows(first).assign(target=labels).dropna(subset=["target"])
     if came.empty:
