@@ -11,7 +11,7 @@ SHOWN = 3  # segments, those that are proven worse, the worst first
 def quality_lines(metrics: LiveMetrics) -> list[tuple[str, str]]:
     """How near a loss is to its proof, segments in which one is proven, and an estimate where labels tell nothing."""
     lines = []
-    if (found := metrics.detection) is not None:
+    if (found := metrics.detection) is not None and (found.rows or found.alarmed):
         more = ""
         if not found.alarmed and metrics.worse is not None and metrics.worse.alarmed:
             more = "; a smaller loss is, which nobody acts on"

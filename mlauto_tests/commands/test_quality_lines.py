@@ -52,5 +52,6 @@ def test_an_estimate_stands_in_for_labels_that_are_not_there() -> None:
 
 
 def test_nothing_is_told_of_what_was_not_measured() -> None:
-    """No detector, no estimate: no line."""
+    """No detector, no label so far, no estimate: no line."""
+    assert quality_lines(replace(QUIET, detection=replace(DETECTION, rows=0))) == []
     assert quality_lines(unmeasured("2", "the log is on fire", now=NOW)) == []
