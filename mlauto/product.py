@@ -211,11 +211,6 @@ class ModelProduct(Section):
         return self.monitoring.metric or ("mae" if self.data.task == "regression" else "error_rate")
 
     @property
-    def batch_metric(self) -> str:
-        """What single batches are judged by: the metric, but log_loss for auc, which a batch of one class has not."""
-        return "log_loss" if self.metric == "auc" else self.metric
-
-    @property
     def tolerance(self) -> float:
         """Loss tolerated: 0.02 absolute for error_rate and auc, else 0.10 relative, unless the YAML says."""
         return self.monitoring.tolerance or (0.02 if self.metric in {"error_rate", "auc"} else 0.10)

@@ -325,7 +325,7 @@ class Verdict:
     """What `judge` concluded: an overall status, one outcome per check, the action asked for, and why.
 
     `cause` is the sentence that people read, `kind` what triage took it for, `due` when the next retraining may begin.
-    `doubtful`: quality is beyond its limit, which chance may explain; that is no fault, and no sign that one is over.
+    `doubtful`: quality is beyond the limit that is tested, without proof so far: no fault, nor the end of one.
     """
 
     status: Status

@@ -160,15 +160,6 @@ def test_the_default_tolerance(task: str, metric: str | None, tolerance: float) 
     assert make(data={"task": task}, monitoring={"metric": metric}).tolerance == tolerance
 
 
-@pytest.mark.parametrize(
-    ("task", "metric", "batches"),
-    [("classification", "auc", "log_loss"), ("classification", None, "error_rate"), ("regression", "r2", "r2")],
-)
-def test_single_batches_are_judged_by_what_each_of_them_has(task: str, metric: str | None, batches: str) -> None:
-    """A batch of one class has no AUC."""
-    assert make(data={"task": task}, monitoring={"metric": metric}).batch_metric == batches
-
-
 def test_a_written_tolerance_counts() -> None:
     """The YAML's own figure wins; zero would retrain for ever and is refused."""
     assert make(monitoring={"tolerance": 0.5}).tolerance == 0.5

@@ -12,6 +12,7 @@ from mlauto.product import ModelProduct
 from mlauto.records import Commit, VerifiedCommit
 from mlauto.store import Store, digest_of
 from mlauto.training.asked_fits import AskedFits
+from mlauto.training.evaluate import batch_metric
 from mlauto.training.frames import joined
 from mlauto.training.roles import features_of, labels_of
 from mlauto.training.training_set import AcceptedBatch, accepted_batches
@@ -46,7 +47,7 @@ class StoredHistory:
             features_of(self.frame, data.target, data.timestamp, *data.exclude),
             labels_of(self.frame, data.target, data.task),
             edges=self.edges,
-            metric=product.batch_metric,
+            metric=batch_metric(product.metric),
             cache=cache,
             inputs=self.inputs,
             sigmas=product.training.not_worse_sigmas,

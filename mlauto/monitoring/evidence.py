@@ -17,7 +17,7 @@ from mlauto.monitoring.comparison import Outcome, outcome_score, paired_differen
 from mlauto.monitoring.metrics import least_p99, quantile
 from mlauto.monitoring.pairing import outcomes
 from mlauto.monitoring.predictionlog import Label, LogReader, Prediction
-from mlauto.monitoring.scores import REGRESSION, same_label, usable
+from mlauto.monitoring.scores import REGRESSION, SHARES, same_label, usable
 from mlauto.proof import ABSOLUTE, RELATIVE, RolloutEvidence
 from mlauto.records import Score
 
@@ -172,7 +172,7 @@ class _Gathered:
 
     def allowed(self, classes: Sequence[object]) -> float:
         """The difference that is no loss yet, in units of the metric."""
-        if self.metric in {"error_rate", "auc"}:
+        if self.metric in SHARES:
             return ABSOLUTE
         usual = self._score(self.champion, classes)
         return 0.0 if usual is None else RELATIVE * abs(1 - usual.value if self.metric == "r2" else usual.value)

@@ -90,9 +90,9 @@ def advance(
     """The incident after a verdict, with `closed` set when that ended it: `needed` healthy windows in a row do.
 
     A healthy verdict on the `evidence` of the one before is no other window (None: it is), and a doubtful one is no
-    healthy window: nothing changes. A relapse goes on with the
-    same incident as if it had just begun: with the version that is live now, and no attempt counted against it.
-    Raises `ValueError` when there is neither an open incident nor a bad verdict.
+    healthy window: nothing changes. A relapse goes on with the same incident as if it had just begun: with the version
+    that is live now, and no attempt counted against it. Raises `ValueError` when there is neither an open incident nor
+    a bad verdict.
     """
     if incident is None:
         if not _is_bad(verdict):

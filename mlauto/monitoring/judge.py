@@ -68,7 +68,7 @@ def judge(metrics: LiveMetrics, reference: Score | None, limits: Limits, now: fl
         status, cause = Status.UNKNOWN, performance.summary
     else:
         status, cause = Status.HEALTHY, performance.summary
-    doubtful = status is Status.HEALTHY and performance.details.get("beyond") is True
+    doubtful = status is Status.HEALTHY and quality_known and _may_be_proven(metrics)
     return Verdict(status=status, action=Action.NONE, cause=cause, checks=checks, doubtful=doubtful)
 
 
@@ -131,9 +131,15 @@ def _performance(metrics: LiveMetrics, reference: Score | None, limits: Limits) 
     )
     if worse := [one.segment for one in metrics.segments if one.detection.alarmed]:
         summary += f"; proven worse where {', '.join(worse[:5])}, which is shown and not acted upon"
-    details |= {live.metric: live.value, "low": live.low, "high": live.high, "limit": limit, "beyond": beyond}
+    details |= {live.metric: live.value, "low": live.low, "high": live.high, "limit": limit}
     details |= {"reference": reference.value} | _evidence(metrics)
     return CheckOutcome(name="performance", passed=not degraded, summary=summary, details=details), True
+
+
+def _may_be_proven(metrics: LiveMetrics) -> bool:
+    """Whether quality is beyond the limit that is tested: the reference's own uncertainty makes that a wider one."""
+    live, tested = metrics.quality, metrics.detection
+    return live is not None and tested is not None and better(live.metric, tested.limit, live.value)
 
 
 def _evidence(metrics: LiveMetrics) -> dict[str, Any]:

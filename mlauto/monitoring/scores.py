@@ -21,6 +21,7 @@ __all__ = [
     "HIGHER",
     "NEEDS_ODDS",
     "REGRESSION",
+    "SHARES",
     "better",
     "losses",
     "mean_interval",
@@ -36,6 +37,7 @@ Z = 1.959964  # the normal distribution's 97.5 % quantile
 REGRESSION = frozenset({"mae", "rmse", "r2"})
 NEEDS_ODDS = frozenset({"log_loss", "auc"})
 HIGHER = frozenset({"r2", "auc"})  # the higher, the better
+SHARES = frozenset({"error_rate", "auc"})  # of losses that are 1 at most
 LARGEST = 1.7e308  # a whole number beyond it has no float
 WORDS = {"true": "1", "false": "0"}
 
@@ -76,7 +78,9 @@ def score(
     if rows < 2:
         return None
     if metric == "auc":
-        return _auc(*ranked(truth, probabilities, classes))
+        positive, scores = ranked(truth, probabilities, classes)
+        each = pseudo_values(positive, scores)
+        return _auc(each, rarer=int(min(positive.sum(), (1 - positive).sum()))) if len(each) else None
     if metric in REGRESSION:
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name below
             return _regression(metric, np.asarray(truth, dtype=float), np.asarray(predicted, dtype=float))
@@ -87,10 +91,9 @@ def mean_score(metric: str, each: Floats) -> Score:
     """A metric that the losses alone give (mae, rmse, error_rate, log_loss, auc by pairs) over at least two."""
     if metric == "error_rate":
         return _error_rate(each)
-    value, half = mean_interval(each)
     if metric == "auc":
-        bounds = (least_auc(1 - value - half, len(each)), min(1.0, 1 - value + half))
-        return _score(metric, 1 - value, bounds, len(each))
+        return _auc(each, rarer=len(each))
+    value, half = mean_interval(each)
     if metric == "rmse":
         bounds = (math.sqrt(max(0.0, value - half)), math.sqrt(value + half))
         return _score(metric, math.sqrt(value), bounds, len(each), floor=0.0)
@@ -140,12 +143,9 @@ def ranked(
     return positive, scores
 
 
-def _auc(positive: Floats, scores: Floats) -> Score | None:
-    each = pseudo_values(positive, scores)
-    if len(each) < 2:
-        return None
+def _auc(each: Floats, *, rarer: int) -> Score:
+    """Of pseudo-values or of pairs' losses; the rarer class has so many rows."""
     value, half = mean_interval(each)
-    rarer = int(min(positive.sum(), len(positive) - positive.sum()))
     bounds = (least_auc(1 - value - half, rarer), min(1.0, 1 - value + half))
     return _score("auc", 1 - value, bounds, len(each))
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mlauto.monitoring.scores import SHARES
 from mlauto.monitoring.watchrecord import Tally
 from mlauto.proof import ABSOLUTE, RELATIVE, THRESHOLD
 
@@ -111,7 +112,7 @@ def evaluated(tally: Tally, metric: str) -> Evaluation | None:
 
 def _margin(metric: str) -> tuple[float, float]:
     """What is allowed beside the old version's loss: an amount, and a share of it; for roots, a share of squares."""
-    if metric in {"error_rate", "auc"}:
+    if metric in SHARES:
         return ABSOLUTE, 0.0
     return 0.0, (1 + RELATIVE) ** 2 - 1 if metric == "rmse" else RELATIVE
 
@@ -125,7 +126,7 @@ def _spread(tally: Tally, metric: str, rows: Floats, excess: Floats) -> float:
     lagged = float((off[1:] * off[:-1]).sum()) / own if own else 0.0
     lagged += (1 + 4 * lagged) / len(rows)  # it is too low by that, as the mean is from the same blocks
     alike = min(MOST_ALIKE, max(0.0, lagged + CAUTION / math.sqrt(len(rows))))
-    largest = 1.0 if metric in {"error_rate", "auc"} else tally.largest  # an error may come though none has
+    largest = 1.0 if metric in SHARES else tally.largest  # an error may come though none has
     independent = max(0.0, tally.squares / tally.rows - mean**2) + 2 * largest**2 / total
     return max(own * (1 + alike) / (1 - alike), len(rows) * independent)
 

@@ -31,9 +31,8 @@ def keep_known(platform: Platform, product: ModelProduct, trained: TrainedModel)
     known = known_of(product.metric, holdout.rows, outcomes, answers.classes, columns, spread=spread)
     attached = {"scores": trained.scores, "known": known}
     platform.registry.attach(trained.run_id, ATTACHED, msgspec.json.encode(attached))
-    platform.store.write_record(
-        product.name, f"known/{trained.version}", known
-    )  # last: cut off before, it is done again
+    # last: cut off before, it is done again
+    platform.store.write_record(product.name, f"known/{trained.version}", known)
 
 
 def read_known(platform: Platform, product: ModelProduct, version: str | None) -> Known | None:

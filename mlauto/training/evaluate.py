@@ -24,6 +24,7 @@ __all__ = [
     "NEEDS_ODDS",
     "Answers",
     "Comparison",
+    "batch_metric",
     "compare",
     "not_worse_than_champion",
     "row_losses",
@@ -62,6 +63,11 @@ class Comparison:
     sigmas: float
     rows: int
     worse: bool
+
+
+def batch_metric(metric: str) -> str:
+    """What single batches and columns are judged by: the metric, but log_loss for auc, which one class has not."""
+    return "log_loss" if metric == "auc" else metric
 
 
 def row_losses(metric: str, labels: Sequence[Any], answers: Answers) -> Losses:

@@ -75,11 +75,6 @@ class FitRequest:
     address: str = ""
     search: SearchPlan | None = None
 
-    @property
-    def batch_metric(self) -> str:
-        """As the product's: log_loss for auc."""
-        return "log_loss" if self.metric == "auc" else self.metric
-
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:

@@ -27,7 +27,7 @@ from mlauto.training import artifact, explain
 from mlauto.training.allowed import check_allowed
 from mlauto.training.backend import parallel
 from mlauto.training.estimator import answers_of, build, classes_of, described, import_root, seed
-from mlauto.training.evaluate import METRICS, NEEDS_ODDS, Answers, score
+from mlauto.training.evaluate import METRICS, NEEDS_ODDS, Answers, batch_metric, score
 from mlauto.training.exchange import Evaluation, FitRequest, Holdout, Importance
 from mlauto.training.members import Recipe, recipe
 from mlauto.training.plan import add_plan
@@ -190,7 +190,7 @@ def _tried(request: FitRequest, how: Recipe, rows: _Rows, folder: Path, clock: _
             lambda frame: answers_of(model, frame, request.task),
             new.features,
             holdout.labels,
-            metric=request.batch_metric,
+            metric=batch_metric(request.metric),
             seed=request.seed,
         )
         if finite

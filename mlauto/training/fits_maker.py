@@ -23,6 +23,7 @@ from mlauto.runtime.process import Finished, scrubbed_environment
 from mlauto.runtime.workshop import RunPython
 from mlauto.store import Store, atomic_write
 from mlauto.training.asked_fits import AskedFits
+from mlauto.training.evaluate import batch_metric
 from mlauto.training.exchange import check_written, written
 from mlauto.training.fit_many import WRITTEN, FitsRequest, Unit
 
@@ -105,7 +106,7 @@ class Maker:
             inputs=self.fits.given,
             target=product.data.target,
             task=product.data.task,
-            metric=product.batch_metric,
+            metric=batch_metric(product.metric),
             output=str(scratch),
             limit=product.training.timeout,
             seed=product.training.seed,

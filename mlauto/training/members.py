@@ -13,6 +13,7 @@ from mlauto.records import Averaged
 from mlauto.serving import trust
 from mlauto.training.averaging import able, averaged, averages, member_losses, weighty
 from mlauto.training.estimator import fitted
+from mlauto.training.evaluate import batch_metric
 from mlauto.training.exchange import FitRequest
 from mlauto.training.weighting import RECALLED, shares_after
 
@@ -100,7 +101,7 @@ def _since(
                 len(request.members),
                 features.iloc[a:b],
                 labels[a:b].tolist(),
-                metric=request.batch_metric,
+                metric=batch_metric(request.metric),
                 task=request.task,
             )
         except (TrainingError, trust.UntrustedTypeError) as error:

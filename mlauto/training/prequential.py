@@ -17,7 +17,7 @@ from mlauto.training.allowed import is_allowed
 from mlauto.training.artifact import rows_of
 from mlauto.training.challenge import ChampionPredict, champion_answers
 from mlauto.training.deciding import Labelled, labelled, sampled
-from mlauto.training.evaluate import row_losses
+from mlauto.training.evaluate import batch_metric, row_losses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,7 @@ def score_arrivals(
             problems.append(f"batch {batch.key} was not scored: {score}")
     if found:
         scores = (*before.scores, *found)[-MOST_SCORES:]
-        after = Prequential(metric=product.batch_metric, scores=scores, total=before.total + len(found))
+        after = Prequential(metric=batch_metric(product.metric), scores=scores, total=before.total + len(found))
         store.write_record(product.name, "prequential", after)
     return tuple(problems)
 
@@ -106,7 +106,7 @@ def scores_of(store: Store, product: ModelProduct) -> Sequence[Labelled]:
 
 def _record(store: Store, product: ModelProduct) -> Prequential:
     """The record; scores by another metric than the product's are of no use."""
-    record, metric = store.read_record(product.name, "prequential", Prequential), product.batch_metric
+    record, metric = store.read_record(product.name, "prequential", Prequential), batch_metric(product.metric)
     return record if record is not None and record.metric == metric else Prequential(metric=metric)
 
 
@@ -124,9 +124,9 @@ def _score(
     answers, absent = champion_answers(rows, champion, predict)
     if answers is None:
         return absent
-    if product.batch_metric == "log_loss" and answers.probabilities is None:
+    if batch_metric(product.metric) == "log_loss" and answers.probabilities is None:
         return "the live model gives no probabilities"
-    losses = row_losses(product.batch_metric, usable[product.data.target].tolist(), answers)
+    losses = row_losses(batch_metric(product.metric), usable[product.data.target].tolist(), answers)
     if not np.isfinite(losses).all():
         return "some of the live model's answers are not finite"
     score = labelled(0, losses, champion.version)

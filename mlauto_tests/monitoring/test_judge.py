@@ -100,11 +100,16 @@ def test_what_the_detectors_found_is_told() -> None:
 
     assert verdict.status is Status.HEALTHY
     assert "beyond, not yet provably, the limit 11" in verdict.cause
-    assert (verdict.doubtful, details["beyond"]) == (True, True)
-    assert not judged(quality=quality(10.8)).doubtful
-    assert not judged(quality=quality(11.2), detection=ALARMED).doubtful  # that is proven
     assert (details["e_value"], details["proven_at"], details["tested_limit"]) == (0.5, 100.0, 11.1)
     assert (details["worse_than_reference"], details["e_value_worse"]) == (True, 1000.0)
+
+
+@pytest.mark.parametrize(("value", "doubtful"), [(10.8, False), (11.05, False), (11.2, True), (99.0, True)])
+def test_doubt_is_about_what_could_still_be_proven(value: float, doubtful: bool) -> None:
+    """Beyond the limit that is tested, 11.1; between that and the tolerance, 11, nothing can ever be proven."""
+    assert judged(quality=quality(value)).doubtful is doubtful
+    assert not judged(quality=quality(value), detection=ALARMED).doubtful
+    assert not judged(quality=quality(value), labelled=3).doubtful
 
 
 def test_without_a_detector_there_is_no_verdict() -> None:

@@ -8,6 +8,7 @@ from mlauto.training.evaluate import (
     NEEDS_ODDS,
     Answers,
     Comparison,
+    batch_metric,
     compare,
     not_worse_than_champion,
     row_losses,
@@ -280,3 +281,11 @@ def test_what_has_no_auc_is_said(labels: list[str], given: tuple[str, ...] | Non
     odds = None if given is None else [[1 / len(given)] * len(given)] * 2
     with pytest.raises(ValueError, match=said):
         score("auc", labels, Answers(predictions=labels, probabilities=odds, classes=given or ()))
+
+
+@pytest.mark.parametrize(
+    ("metric", "batches"), [("auc", "log_loss"), ("log_loss", "log_loss"), ("error_rate", "error_rate"), ("r2", "r2")]
+)
+def test_single_batches_are_judged_by_what_each_of_them_has(metric: str, batches: str) -> None:
+    """One of one class has no AUC."""
+    assert batch_metric(metric) == batches

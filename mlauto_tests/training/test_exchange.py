@@ -1,5 +1,4 @@
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +56,6 @@ def test_messages_survive_json(message: Any) -> None:
 
     assert type(decoded) is type(message)
     assert msgspec.json.encode(decoded) == msgspec.json.encode(message)
-
-
-@pytest.mark.parametrize(("metric", "batches"), [("auc", "log_loss"), ("log_loss", "log_loss"), ("mae", "mae")])
-def test_batches_are_judged_by_what_each_has(metric: str, batches: str) -> None:
-    """One of one class has no AUC."""
-    assert replace(REQUEST, metric=metric).batch_metric == batches
 
 
 def test_a_part_of_a_holdout() -> None:

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import sys
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ __all__ = ["MOST", "Levels", "is_number", "level_text", "levels_of", "segments_o
 
 MOST = 12  # of a column; the rarest values of more are no segments, numbers of more are cut into quarters
 MISSING = "missing"
+LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +55,8 @@ def _range(column: str, value: float, edges: Sequence[float]) -> str:
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether it is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a finite number; a whole one that no float holds is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def level_text(value: Any) -> str:

@@ -147,7 +147,7 @@ def _narrowed(leaf: Leaf, condition: Condition) -> Leaf:
     if condition.value is not None:
         both = condition
     elif condition.never:
-        both = replace(before, never=(*before.never, *condition.never)) if before.value is None else before
+        both = replace(before, never=(*before.never, *condition.never))
     else:
         low = before.low if condition.low is None else condition.low
         high = before.high if condition.high is None else condition.high

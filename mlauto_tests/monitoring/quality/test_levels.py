@@ -30,6 +30,7 @@ def test_many_values_are_bounded() -> None:
         ({"season": "winter", "temp": -3.5}, ["season = winter", "temp < 5"]),
         ({"season": "monsoon", "temp": 20.0}, ["temp >= 20"]),  # not seen in training: in no segment
         ({"temp": None}, ["temp = missing"]),
+        ({"temp": 10**400}, [f"temp = {10**400}"]),  # a number that no float holds is none
         ({"season": 3, "temp": "hot"}, ["temp = hot"]),
     ],
 )
