@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from mlauto.delivery.history import Served, note
 from mlauto.measured import LabelDelay, LiveMetrics
 from mlauto.orchestration.label_lag import in_batches, label_lag
 from mlauto.records import Batch, Validation
@@ -29,20 +30,23 @@ def test_seconds_become_batches(seconds: float, arrivals: Sequence[float], lag: 
     assert in_batches(seconds, arrivals) == lag
 
 
-def test_the_measured_delay_counts(world: World) -> None:
-    """None without labels; then what the live sensor wrote down, by the accepted batches' arrivals."""
-    assert label_lag(world.store, world.product) == 0
-    for number in range(4):
+def arrive(world: World, times: Sequence[float]) -> None:
+    """Batches are accepted that came at these times."""
+    for at in times:
         batch = Batch(
-            key=f"k{number}",
+            key=f"k{at}",
             files=(),
             rows=1,
-            digest=f"{number}",
+            digest=f"{at}",
             validation=Validation(passed=True, evaluated=1),
-            arrived=60.0 * number,
+            arrived=at,
         )
         world.store.write_record("tides", f"batches/{batch.key}", batch)
         accept(world.store, "tides", batch, {})
+
+
+def measured(world: World, seconds: float) -> None:
+    """The live sensor wrote this delay down."""
     metrics = LiveMetrics(
         version="1",
         measured=1.0,
@@ -52,8 +56,27 @@ def test_the_measured_delay_counts(world: World) -> None:
         p99_ms=None,
         labelled=0,
         quality=None,
-        label_delay=LabelDelay(median=200.0, p90=300.0, labels=50),
+        label_delay=LabelDelay(median=seconds, p90=300.0, labels=50),
     )
     world.store.write_record("tides", "live_metrics", metrics)
 
+
+def test_the_measured_delay_counts(world: World) -> None:
+    """None without labels; then what the live sensor wrote down, by the accepted batches' arrivals."""
+    assert label_lag(world.store, world.product) == 0
+    arrive(world, [0.0, 60.0, 120.0, 180.0])
+    measured(world, 200.0)
+
     assert label_lag(world.store, world.product) == 3
+
+
+def test_history_that_was_handed_over_at_once_is_no_rate_of_batches(world: World) -> None:
+    """Its files come within seconds; what came since a version went live counts, once that says something."""
+    arrive(world, [0.0, 5.0, 10.0, 15.0, 20.0])
+    note(world.store, "tides", Served(at=30.0, champion="1"))
+    measured(world, 130.0)
+    assert label_lag(world.store, world.product) == 0
+
+    arrive(world, [60.0, 120.0, 180.0])
+    note(world.store, "tides", Served(at=150.0, champion="2"))
+    assert label_lag(world.store, world.product) == 2
