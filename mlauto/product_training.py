@@ -64,6 +64,14 @@ class Training(Section):
         """The policy's knobs, whichever way it was written."""
         return self.retrain if isinstance(self.retrain, Policy) else POLICIES[self.retrain]
 
+    @property
+    def corrected(self) -> bool:
+        """Whether averages are moved by what the newest labelled batch asks for: where the next one will train anew.
+
+        It does not last: where trainings are rare it helps for a batch and hurts in the others.
+        """
+        return self.policy.every_batches == 1
+
     @model_validator(mode="after")
     def _search_leaves_time(self) -> "Training":
         if self.search is not None and self.search.budget >= self.timeout:

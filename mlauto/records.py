@@ -252,13 +252,17 @@ class CheckOutcome:
 class Averaged:
     """What a model averages: histories by name, their shares, and what decided them: each one's mean losses in batches.
 
-    `batches` are the digests of those batches.
+    `batches` are the digests of those batches. The average is moved by `amount`, a part of `offset`, as the newest of
+    them have shown (`tried`): mean loss without, mean loss moved by all of the offset there was, what was asked for.
     """
 
     histories: tuple[str, ...]
     shares: tuple[float, ...]
     losses: tuple[tuple[float, ...], ...] = ()
     batches: tuple[str, ...] = ()
+    offset: float = 0.0
+    amount: float = 0.0
+    tried: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,3 +46,9 @@ def test_histories_differ_and_there_are_not_too_many() -> None:
     for wrong in ([], [{"window": n} for n in range(1, 10)], [{"half_life": 0}], [{"share": 0}]):
         with pytest.raises(ValidationError, match="histories"):
             Training.model_validate({"histories": wrong})
+
+
+def test_averages_are_corrected_where_every_batch_trains() -> None:
+    """What the newest batch asks for does not last until a later training."""
+    assert [Training.model_validate({"retrain": name}).corrected for name in POLICIES] == [False, False, True, True]
+    assert not Training.model_validate({"retrain": {"every_batches": 2, "average": True}}).corrected

@@ -9,6 +9,7 @@ import pytest
 from mlauto import records
 from mlauto.records import (
     Action,
+    Averaged,
     Batch,
     BatchWeight,
     CheckOutcome,
@@ -55,6 +56,15 @@ MODEL = TrainedModel(
     reason="first",
     trained=9.0,
 )
+AVERAGED = Averaged(
+    histories=("last 1 batches", "all history"),
+    shares=(0.25, 0.75),
+    losses=((0.1, 0.2),),
+    batches=("d",),
+    offset=2.0,
+    amount=0.5,
+    tried=((0.2, 0.1, 2.0),),
+)
 BATCH = Batch(
     key="b",
     files=(SourceFile(name="f.csv", digest="d", size=3),),
@@ -71,6 +81,8 @@ EXAMPLES: list[Any] = [
     dataclasses.replace(BATCH, validation=VALIDATION, digest=None),
     SET,
     MODEL,
+    AVERAGED,
+    dataclasses.replace(MODEL, averaged=AVERAGED),
     Image(kind="bundle", digest="d", reference="/x", version="3", key="k", checks=(PASS,)),
     Deployment(environment="test", version="3", image="d", since=1.0, checks=(FAIL,), fallback="2", events=("e",)),
     Verdict(status=Status.UNKNOWN, action=Action.ALERT, cause="no data", checks=(PASS, FAIL)),
@@ -120,6 +132,14 @@ def test_a_training_set_counts_its_rows() -> None:
 
     assert TrainingSet(batches=weights, digest="x").rows == 12
     assert TrainingSet(batches=(), digest="x").rows == 0
+
+
+def test_an_average_is_moved_by_what_is_believed() -> None:
+    """One that was recorded before there were corrections has none."""
+    earlier = b'{"histories":["all history"],"shares":[1.0],"losses":[[0.1]],"batches":["d"]}'
+
+    assert AVERAGED.amount == 0.5
+    assert msgspec.json.decode(earlier, type=Averaged).amount == 0.0
 
 
 @pytest.mark.parametrize(("checks", "passed"), [((PASS,), True), ((PASS, FAIL), False), ((), True)])

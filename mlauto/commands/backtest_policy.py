@@ -99,6 +99,7 @@ class LivePolicy:
         self.product = product
         self.policy = product.training.policy
         self.members = members_of(product.training)
+        self.corrected = product.training.corrected
         self.incident: Incident | None = None
         self.attempts = 0
 
@@ -109,10 +110,10 @@ class LivePolicy:
         verdict = self._triaged(situation, delivering=train, refused="" if allowed else refusal)
         self._record(situation, verdict)
         if train:
-            return Choice(train=True, reason=reason, members=self.members)
+            return Choice(train=True, reason=reason, members=self.members, corrected=self.corrected)
         if verdict.action is Action.RETRAIN:
             self.attempts += 1
-            return Choice(train=True, reason=verdict.cause, members=self.members)
+            return Choice(train=True, reason=verdict.cause, members=self.members, corrected=self.corrected)
         if verdict.action is Action.ROLL_BACK and self.incident is not None:
             return Choice(train=False, reason=verdict.cause, back_to=int(self.incident.version or 0))
         bad = verdict.status is Status.DEGRADED

@@ -17,6 +17,7 @@ from mlauto.orchestration.profiles import keep_profile
 from mlauto.orchestration.workshops import check_tested
 from mlauto.product import ModelProduct
 from mlauto.records import Batch, CiReport, Deployment, Image, TrainedModel, TrainingSet, VerifiedCommit
+from mlauto.runtime.base import Answer
 
 __all__ = [
     "LogLine",
@@ -142,16 +143,15 @@ def _champion(platform: Platform, product: ModelProduct) -> TrainedModel | None:
 
 def _champion_predict(
     platform: Platform, product: ModelProduct, champion: TrainedModel | None
-) -> Callable[[Sequence[Mapping[str, object]]], Sequence[object]] | None:
+) -> Callable[[Sequence[Mapping[str, object]]], Answer] | None:
     """The live champion's own predictions, asked of its own process; started again if it does not run."""
     if champion is None:
         return None
     image = _image(platform, product, champion.version)
 
-    def predict(rows: Sequence[Mapping[str, object]]) -> Sequence[object]:
+    def predict(rows: Sequence[Mapping[str, object]]) -> Answer:
         platform.runtime.start(product.name, image)
-        answer = platform.runtime.predict(product.name, champion.version, rows)
-        return answer.predictions if answer.probabilities is None else answer.probabilities
+        return platform.runtime.predict(product.name, champion.version, rows)
 
     return predict
 

@@ -9,13 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlauto.training.correcting import Tried, corrects, threshold_of, tried
 from mlauto.training.estimator import answers_of
 from mlauto.training.evaluate import row_losses
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Group", "able", "averaged", "averages", "filled", "mean_answer", "member_losses", "weighty"]
+__all__ = [
+    "Group",
+    "able",
+    "average_in",
+    "averaged",
+    "averages",
+    "filled",
+    "mean_answer",
+    "member_losses",
+    "tried_on",
+    "weighty",
+]
 
 Floats = NDArray[np.float64]
 Group = tuple[int, ...]  # members by their places, which one fit stands for
@@ -55,10 +67,11 @@ def able(labels: NDArray[Any], weights: Floats, task: str) -> list[Group]:
     return list(groups.values())
 
 
-def averaged(models: Mapping[Group, Any], shares: Sequence[float], task: str) -> Any:
+def averaged(models: Mapping[Group, Any], shares: Sequence[float], task: str, *, amount: float = 0.0) -> Any:
     """Fitted models, by their members' places, as one that answers with their mean weighted by the members' `shares`.
 
-    They are estimators of one kind, and of the same classes.
+    They are estimators of one kind, and of the same classes. The mean is corrected by `amount`: numbers grow by it; of
+    two classes the second is predicted from another probability on, and probabilities stay what they are.
     """
     from sklearn.ensemble import VotingClassifier, VotingRegressor
     from sklearn.preprocessing import LabelEncoder
@@ -77,7 +90,51 @@ def averaged(models: Mapping[Group, Any], shares: Sequence[float], task: str) ->
     voting.named_estimators_ = Bunch(**named)
     if hasattr(first, "feature_names_in_"):
         voting.feature_names_in_ = first.feature_names_in_
-    return voting
+    return _corrected(voting, task, amount) if amount else voting
+
+
+def _corrected(voting: Any, task: str, amount: float) -> Any:
+    """In scikit-learn's own terms: a target that was centred, or another threshold."""
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.model_selection import FixedThresholdClassifier
+    from sklearn.preprocessing import StandardScaler
+
+    if task == "classification":
+        second, threshold = voting.classes_[1], threshold_of(amount)
+        return FixedThresholdClassifier(voting, threshold=threshold, pos_label=second, response_method="predict_proba")
+    model = TransformedTargetRegressor(voting, transformer=StandardScaler(with_std=False))
+    model.regressor_, model._training_dim = voting, 1  # as its `fit` would leave it
+    model.transformer_ = StandardScaler(with_std=False).fit([[amount]])
+    if hasattr(voting, "feature_names_in_"):
+        model.feature_names_in_ = voting.feature_names_in_
+    return model
+
+
+def average_in(model: Any) -> Any:
+    """The average without its correction."""
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.model_selection import FixedThresholdClassifier
+
+    if isinstance(model, TransformedTargetRegressor):
+        return model.regressor_
+    return model.estimator if isinstance(model, FixedThresholdClassifier) else model
+
+
+def tried_on(
+    voting: Any, features: "pd.DataFrame", labels: NDArray[Any], *, offset: float, metric: str, task: str
+) -> Tried | None:
+    """How the average did on rows that it was not fitted on, for its correction; None where it is not corrected.
+
+    Raises `TrainingError` where it cannot say.
+    """
+    classes = list(voting.classes_) if task == "classification" else []
+    if not corrects(metric, classes):
+        return None
+    said = answers_of(voting, features, task)
+    if task == "regression":
+        return tried(metric, np.asarray(said.predictions), labels.astype(np.float64), offset)
+    odds = np.asarray(said.probabilities, dtype=np.float64)[:, 1]
+    return tried(metric, odds, (labels == classes[1]).astype(np.float64), offset)
 
 
 def member_losses(

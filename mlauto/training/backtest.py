@@ -13,6 +13,7 @@ import numpy as np
 
 from mlauto.errors import TrainingError
 from mlauto.records import Score, Status
+from mlauto.training.correcting import Tried
 from mlauto.training.deciding import Check, Choice, Decide, Labelled, Losses, Situation, labelled, sampled
 from mlauto.training.evaluate import compare
 from mlauto.training.weighting import RECALLED, Member, shared
@@ -27,22 +28,28 @@ REGRET_LEAST = {"error_rate": 0.005, "mae": 0.02, "rmse": 0.04, "log_loss": 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A model by what determines it: fitted when the first `batches` batches had labels, on its members' histories."""
+    """A model by what determines it: fitted when the first `batches` batches had labels, on its members' histories.
+
+    Where it averages several, the mean is corrected by what the newest batches have shown, `tried`, oldest first.
+    """
 
     batches: int
     members: tuple[Member, ...]
+    tried: tuple[Tried, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
     """A fitted model: each row's loss in the batches from the model's own `batches` on, and the CPU seconds it took.
 
-    `parts` has each member's mean loss in those batches, where there are several.
+    `parts` has each member's mean loss in those batches, where there are several, `tried` what is known there of the
+    correction, where there can be one.
     """
 
     later: Sequence[Losses]
     seconds: float
     parts: Sequence[Sequence[float]] = ()
+    tried: Sequence[Tried] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,11 +135,12 @@ class _Run:
     promotions: list[tuple[int, int, int]] = field(default_factory=list)
     answered: list[tuple[int, Losses]] = field(default_factory=list)
 
-    def train(self, batches: int, members: tuple[Member, ...], first: int) -> str:
+    def train(self, batches: int, members: tuple[Member, ...], first: int, *, corrected: bool = False) -> str:
         """Fit, and let it answer from batch `first` on unless its trial says no; then why not."""
         champion = self.fits[self.live] if self.fits else None
         self.newest = batches
-        model = Model(batches=batches, members=shared(members, self.learned(batches, members)))
+        losses, tried = self.learned(batches, members)
+        model = Model(batches=batches, members=shared(members, losses), tried=tuple(tried) if corrected else ())
         try:
             fit = self.models.fit(model)
             trial = None if self.check is None else self.models.trial(model, champion.model if champion else None)
@@ -149,18 +157,20 @@ class _Run:
         self.live = len(self.fits) - 1
         return ""
 
-    def learned(self, batches: int, members: tuple[Member, ...]) -> list[tuple[float, ...]]:
-        """The members' losses in the labelled batches, each as in the model that answered it then.
+    def learned(self, batches: int, members: tuple[Member, ...]) -> tuple[list[tuple[float, ...]], list[Tried]]:
+        """The members' losses in the labelled batches, and how the correction did, as in the model that answered then.
 
         So they are judged as far ahead as they have to see: further where labels are late.
         """
-        rows = []
+        rows, tried = list[tuple[float, ...]](), list[Tried]()
         histories = [one.history for one in members]
         for number, (index, _) in enumerate(self.answered[: batches - self.initial], start=self.initial):
             one = self.fits[index]
             if one.fit.parts and [member.history for member in one.model.members] == histories:
-                rows.append(tuple(part[number - one.model.batches] for part in one.fit.parts))
-        return rows[-RECALLED:]
+                place = number - one.model.batches
+                rows.append(tuple(part[place] for part in one.fit.parts))
+                tried += one.fit.tried[place : place + 1]
+        return rows[-RECALLED:], tried[-RECALLED:]
 
     def losses(self, index: int, batch: int) -> Losses:
         one = self.fits[index]
@@ -191,7 +201,7 @@ class _Run:
         if not choice.train:
             return choice.reason
         self.trainings += 1
-        problem = self.train(due + 1, choice.members, number + 1)
+        problem = self.train(due + 1, choice.members, number + 1, corrected=choice.corrected)
         self.blocked += bool(problem)
         return f"{choice.reason}; the champion stays: {problem}" if problem else choice.reason
 

@@ -23,8 +23,9 @@ def model_card(
     key: str,
     reason: str,
     trained: float,
+    searched: str = "",
 ) -> str:
-    """The card as Markdown."""
+    """The card as Markdown; `searched` says what a search of parameters found, if there was one."""
     data = product.data
     when = datetime.fromtimestamp(trained, UTC).strftime("%Y-%m-%d %H:%M UTC")
     sections = [
@@ -46,6 +47,7 @@ def model_card(
         _limits(evaluation),
         "## How to reproduce",
         _reproduction(product, commit, evaluation, key),
+        *([f"Search of parameters: {searched}."] if searched else []),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -68,7 +70,13 @@ def _history(product: ModelProduct, evaluation: Evaluation) -> str:
     if evaluation.averaged is None:
         return f"Fitted on {' and '.join(str(one.history) for one in members_of(product.training))}, sample weights"
     parts = zip(evaluation.averaged.histories, evaluation.averaged.shares, strict=True)
-    return "Average of fits on " + ", ".join(f"{name} ({share:.0%})" for name, share in parts) + "; sample weights"
+    moved = ""
+    if evaluation.averaged.amount:
+        what = "log-odds of the second class" if product.data.task == "classification" else "predictions"
+        moved = f"; {what} {evaluation.averaged.amount:+.3g}, as the newest labelled batches ask for"
+    return (
+        "Average of fits on " + ", ".join(f"{name} ({share:.0%})" for name, share in parts) + moved + "; sample weights"
+    )
 
 
 def _scores(scores: Iterable[Score], baseline: Iterable[Score]) -> str:

@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mlauto.errors import DeliveryError, TrainingError
 from mlauto.records import CheckOutcome, Signature, TrainedModel, TrainingSet
+from mlauto.runtime.base import Answer
 from mlauto.training.allowed import is_allowed
 from mlauto.training.evaluate import (
     COMPARABLE_ROWS,
@@ -32,8 +31,8 @@ __all__ = ["ChampionPredict", "Split", "challenge", "champion_answers", "split"]
 HOLDOUT_LIMIT = 2000
 LEAST_ROWS = 10
 
-# rows as JSON values -> one label or number for each, or for a classifier one list of probabilities for each
-ChampionPredict = Callable[[list[dict[str, Any]]], Sequence[Any]]
+# rows as JSON values -> one label or number for each, and a classifier's probabilities for each, if it has any
+ChampionPredict = Callable[[list[dict[str, Any]]], Answer]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,13 +143,13 @@ def champion_answers(
     if missing:
         return None, f"the champion needs the column {missing[0]}, which the data no longer has"
     try:
-        values = list(predict([{name: row[name] for name in columns} for row in rows]))
+        said = predict([{name: row[name] for name in columns} for row in rows])
     except DeliveryError as error:
         return None, f"the champion did not answer: {error}"
-    if len(values) != len(rows):
-        return None, f"the champion gave {len(values)} answers to {len(rows)} rows"
-    if not isinstance(values[0], list | tuple | np.ndarray):
-        return Answers(predictions=values), ""
-    classes = champion.signature.classes
-    best = [classes[int(np.argmax(row))] for row in values]
-    return Answers(predictions=best, probabilities=values, classes=classes), ""
+    if len(said.predictions) != len(rows):
+        return None, f"the champion gave {len(said.predictions)} answers to {len(rows)} rows"
+    if said.probabilities is None:
+        return Answers(predictions=said.predictions), ""
+    return Answers(
+        predictions=said.predictions, probabilities=said.probabilities, classes=champion.signature.classes
+    ), ""

@@ -61,11 +61,15 @@ class Situation(Evidence):
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What to do and why: train on the histories of `members`, or go `back_to` an earlier model, or neither."""
+    """What to do and why: train on the histories of `members`, or go `back_to` an earlier model, or neither.
+
+    Their average is `corrected` by what the newest batches ask for.
+    """
 
     train: bool
     reason: str
     members: tuple[Member, ...] = ALL
+    corrected: bool = True
     back_to: int | None = None
 
 

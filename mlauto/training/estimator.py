@@ -119,12 +119,18 @@ def fitted(estimator: Any, features: "pd.DataFrame", labels: Any, weights: Any) 
     """A fitted clone of the estimator, and a sentence on how the sample weights were used.
 
     One that takes no weights is fitted on rows that are drawn by weight (see `resample`), so that old rows count less
-    for it, too; the draw is the same for the same weights.
+    for it, too; the draw is the same for the same weights. Weights that are all 1 are not passed: they change nothing,
+    and scikit-learn's boosted trees take three times as long to bin weighted rows.
     """
     from sklearn.base import clone
 
     keyword, weights = weight_parameter(estimator), np.asarray(weights, dtype=np.float64)
-    said = f"passed as {keyword}" if keyword else f"not used: all are equal, and {described(estimator)} takes none"
+    if keyword and (weights == 1.0).all():
+        keyword, said = None, "not needed: all are 1"
+    elif keyword:
+        said = f"passed as {keyword}"
+    else:
+        said = f"not used: all are equal, and {described(estimator)} takes none"
     if keyword is None and weights.min() < weights.max():
         kept = resampled(weights, labels if _is_classifier(estimator) else None, seed=zlib.crc32(weights.tobytes()))
         said = f"resampled: {len(kept):,} of {len(labels):,} rows, {described(estimator)} takes no weights"

@@ -32,12 +32,16 @@ class Importance:
 
 @dataclass(frozen=True, kw_only=True)
 class Unseen:
-    """A batch by its digest: rows `first` to `end` - 1, and the folder of the model that answered when they came."""
+    """A batch by its digest: rows `first` to `end` - 1, and the model that answered when they came.
+
+    `model` is its folder, `offset` the correction that it had, whether or not that was believed.
+    """
 
     batch: str
     first: int
     end: int
     model: str
+    offset: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +49,8 @@ class FitRequest:
     """What to fit. `frame` (Parquet) holds the rows oldest to newest, `weights` (npy) one weight for each.
 
     Where several histories are to be averaged, `members` has their names and first shares, and `member_weights` (npy) a
-    row of weights for each. `learned` is how they did before, by the batches' digests; `unseen` are batches in which
-    they can still show it.
+    row of weights for each. `learned` is how they did before, as the live model has it; `unseen` are batches in which
+    they can still show it. The average is `corrected` by what the newest of them ask for.
 
     `cache` is a folder for what is the same for all models of this machine; `backend` and `address` the engine that
     fits are handed to; `search` what is to be searched before.
@@ -64,8 +68,9 @@ class FitRequest:
     cache: str
     members: tuple[tuple[str, float], ...] = ()
     member_weights: str = ""
-    learned: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    learned: Averaged | None = None
     unseen: tuple[Unseen, ...] = ()
+    corrected: bool = True
     seed: int = 0
     exclude: tuple[str, ...] = ()
     timestamp: str | None = None

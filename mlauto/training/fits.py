@@ -26,6 +26,7 @@ from mlauto.store import atomic_write, digest_of
 from mlauto.training.averaging import Group, able, averages, filled, mean_answer, weighty
 from mlauto.training.backtest import Fit, Model, Trial
 from mlauto.training.challenge import split
+from mlauto.training.correcting import Tried, corrected_by, corrects, second_wins, tried
 from mlauto.training.deciding import Losses
 from mlauto.training.estimator import fitted, team_code
 from mlauto.training.evaluate import Answers, compare, not_worse_than_champion, row_losses, score_of
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CACHE_LIMIT", "Fits", "Said", "forget_fits"]
 
-FORMAT = 2  # of the kept files
+FORMAT = 3  # of the kept files
 CACHE_LIMIT = 1 << 30  # bytes; four policies on 45,000 rows leave 70 MB where there are two classes
 CLASSES = frozenset({"error_rate", "log_loss"})
 
@@ -51,7 +52,8 @@ def forget_fits(cache: Path) -> None:
 class Said:
     """What a fit says of rows: losses, numbers or probabilities (of `classes`, none without `predict_proba`).
 
-    `seconds` are the fit's CPU seconds. Of an average, `parts` are the losses of the members in `groups`.
+    `seconds` are the fit's CPU seconds. Of an average, `parts` are the losses of the members in `groups`; `losses` are
+    those of the corrected answers, `answers` the uncorrected ones.
     """
 
     losses: Losses
@@ -108,7 +110,23 @@ class Fits:
         ends = [edge - begin for edge in self.edges[model.batches + 1 :]]
         cut = [tuple(np.split(each, ends[:-1])) if ends else () for each in (found.losses, *found.parts)]
         means = [[float(losses.mean()) for losses in one] for one in cut[1:]]
-        return Fit(later=cut[0], seconds=found.seconds, parts=_of_all(found.groups, len(model.members), means))
+        return Fit(
+            later=cut[0],
+            seconds=found.seconds,
+            parts=_of_all(found.groups, len(model.members), means),
+            tried=self._tried(found, ends, model) if found.groups else (),
+        )
+
+    def _tried(self, found: Said, ends: Sequence[int], model: Model) -> tuple[Tried, ...]:
+        """How the average's correction did in each later batch."""
+        if not ends or not corrects(self.metric, found.classes):
+            return ()
+        truth, answers = self.labels[self.asked(model, 0)], found.answers
+        if self.task == "classification":
+            truth, answers = truth == found.classes[1], answers[:, 1]
+        said, true = (np.split(each.astype(np.float64), ends[:-1]) for each in (answers, truth))
+        offset = corrected_by(model.tried).offset
+        return tuple(tried(self.metric, *both, offset) for both in zip(said, true, strict=True))
 
     def trial(self, model: Model, champion: Model | None) -> Trial:
         """The holdout's score by a model fitted without it, and whether the candidate may follow the champion.
@@ -156,8 +174,8 @@ class Fits:
 
     def path_of(self, model: Model, holdout: int = 0) -> Path:
         """Where a single fit is kept, once it was made."""
-        histories = [(one.history.half_life, one.history.window, one.share) for one in model.members]
-        key = digest_of(self.inputs, model.batches, histories, holdout)
+        weights = [batch.weight for batch in self.training_set(model).batches]  # histories that weigh alike are one fit
+        key = digest_of(self.inputs, model.batches, weights, holdout)
         return self.cache / key[:2] / f"{key}.npz"
 
     def training_set(self, model: Model) -> TrainingSet:
@@ -191,8 +209,23 @@ class Fits:
             answers = mean_answer(
                 [fit.answers for fit in fits], [sum(shares[one] for one in group) for group in groups]
             )
-        predicted = classes[answers.argmax(axis=1)] if answers.ndim > 1 else answers
-        return Said(self._losses(predicted, answers, classes, asked), answers, classes, seconds, parts, tuple(groups))
+        known = model.tried[: len(model.tried) - self._touched(model, holdout)]
+        amount = corrected_by(known).amount if corrects(self.metric, classes) else 0.0
+        return Said(self._corrected(answers, classes, asked, amount), answers, classes, seconds, parts, tuple(groups))
+
+    def _touched(self, model: Model, holdout: int) -> int:
+        """How many of the newest batches have rows that are held out: a trial is not corrected by what they show."""
+        first = self.edges[model.batches] - holdout
+        return sum(first < end for end in self.edges[1 : model.batches + 1])
+
+    def _corrected(self, answers: NDArray[np.float64], classes: NDArray[Any], asked: slice, amount: float) -> Losses:
+        """The losses of an average's answers, once they are corrected."""
+        if not len(answers):
+            return np.empty(0)
+        if self.task == "regression":
+            return self._losses(answers + amount, answers + amount, classes, asked)
+        places = second_wins(answers[:, 1], amount).astype(np.intp) if amount else answers.argmax(axis=1)
+        return self._losses(classes[places], answers, classes, asked)
 
     def _each(self, models: Sequence[Model], holdout: int) -> list[Said]:
         return [self.one(model, holdout) for model in models]
@@ -258,7 +291,7 @@ class Fits:
 
 def _alone(model: Model, place: int) -> Model:
     """The model that a member is by itself."""
-    return replace(model, members=(replace(model.members[place], share=1.0),))
+    return replace(model, members=(replace(model.members[place], share=1.0),), tried=())
 
 
 def _of_all(groups: Sequence[Group], members: int, parts: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:

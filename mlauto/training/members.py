@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from mlauto.errors import TrainingError
 from mlauto.records import Averaged
 from mlauto.serving import trust
-from mlauto.training.averaging import able, averaged, averages, member_losses, weighty
+from mlauto.training.averaging import able, average_in, averaged, averages, member_losses, tried_on, weighty
+from mlauto.training.correcting import NONE, Tried, corrected_by, corrects
 from mlauto.training.estimator import fitted
 from mlauto.training.evaluate import batch_metric
 from mlauto.training.exchange import FitRequest
@@ -27,12 +28,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Recipe:
-    """`weights` has a row for each member and a column for each row of the data; `averaged` is None for one member."""
+    """`weights` has a row for each member and a column for each row of the data; `averaged` is None for one member.
+
+    A `trial` is corrected by what was known without the batches that it is tried on, `before_trial`.
+    """
 
     estimator: Any
     task: str
     weights: Floats
     averaged: Averaged | None = None
+    before_trial: float = 0.0
     trial: bool = False
 
     def part(self, rows: slice) -> "Recipe":
@@ -48,8 +53,10 @@ class Recipe:
         for group in weighty(groups, self.averaged.shares) if self.trial else groups:
             weights = self.weights[group[0]]
             needed = weights > 0
-            models[group], said = fitted(self.estimator, features[needed], labels[needed], weights[needed])
-        return averaged(models, self.averaged.shares, self.task), said
+            models[group], how = fitted(self.estimator, features[needed], labels[needed], weights[needed])
+            said = how if not said or (weights[needed] != 1).any() else said
+        amount = self.before_trial if self.trial else self.averaged.amount
+        return averaged(models, self.averaged.shares, self.task, amount=amount), said
 
 
 def recipe(
@@ -68,47 +75,68 @@ def recipe(
     """
     if not request.members or not averages(estimator, request.task):
         return Recipe(estimator, request.task, weights[np.newaxis])
-    learned = (*request.learned, *_since(request, features, labels, there))[-RECALLED:]
-    losses = tuple(row for _, row in learned)
-    shares = shares_after([share for _, share in request.members], losses)
     names = tuple(name for name, _ in request.members)
+    before, since = request.learned or Averaged(histories=names, shares=()), _since(request, features, labels, there)
+    losses = (*before.losses, *(one.losses for one in since))[-RECALLED:]
+    tried, older = (
+        (*before.tried, *(one.tried for one in since if one.tried and one.end <= end))[-RECALLED:]
+        for end in (len(labels), len(labels) - request.holdout)
+    )
+    shares = shares_after([share for _, share in request.members], losses)
+    corrected = request.corrected and corrects(
+        request.metric, np.unique(labels) if request.task == "classification" else ()
+    )
+    correction, known = (corrected_by(one) if corrected else NONE for one in (tried, older))
     said = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, shares, strict=True))
-    print(f"averaging {len(names)} histories: {said}", flush=True)
-    each = np.load(request.member_weights, allow_pickle=False)[:, there]
+    print(f"averaging {len(names)} histories: {said}; corrected by {correction.amount:.4g}", flush=True)
     return Recipe(
         estimator,
         request.task,
-        each,
-        Averaged(histories=names, shares=shares, losses=losses, batches=tuple(batch for batch, _ in learned)),
+        np.load(request.member_weights, allow_pickle=False)[:, there],
+        Averaged(
+            histories=names,
+            shares=shares,
+            losses=losses,
+            batches=(*before.batches, *(one.batch for one in since))[-RECALLED:],
+            offset=correction.offset,
+            amount=correction.amount,
+            tried=tried,
+        ),
+        before_trial=known.amount,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shown:
+    """What a model showed in a batch, by its digest, that it was not fitted on; it ends before labelled row `end`."""
+
+    batch: str
+    end: int
+    losses: tuple[float, ...]
+    tried: Tried | None
 
 
 def _since(
     request: FitRequest, features: "pd.DataFrame", labels: NDArray[Any], there: NDArray[np.bool_]
-) -> list[tuple[str, tuple[float, ...]]]:
-    """The members' losses in batches that they were not fitted on, by digest; none of models that cannot be asked."""
+) -> list[_Shown]:
+    """Of the batches that the models before were not fitted on; none of models that cannot be asked."""
     before = np.concatenate([[0], np.cumsum(there)])
-    found, models = [], dict[str, Any]()
+    found, models, metric = list[_Shown](), dict[str, Any](), batch_metric(request.metric)
     for batch in request.unseen:
         a, b = before[batch.first], before[batch.end]
         if a == b:
             continue
         try:
             if batch.model not in models:
-                models[batch.model] = _loaded(Path(batch.model))
-            losses = member_losses(
-                models[batch.model],
-                len(request.members),
-                features.iloc[a:b],
-                labels[a:b].tolist(),
-                metric=batch_metric(request.metric),
-                task=request.task,
-            )
+                models[batch.model] = average_in(_loaded(Path(batch.model)))
+            voting, rows, truth = models[batch.model], features.iloc[a:b], labels[a:b]
+            losses = member_losses(voting, len(request.members), rows, truth.tolist(), metric=metric, task=request.task)
+            tried = tried_on(voting, rows, truth, offset=batch.offset, metric=metric, task=request.task)
         except (TrainingError, trust.UntrustedTypeError) as error:
             # another commit's columns or types: the shares stay where they were
             print(f"an earlier model's histories could not be compared on a new batch: {error}", flush=True)
         else:
-            found.append((batch.batch, losses))
+            found.append(_Shown(batch=batch.batch, end=int(b), losses=losses, tried=tried))
     return found
 
 

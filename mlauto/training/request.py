@@ -65,6 +65,7 @@ def fit_request(
         request,
         members=tuple((str(one.history), one.share) for one in members),
         member_weights=str(scratch / "member_weights.npy"),
+        corrected=product.training.corrected,
         **_learned(product, members, training_set, champion, store, lag=lag),
     )
 
@@ -85,7 +86,6 @@ def _learned(
     names = tuple(str(one.history) for one in members)
     if champion is None or champion.averaged is None or champion.averaged.histories != names:
         return {}
-    learned = tuple(zip(champion.averaged.batches, champion.averaged.losses, strict=True))
     place = {batch.digest: number for number, batch in enumerate(training_set.batches)}
     able = {
         max((place.get(batch.digest, -1) for batch in model.training_set.batches), default=-1): model
@@ -97,9 +97,10 @@ def _learned(
     for batch, number in place.items():
         known = max((fitted for fitted in able if fitted < number - lag), default=None)
         if known is not None and batch not in champion.averaged.batches:
-            folder = _unchanged(store, able[known])
-            unseen.append(Unseen(batch=batch, first=ends[number], end=ends[number + 1], model=folder))
-    return {"learned": learned, "unseen": tuple(unseen[-RECALLED:])}
+            folder, averaged = _unchanged(store, able[known]), able[known].averaged
+            offset = averaged.offset if averaged else 0.0
+            unseen.append(Unseen(batch=batch, first=ends[number], end=ends[number + 1], model=folder, offset=offset))
+    return {"learned": champion.averaged, "unseen": tuple(unseen[-RECALLED:])}
 
 
 def _newest(store: Store, product: ModelProduct, champion: TrainedModel, lag: int) -> list[TrainedModel]:

@@ -21,7 +21,7 @@ from mlauto.runtime.process import scrubbed_environment
 from mlauto.runtime.workshop import RunPython
 from mlauto.serving.plan import walker_file
 from mlauto.store import Store
-from mlauto.training.candidates import SearchPlan
+from mlauto.training.candidates import Found, SearchPlan
 from mlauto.training.card import model_card
 from mlauto.training.challenge import ChampionPredict, Split, challenge, split
 from mlauto.training.exchange import WRITTEN, Evaluation, FitRequest, Holdout, check_written, written
@@ -76,7 +76,7 @@ def train(
     """Fit, check, store, register and record one model.
 
     `tree_dir` is the export of `commit`; `champion_predict` asks the live champion for rows (JSON values): one label or
-    number per row, or for a classifier one list of probabilities, in the order of its signature's classes. The records
+    number per row, and a classifier's probabilities in the order of its signature's classes. The records
     are `model` and `models/<version>`. A model whose checks fail is registered and recorded too: look at `passed`.
     `environment` is the digest of what `run_python` runs on, `image` the id of its image; `address` that of the engine
     that `training.backend` names; labels come `lag` batches late.
@@ -191,6 +191,7 @@ def _challenged(
 def _stored(task: _Task, folder: Path, checks: tuple[CheckOutcome, ...], store: Store) -> TrainedModel:
     """The artifact moved into the store, and the fit remembered; version and run are still empty."""
     evaluation, signature = _written(folder)
+    search = folder / "search.json"
     card = model_card(
         task.product,
         commit=task.commit,
@@ -200,6 +201,7 @@ def _stored(task: _Task, folder: Path, checks: tuple[CheckOutcome, ...], store: 
         key=task.key,
         reason=task.reason,
         trained=task.now,
+        searched=written(search, Found).summary if search.exists() else "",
     )
     (folder / "card.md").write_text(card)
     model = TrainedModel(
@@ -266,6 +268,7 @@ def _parameters(product: ModelProduct, evaluation: Evaluation) -> dict[str, str]
         "seed": str(product.training.seed),
         "history": "; ".join(str(member.history) for member in members_of(product.training)),
         **({"shares": "; ".join(f"{share:.3f}" for share in shares.shares)} if shares else {}),
+        **({"correction": f"{shares.amount:.4g}"} if shares else {}),
         "rows": str(evaluation.rows),
         "holdout": str(evaluation.holdout),
         "sample_weight": evaluation.weights,

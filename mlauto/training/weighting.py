@@ -65,9 +65,10 @@ class Member:
 ALL = (Member(history=History()),)
 BLEND = (
     Member(history=History(window=1), share=0.05),
-    Member(history=History(half_life=1.0), share=0.95 / 3),
-    Member(history=History(half_life=2.5), share=0.95 / 3),
-    Member(history=History(half_life=10.0), share=0.95 / 3),
+    Member(history=History(half_life=1.0), share=0.95 / 4),
+    Member(history=History(half_life=2.5), share=0.95 / 4),
+    Member(history=History(half_life=10.0), share=0.95 / 4),
+    Member(history=History(window=100), share=0.95 / 4),
 )
 
 
@@ -77,11 +78,14 @@ def shared(members: tuple[Member, ...], losses: Sequence[Sequence[float]]) -> tu
     return tuple(replace(one, share=share) for one, share in zip(members, after, strict=True))
 
 
-def shares_after(shares: Sequence[float], losses: Sequence[Sequence[float]]) -> tuple[float, ...]:
+def shares_after(
+    shares: Sequence[float], losses: Sequence[Sequence[float]], *, memory: float = MEMORY, worst: float = WORST
+) -> tuple[float, ...]:
     """Shares that follow the members' mean losses in each labelled batch, from the oldest to the newest.
 
     A member loses share with every batch in which it was worse than the best of them, by how much worse that was: the
-    Hedge algorithm (Freund and Schapire 1997) on relative losses, with a memory that fades.
+    Hedge algorithm (Freund and Schapire 1997) on relative losses, at most `worst`, with a `memory` that fades unless it
+    is 1.
     Raises `TrainingError` when a batch lacks a member's loss, or a loss is negative or not finite.
     """
     if not len(losses):
@@ -95,9 +99,9 @@ def shares_after(shares: Sequence[float], losses: Sequence[Sequence[float]]) -> 
             f"losses of members: {table[wrong[0]].tolist()} for labelled batch {wrong[0]} of {len(table)}"
         )
     best = table.min(axis=1, keepdims=True)
-    worse = np.minimum((table - best) / np.maximum(best, 1e-9), WORST)
-    memory = MEMORY ** np.arange(len(table) - 1, -1, -1.0)
-    logs = np.log(shares) - CAUTION * (memory @ worse)
+    worse = np.minimum((table - best) / np.maximum(best, 1e-9), worst)
+    counts = memory ** np.arange(len(table) - 1, -1, -1.0)
+    logs = np.log(shares) - CAUTION * (counts @ worse)
     after = np.exp(logs - logs.max())
     after /= after.sum()
     return tuple(after.tolist())

@@ -133,7 +133,7 @@ def test_model_fits_serves_and_survives_skops(
     frame = read_file(made.landed, timestamp="when")
     features = frame.drop(columns=["sold", "when", *product.data.exclude])
     estimator = build(product.code.estimator, made.repository)
-    model, weights = fitted(estimator, features, frame["sold"].to_numpy(), [1.0] * len(frame))
+    model, weights = fitted(estimator, features, frame["sold"].to_numpy(), [0.5] * len(frame))
     skops.io.dump(model, tmp_path / "model.skops")
     loaded = load_model(tmp_path / "model.skops", [])
 

@@ -163,7 +163,7 @@ def test_the_example_holds_no_secret_and_nothing_that_is_not_read() -> None:
 
     assert set(known) == read
     assert {name for name, value in known.items() if not value} == SECRETS | {
-        *("MLAUTO_PROJECT", "DOCKER_GID", "MLAUTO_REGISTRY")
+        *("MLAUTO_PROJECT", "DOCKER_GID", "MLAUTO_REGISTRY", "MLAUTO_DASK_ADDRESS", "RAY_ADDRESS")
     }
     assert "/ops/.env\n" in (OPS.parent / ".gitignore").read_text()
 

@@ -1,7 +1,7 @@
 """Shared by the tests of training: a team's model repository, rows to fit on, a warm process to fit in."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from mlauto.product import ModelProduct
 from mlauto.records import BatchWeight, Commit, Score, Signature, TrainedModel, TrainingSet
+from mlauto.runtime.base import Answer
 from mlauto.runtime.warm import WarmProcess
 from mlauto.store import Store, digest_of
 
@@ -179,6 +180,12 @@ PRODUCT: dict[str, Any] = {
         "exclude": ["leak"],
     },
 }
+
+
+def said(predictions: Iterable[Any], odds: Iterable[Iterable[float]] | None = None) -> Answer:
+    """What a live champion answers: a prediction for each row, and the classes' probabilities where it has them."""
+    probabilities = None if odds is None else tuple(tuple(row) for row in odds)
+    return Answer(version="7", predictions=tuple(predictions), probabilities=probabilities, seconds=0.0)
 
 
 @pytest.fixture

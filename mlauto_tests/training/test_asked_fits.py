@@ -11,9 +11,10 @@ from sklearn.dummy import DummyRegressor
 from mlauto.errors import TrainingError
 from mlauto.training.asked_fits import AskedFits, MissingFitError
 from mlauto.training.backtest import Model
+from mlauto.training.correcting import Tried
 from mlauto.training.fit_many import Unit
 from mlauto.training.fits import Fits
-from mlauto.training.weighting import ALL
+from mlauto.training.weighting import ALL, History, Member
 
 EDGES = (0, 100, 220, 300)
 FIRST, SECOND = (Model(batches=count, members=ALL) for count in (1, 2))
@@ -85,3 +86,18 @@ def test_a_fit_that_failed_says_why_and_is_not_asked_for_again(asked: AskedFits)
     with pytest.raises(TrainingError, match="the solver did not converge"):
         asked.fit(FIRST)
     assert asked.missing == {}
+
+
+def test_another_correction_needs_no_other_fits(asked: AskedFits, real: Fits) -> None:
+    """One for each history, whatever the mean is moved by."""
+    members = (Member(history=History(window=1), share=0.5), Member(history=History(), share=0.5))
+    plain, moved = (Model(batches=2, members=members, tried=(Tried(1.0, 0.5, 1.0),) * count) for count in (0, 20))
+    for model in (plain, moved):
+        with pytest.raises(MissingFitError):
+            asked.fit(model)
+    assert len(asked.missing) == 2
+
+    for unit in asked.missing.values():
+        real.one(unit.model, unit.holdout)
+
+    assert [asked.fit(model).later[0].mean() for model in (plain, moved)] == pytest.approx([1.2273, 0.2273], abs=1e-4)

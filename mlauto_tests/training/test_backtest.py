@@ -8,10 +8,12 @@ import pytest
 from mlauto.errors import TrainingError
 from mlauto.records import Action, Score, Status, Verdict
 from mlauto.training.backtest import Fit, Model, Outcome, Trial, simulate
+from mlauto.training.correcting import Tried
 from mlauto.training.deciding import Choice, Decide, Losses, Situation
-from mlauto.training.weighting import ALL
+from mlauto.training.weighting import ALL, History, Member, shared
 
 ROWS = 10
+PAIR = (Member(history=History(window=1), share=0.5), Member(history=History(), share=0.5))
 
 
 class Knowing:
@@ -41,6 +43,39 @@ class Knowing:
         self.asked.append((model, champion))
         score = Score(metric="error_rate", value=0.0, low=0.0, high=0.1, rows=ROWS)
         return Trial(reference=score, passed=model.batches not in self.refused, summary="too bad", seconds=0.5)
+
+
+class Averaging:
+    """Averages that are off by what tells model and batch; the first member is the better one."""
+
+    def __init__(self, batches: int, corrects: bool = True) -> None:
+        self.rows: Sequence[int] = [ROWS] * batches
+        self.corrects = corrects
+        self.fitted: list[Model] = []
+
+    def fit(self, model: Model) -> Fit:
+        """Nothing is lost; the models are kept."""
+        self.fitted.append(model)
+        later = range(model.batches, len(self.rows))
+        tried = [Tried(1.0, 0.8, 100.0 * model.batches + batch) for batch in later] if self.corrects else ()
+        parts = [(0.1, 0.2)] * len(later) if len(model.members) > 1 else ()
+        return Fit(later=[np.zeros(ROWS)] * len(later), seconds=1.0, parts=tuple(zip(*parts, strict=True)), tried=tried)
+
+    def trial(self, model: Model, champion: Model | None) -> Trial:
+        """Nobody asks."""
+        raise AssertionError
+
+    def go(self, *choices: tuple[Member, ...], delay: int = 0, corrected: bool = True) -> list[Model]:
+        """The models that are fitted when each labelled batch leads to one, of the histories that are chosen then."""
+        left = list(choices)
+
+        def decide(situation: Situation) -> Choice:
+            members = left.pop(0) if left else PAIR
+            return Choice(train=True, reason="always", members=members, corrected=corrected)
+
+        count = len(self.rows)
+        simulate(self, decide, metric="mae", batches=count, initial=2, delay=delay, members=PAIR)
+        return self.fitted
 
 
 def every_batch(situation: Situation) -> Choice:
@@ -231,3 +266,47 @@ def test_each_batch_is_told_of() -> None:
     )
 
     assert len(told) == 3
+
+
+def test_the_next_model_is_corrected_by_what_the_newest_labelled_batch_asks_for() -> None:
+    """Of the model that answered it; it is given what all labelled batches have shown."""
+    models = Averaging(6).go()
+
+    assert [[one.best for one in model.tried] for model in models] == [
+        [202.0, 303.0, 404.0, 505.0][:count] for count in range(5)
+    ]
+    for count, model in enumerate(models):
+        assert model.members == shared(PAIR, [(0.1, 0.2)] * count)
+
+
+def test_late_labels_correct_by_what_was_off_so_far_ahead() -> None:
+    """Two batches late: the first model answered the first two labelled batches, whatever was live in between."""
+    models = Averaging(7).go(delay=2)
+
+    assert [model.batches for model in models] == [2, 3, 4, 5]
+    assert [[one.best for one in model.tried] for model in models] == [
+        [202.0, 203.0, 204.0][:count] for count in range(4)
+    ]
+
+
+def test_other_histories_tell_nothing_of_a_correction() -> None:
+    """A single fit is not corrected, and an average starts anew with what was learnt of averages like it."""
+    models = Averaging(6).go(PAIR, ALL, PAIR, PAIR[::-1])
+
+    assert [[one.best for one in model.tried] for model in models] == [[], [202.0], [], [202.0, 303.0], []]
+
+
+def test_a_policy_may_leave_averages_as_they_are() -> None:
+    """Where trainings are rare a correction would be old most of the time; shares follow all the same."""
+    models = Averaging(4).go(corrected=False)
+
+    assert [model.tried for model in models] == [()] * 3
+    assert models[-1].members == shared(PAIR, [(0.1, 0.2)] * 2)
+
+
+def test_what_cannot_be_corrected_is_averaged_all_the_same() -> None:
+    """Shares follow; there is no correction."""
+    models = Averaging(4, corrects=False).go()
+
+    assert [model.tried for model in models] == [()] * 3
+    assert models[-1].members == shared(PAIR, [(0.1, 0.2)] * 2)

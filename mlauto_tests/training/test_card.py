@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from mlauto.product import ModelProduct
-from mlauto.records import BatchWeight, CheckOutcome, Commit, Score, TrainingSet
+from mlauto.records import Averaged, BatchWeight, CheckOutcome, Commit, Score, TrainingSet
 from mlauto.training.card import model_card
 from mlauto.training.exchange import Evaluation, Importance
 
@@ -47,7 +47,7 @@ def evaluation() -> Evaluation:
 def card(product: Callable[..., ModelProduct], commit: Commit) -> Card:
     """`card(evaluation, **sections of the product)`."""
 
-    def write(evaluation: Evaluation, **sections: object) -> str:
+    def write(evaluation: Evaluation, searched: str = "", **sections: object) -> str:
         return model_card(
             product(**sections),
             commit=commit,
@@ -57,6 +57,7 @@ def card(product: Callable[..., ModelProduct], commit: Commit) -> Card:
             key="k" * 64,
             reason="live quality, 2 new batches",
             trained=1_700_000_000.0,
+            searched=searched,
         )
 
     return write
@@ -100,6 +101,25 @@ def test_long_lists_are_cut(card: Card, evaluation: Evaluation) -> None:
     assert "`c12`" not in text
     assert "3 more columns matter less" in text
     assert "Not measured." in card(replace(evaluation, importances=()))
+
+
+def test_an_average_names_its_histories_and_what_moves_it(card: Card, evaluation: Evaluation) -> None:
+    """Numbers by so much, classes by log-odds; one that is not moved says nothing of it."""
+    averaged = Averaged(histories=("last 1 batches", "all history"), shares=(0.25, 0.75))
+    moved = replace(evaluation, averaged=replace(averaged, offset=-2.0, amount=-0.5))
+
+    plain, numbers = card(replace(evaluation, averaged=averaged)), card(moved)
+    classes = card(moved, data={"task": "classification"}, monitoring={"metric": "error_rate"})
+
+    assert "Average of fits on last 1 batches (25%), all history (75%); sample weights: passed as" in plain
+    assert "all history (75%); predictions -0.5, as the newest labelled batches ask for; sample weights" in numbers
+    assert "; log-odds of the second class -0.5, as the newest" in classes
+
+
+def test_a_search_says_what_it_found(card: Card, evaluation: Evaluation) -> None:
+    """Where there was one."""
+    assert "Search of parameters: 9 trials; chosen: alpha=3." in card(evaluation, searched="9 trials; chosen: alpha=3")
+    assert "Search of parameters" not in card(evaluation)
 
 
 def test_limits_name_what_the_model_refuses(card: Card, evaluation: Evaluation) -> None:

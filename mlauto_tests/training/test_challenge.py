@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,9 +8,11 @@ import pytest
 from mlauto.errors import DeliveryError, TrainingError
 from mlauto.product import ModelProduct
 from mlauto.records import BatchWeight, CheckOutcome, Commit, Score, Signature, TrainedModel, TrainingSet
+from mlauto.runtime.base import Answer
 from mlauto.training.challenge import ChampionPredict, Split, challenge, split
 from mlauto.training.evaluate import Answers
 from mlauto.training.exchange import Evaluation, Holdout
+from mlauto_tests.training.conftest import said
 
 Make = Callable[..., ModelProduct]
 SIGNATURE = Signature(columns={"a": "number", "b": "number"}, task="regression")
@@ -84,7 +86,12 @@ def judged(
 def off_by(error: float) -> ChampionPredict:
     """A champion that is off by about that much, with noise of its own."""
     noise = np.random.default_rng(1).normal(0, 0.1, 50)
-    return lambda rows: [row["a"] + error + extra for row, extra in zip(rows, noise, strict=True)]
+    return lambda rows: said(row["a"] + error + extra for row, extra in zip(rows, noise, strict=True))
+
+
+def saying(odds: list[list[float]], classes: tuple[str, ...]) -> ChampionPredict:
+    """A champion that gives these probabilities, and the label of the largest."""
+    return lambda rows: said((classes[int(np.argmax(row))] for row in odds[: len(rows)]), odds[: len(rows)])
 
 
 def test_a_first_model_is_scored_on_the_newest_fifth() -> None:
@@ -128,9 +135,9 @@ def test_a_better_candidate_passes_both(product: Make) -> None:
     """Checks are named, and the champion is asked for exactly its own columns."""
     asked: list[list[dict[str, Any]]] = []
 
-    def predict(rows: list[dict[str, Any]]) -> list[float]:
+    def predict(rows: list[dict[str, Any]]) -> Answer:
         asked.append(rows)
-        return list(off_by(5.0)(rows))
+        return off_by(5.0)(rows)
 
     first, second = judged(product(), predict)
 
@@ -152,7 +159,7 @@ def test_a_worse_candidate_is_blocked_by_the_products_limit(product: Make) -> No
 def test_without_a_comparison_the_reason_is_said(product: Make) -> None:
     """No champion, none that answers, too few answers, or a column that is gone: passed, and the summary says why."""
 
-    def down(_rows: list[dict[str, Any]]) -> list[float]:
+    def down(_rows: list[dict[str, Any]]) -> Answer:
         raise DeliveryError("version 1 is not running")
 
     wider = champion(Signature(columns={"a": "number", "z": "number"}, task="regression"))
@@ -160,7 +167,7 @@ def test_without_a_comparison_the_reason_is_said(product: Make) -> None:
         "there is no champion yet": judged(product(), None, rows=Split(holdout=50, absent="there is no champion yet")),
         "the champion is not running": judged(product(), None),
         "the champion did not answer: version 1 is not running": judged(product(), down),
-        "the champion gave 1 answers to 50 rows": judged(product(), lambda _rows: [1.0]),
+        "the champion gave 1 answers to 50 rows": judged(product(), lambda _rows: said([1.0])),
         "the champion needs the column z": judged(product(), off_by(1.0), champion=wider),
     }
 
@@ -173,9 +180,9 @@ def test_a_champion_is_asked_what_it_takes(product: Make) -> None:
     """Rows beyond its limits are left out on both sides; where few are left, the reason is said."""
     asked: list[list[dict[str, Any]]] = []
 
-    def predict(rows: list[dict[str, Any]]) -> list[float]:
+    def predict(rows: list[dict[str, Any]]) -> Answer:
         asked.append(rows)
-        return [row["a"] + 5.0 + number % 3 / 10 for number, row in enumerate(rows)]
+        return said(row["a"] + 5.0 + number % 3 / 10 for number, row in enumerate(rows))
 
     _, outcome = judged(product(), predict, champion=champion(replace(SIGNATURE, limits={"a": (10, None)})))
     _, few = judged(product(), predict, champion=champion(replace(SIGNATURE, limits={"a": (None, 5)})))
@@ -228,11 +235,26 @@ def test_champions_may_answer_with_probabilities(product: Make) -> None:
     def outcome(metric: str) -> CheckOutcome:
         data, monitoring = {"task": "classification"}, {"metric": metric}
         made = product(data=data, monitoring=monitoring)
-        return judged(made, lambda _rows: sure, classified(True), champion=better, signature=signature)[1]
+        answering = saying(sure, ("low", "high"))
+        return judged(made, answering, classified(True), champion=better, signature=signature)[1]
 
     assert outcome("error_rate").details["difference"] == 0.0
     assert outcome("log_loss").details["difference"] == pytest.approx(np.log(0.99 / 0.8))
     assert not outcome("log_loss").passed
+
+
+def test_a_champions_predictions_are_taken_as_they_are(product: Make) -> None:
+    """One with a threshold of its own may say the less probable class: that label is what users got."""
+    signature = replace(SIGNATURE, task="classification", classes=("high", "low"))
+    made = product(data={"task": "classification"}, monitoring={"metric": "error_rate"})
+    found = classified(True)
+
+    def outcome(labels: Sequence[str]) -> CheckOutcome:
+        answer = said(labels, [[0.4, 0.6]] * 50)
+        return judged(made, lambda _rows: answer, found, champion=champion(signature), signature=signature)[1]
+
+    assert outcome([str(label) for label in found.labels]).details["difference"] == 0.0
+    assert outcome(["high"] * 50).details["difference"] == -0.5
 
 
 def test_a_champion_that_gives_labels_only_is_compared_by_errors(product: Make) -> None:
@@ -241,7 +263,7 @@ def test_a_champion_that_gives_labels_only_is_compared_by_errors(product: Make) 
     made = product(data={"task": "classification"}, monitoring={"metric": "log_loss"})
 
     _, outcome = judged(
-        made, lambda _rows: ["low"] * 50, classified(True), champion=champion(signature), signature=signature
+        made, lambda _rows: said(["low"] * 50), classified(True), champion=champion(signature), signature=signature
     )
 
     assert outcome.details["difference"] == -0.5
@@ -264,7 +286,7 @@ def by_auc(
     found = classified(True)
     found = replace(found, answers=replace(found.answers, probabilities=candidate))
     made = product(data={"task": "classification"}, monitoring={"metric": "auc"}, training={"not_worse_sigmas": 3.0})
-    return judged(made, lambda _rows: champions, found, champion=champion(signature), signature=signature)
+    return judged(made, saying(champions, classes), found, champion=champion(signature), signature=signature)
 
 
 def test_a_candidate_with_a_worse_auc_is_blocked(product: Make) -> None:
@@ -295,9 +317,8 @@ def test_what_an_auc_cannot_judge_is_not_compared(product: Make) -> None:
     rare = replace(found, labels=("high",) * 5 + ("low",) * 45)
     odds = [[0.9, 0.1]] * 5 + [[0.1, 0.9]] * 45
     rare = replace(rare, answers=replace(rare.answers, probabilities=odds))
-    valid, outcome = judged(
-        made, lambda rows: [[0.5, 0.5]] * len(rows), rare, champion=champion(signature), signature=signature
-    )
+    undecided = saying([[0.5, 0.5]] * 50, ("high", "low"))
+    valid, outcome = judged(made, undecided, rare, champion=champion(signature), signature=signature)
     _, other = by_auc(product, ordered(0.5), [[0.2, 0.3, 0.5]] * 50, classes=("high", "low", "middle"))
 
     assert valid.passed
@@ -313,6 +334,8 @@ def test_a_champion_without_probabilities_has_no_auc(product: Make) -> None:
     made = product(data={"task": "classification"}, monitoring={"metric": "auc"})
     found = classified(True)
     found = replace(found, answers=replace(found.answers, probabilities=ordered(0.1)))
-    _, outcome = judged(made, lambda _rows: ["low"] * 50, found, champion=champion(signature), signature=signature)
+    _, outcome = judged(
+        made, lambda _rows: said(["low"] * 50), found, champion=champion(signature), signature=signature
+    )
 
     assert outcome.details["difference"] == -0.5

@@ -151,6 +151,29 @@ def test_weights_count_wherever_they_arrive(nested: str) -> None:
     assert how == "passed as dummyregressor__sample_weight"
 
 
+@pytest.mark.parametrize(
+    ("weights", "said", "given"),
+    [
+        ([1.0] * 20, "not needed: all are 1", "none"),
+        ([0.5] * 20, "passed as sample_weight", "0.5 to 0.5"),
+        ([0.5, 1.0] * 10, "passed as sample_weight", "0.5 to 1.0"),
+    ],
+)
+def test_weights_that_change_nothing_are_not_passed(weights: list[float], said: str, given: str) -> None:
+    """All of them 1; an estimator may spend most of its time on weights."""
+    from sklearn.base import BaseEstimator
+
+    class Told(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
+        def fit(self, frame: pd.DataFrame, target: Any, sample_weight: Any = None) -> "Told":
+            self.told_ = "none" if sample_weight is None else f"{min(sample_weight)} to {max(sample_weight)}"
+            self.rows_ = len(frame)
+            return self
+
+    model, how = fitted(Told(), FRAME, TARGET, weights)
+
+    assert (how, model.told_, model.rows_) == (said, given, 20)
+
+
 def test_what_takes_no_weights_gets_a_resample() -> None:
     """Neighbours see old rows as often as their weight says, near the answer of an estimator that takes weights."""
     from sklearn.linear_model import LinearRegression

@@ -104,7 +104,7 @@ def test_a_regression_writes_the_whole_artifact(ask: Ask, fit: Fit) -> None:
 
 def test_the_evaluation_says_what_was_found(ask: Ask, fit: Fit) -> None:
     """Scores with intervals beside a constant prediction's, importances in order, parameters, seed, exact versions."""
-    request = ask("boosted", seed=5)
+    request = ask("boosted", weights=np.repeat([0.5, 1.0], 150), seed=5)
 
     assert fit(request).exit_code == 0
 

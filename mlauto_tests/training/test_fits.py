@@ -15,6 +15,7 @@ from sklearn.linear_model import RidgeClassifier
 from mlauto.errors import TrainingError
 from mlauto.runtime.keeping import UNUSED_SECONDS
 from mlauto.training.backtest import Model
+from mlauto.training.correcting import Tried
 from mlauto.training.fits import CACHE_LIMIT, Fits, forget_fits
 from mlauto.training.weighting import History, Member
 
@@ -174,11 +175,11 @@ def test_answers_that_are_none_are_refused(tmp_path: Path, estimator: Any, metri
         fits.fit(fitted(1, History()))
 
 
-def blend(batches: int, *shares: float) -> Model:
+def blend(batches: int, *shares: float, tried: tuple[Tried, ...] = ()) -> Model:
     """A model of the newest batch and of all history."""
     histories = (History(window=1), History())
     members = tuple(Member(history=one, share=share) for one, share in zip(histories, shares, strict=True))
-    return Model(batches=batches, members=members)
+    return Model(batches=batches, members=members, tried=tried)
 
 
 def test_an_average_is_put_together_from_its_members(mean: Fits, tmp_path: Path) -> None:
@@ -259,3 +260,18 @@ def test_the_cache_forgets_what_no_backtest_used(mean: Fits, tmp_path: Path) -> 
 
     assert [mean.path_of(model).exists() for model in (old, used)] == [False, True]
     assert not large.exists()
+
+
+def test_histories_that_weigh_alike_are_fitted_once(mean: Fits, tmp_path: Path) -> None:
+    """All of it, a window that holds all of it, and one whose weights are 1 to six places."""
+    alike = [fitted(3, one) for one in (History(), History(window=3), History(window=100), History(half_life=1e9))]
+    other = fitted(3, History(window=2))
+
+    fits = [mean.fit(model) for model in alike]
+
+    assert len(list(tmp_path.rglob("*.npz"))) == 1
+    assert {fit.seconds for fit in fits} == {fits[0].seconds}
+    assert {mean.path_of(model) for model in alike} == {mean.path_of(alike[0])}
+    assert mean.path_of(alike[0], 20) != mean.path_of(alike[0]) != mean.path_of(fitted(4, History()))
+    assert mean.fit(other).later[0].mean() == pytest.approx(1.5)
+    assert len(list(tmp_path.rglob("*.npz"))) == 2

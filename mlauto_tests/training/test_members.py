@@ -9,9 +9,13 @@ import pandas as pd
 import pytest
 import skops.io
 from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import VotingRegressor
+from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from mlauto.training.averaging import averaged
+from mlauto.records import Averaged
+from mlauto.training.averaging import average_in, averaged
+from mlauto.training.correcting import NONE, corrected_by, threshold_of
 from mlauto.training.exchange import FitRequest, Unseen
 from mlauto.training.members import Recipe, recipe
 
@@ -33,19 +37,33 @@ def request(folder: Path, **changes: Any) -> FitRequest:
         "metric": "mae",
         "output": "",
         "cache": "",
-        "members": (("last 1 batches", 0.5), ("all history", 0.5)),
+        "members": tuple((name, 0.5) for name in NAMES),
         "member_weights": str(folder / "members.npy"),
     }
     return FitRequest(**{**given, **changes})
 
 
-def champion(folder: Path, *says: float) -> Path:
-    """A live model whose two members say one number each."""
+NAMES = ("last 1 batches", "all history")
+
+
+def stored(folder: Path, model: Any) -> Path:
+    """A live model's files."""
     folder.mkdir()
-    models = {(n,): DummyRegressor(strategy="constant", constant=v).fit([[0]], [v]) for n, v in enumerate(says)}
-    skops.io.dump(averaged(models, (0.5, 0.5), "regression"), folder / "model.skops")
+    skops.io.dump(model, folder / "model.skops")
     (folder / "trusted.json").write_bytes(msgspec.json.encode([]))
     return folder
+
+
+def champion(folder: Path, *says: float, amount: float = 0.0) -> Path:
+    """A live model whose two members say one number each."""
+    models = {(n,): DummyRegressor(strategy="constant", constant=v).fit([[0]], [v]) for n, v in enumerate(says)}
+    return stored(folder, averaged(models, (0.5, 0.5), "regression", amount=amount))
+
+
+def known(*losses: tuple[float, float], **more: Any) -> Averaged:
+    """What the live model knows of its two histories, from as many batches."""
+    batches = tuple("ab"[: len(losses)])
+    return Averaged(histories=NAMES, shares=(0.5, 0.5), losses=losses, batches=batches, **more)
 
 
 @pytest.fixture
@@ -69,9 +87,18 @@ def test_each_member_is_fitted_on_its_own_history(tmp_path: Path, features: pd.D
     model, said = how.fit(features, LABELS)
 
     assert model.predict(features[:1]) == pytest.approx([3.5])
+    assert said == "not needed: all are 1"
+    assert how.averaged == Averaged(histories=NAMES, shares=(0.5, 0.5))
+
+
+def test_what_is_said_of_weights_is_true_of_a_member_that_needs_them(tmp_path: Path, features: pd.DataFrame) -> None:
+    """Whatever comes after it: one that fades, and all history, whose weights are 1."""
+    asked = request(tmp_path)
+    np.save(asked.member_weights, np.stack([np.repeat([0.25, 0.5, 1.0], 20), np.ones(ROWS)]))
+
+    _, said = asking(asked, DummyRegressor(), features).fit(features, LABELS)
+
     assert said == "passed as sample_weight"
-    assert how.averaged is not None
-    assert how.averaged.shares == (0.5, 0.5)
 
 
 def test_shares_follow_what_the_live_models_members_lost(
@@ -81,7 +108,7 @@ def test_shares_follow_what_the_live_models_members_lost(
     asked = request(
         tmp_path,
         unseen=(Unseen(batch="c", first=40, end=60, model=str(champion(tmp_path / "live", 5.0, 0.0))),),
-        learned=(("a", (1.0, 1.0)),),
+        learned=known((1.0, 1.0)),
     )
 
     how = asking(asked, DummyRegressor(), features)
@@ -90,7 +117,8 @@ def test_shares_follow_what_the_live_models_members_lost(
     assert how.averaged.losses == ((1.0, 1.0), (0.0, 5.0))
     assert how.averaged.batches == ("a", "c")
     assert how.averaged.shares[0] > 0.999
-    assert how.fit(features, LABELS)[0].predict(features[:1]) == pytest.approx([5.0], abs=0.01)
+    mean = average_in(how.fit(features, LABELS)[0])
+    assert mean.predict(features[:1]) == pytest.approx([5.0], abs=0.01)
     assert "averaging 2 histories: last 1 batches 100%, all history 0%" in capsys.readouterr().out
 
 
@@ -113,19 +141,16 @@ def test_a_live_model_that_cannot_be_asked_changes_nothing(
     tmp_path: Path, features: pd.DataFrame, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What it was fitted on is no longer there: said, and the shares stay."""
-    live = tmp_path / "live"
-    live.mkdir()
     models = {(n,): DummyRegressor().fit(pd.DataFrame({"gone": [1.0, 2.0]}), [1.0, 2.0]) for n in range(2)}
     for model in models.values():
         model.n_outputs_ = "many"  # type: ignore[attr-defined]
-    skops.io.dump(averaged(models, (0.5, 0.5), "regression"), live / "model.skops")
-    (live / "trusted.json").write_bytes(b"[]")
+    live = stored(tmp_path / "live", averaged(models, (0.5, 0.5), "regression"))
 
     unseen = (Unseen(batch="c", first=40, end=60, model=str(live)),)
     how = asking(request(tmp_path, unseen=unseen), DummyRegressor(), features)
 
     assert how.averaged is not None
-    assert how.averaged.losses == ()
+    assert (how.averaged.losses, how.averaged.tried) == ((), ())
     assert "could not be compared on a new batch" in capsys.readouterr().out
 
 
@@ -142,7 +167,7 @@ def test_what_cannot_be_averaged_is_fitted_once(tmp_path: Path, features: pd.Dat
 
 def test_a_trial_leaves_out_members_that_hardly_count(tmp_path: Path, features: pd.DataFrame) -> None:
     """The model that is served has them all."""
-    asked = request(tmp_path, learned=(("a", (5.0, 1.0)), ("b", (5.0, 1.0))))
+    asked = request(tmp_path, learned=known((5.0, 1.0), (5.0, 1.0)))
 
     how = asking(asked, DummyRegressor(), features)
 
@@ -152,12 +177,10 @@ def test_a_trial_leaves_out_members_that_hardly_count(tmp_path: Path, features: 
 
 def test_members_of_an_auc_product_are_compared_by_log_loss(tmp_path: Path, features: pd.DataFrame) -> None:
     """A batch of one class has no AUC; who gave its label the higher probability gets the larger share."""
-    live, labels = tmp_path / "live", np.repeat(["a", "b", "b"], 20).astype(object)
-    live.mkdir()
+    labels = np.repeat(["a", "b", "b"], 20).astype(object)
     fits = ((["a", "b", "b", "b"], 0), (["a", "a", "a", "b"], 1))
     models = {(at,): DummyClassifier().fit(pd.DataFrame({"x": range(4)}), given) for given, at in fits}
-    skops.io.dump(averaged(models, (0.5, 0.5), "classification"), live / "model.skops")
-    (live / "trusted.json").write_bytes(b"[]")
+    live = stored(tmp_path / "live", averaged(models, (0.5, 0.5), "classification"))
     unseen = (Unseen(batch="c", first=40, end=60, model=str(live)),)
     asked = request(tmp_path, task="classification", metric="auc", unseen=unseen)
 
@@ -166,3 +189,135 @@ def test_members_of_an_auc_product_are_compared_by_log_loss(tmp_path: Path, feat
     assert how.averaged is not None
     assert how.averaged.losses == (pytest.approx((-np.log(0.75), -np.log(0.25))),)
     assert how.averaged.shares[0] > 0.5
+
+
+def test_a_correction_is_learnt_from_a_batch_and_applied(
+    tmp_path: Path, features: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The live mean was 2 where 5 came, and 3 with the offset that it had: 20 rows ask for a sixth of what lacks."""
+    live = str(champion(tmp_path / "live", 1.0, 3.0, amount=0.1))
+    asked = request(tmp_path, unseen=(Unseen(batch="c", first=40, end=60, model=live, offset=1.0),))
+
+    how = asking(asked, DummyRegressor(), features)
+    model, _ = how.fit(features, LABELS)
+
+    assert how.averaged is not None
+    assert how.averaged.tried == (pytest.approx((3.0, 2.0, 3.0 * 20 / 120)),)
+    amount = corrected_by([(3.0, 2.0, 0.5)]).amount
+    assert (how.averaged.offset, how.averaged.amount) == (pytest.approx(0.5), pytest.approx(amount))
+    assert amount > 0.3 * 0.5
+    mean = average_in(model)
+    assert isinstance(mean, VotingRegressor)
+    assert model.predict(features[:1]) == pytest.approx(mean.predict(features[:1]) + amount)
+    assert f"; corrected by {amount:.4g}" in capsys.readouterr().out
+
+
+def test_what_was_tried_before_is_handed_on(tmp_path: Path, features: pd.DataFrame) -> None:
+    """A lost belief stays lost; the newest batch says what is asked for, and the oldest of sixty is forgotten."""
+    bad = tuple((1.0, 2.0, float(n)) for n in range(60))
+    live = str(champion(tmp_path / "live", 4.0, 4.0))
+    learned = known((1.0, 1.0), offset=9.0, amount=0.9, tried=bad)
+    asked = request(tmp_path, learned=learned, unseen=(Unseen(batch="c", first=40, end=60, model=live, offset=1.0),))
+
+    before = asking(request(tmp_path, learned=learned), DummyRegressor(), features).averaged
+    after = asking(asked, DummyRegressor(), features).averaged
+
+    assert before is not None
+    assert after is not None
+    assert (before.tried, before.offset) == (bad, 59.0)
+    assert after.tried == (*bad[1:], pytest.approx((1.0, 0.0, 1 * 20 / 120)))
+    assert after.offset == pytest.approx(1 / 6)
+    assert max(before.amount / before.offset, after.amount / after.offset) < 1e-6
+    assert len(after.batches) == len(after.losses) == 2
+
+
+def test_a_trial_is_corrected_by_what_older_batches_asked_for(tmp_path: Path, features: pd.DataFrame) -> None:
+    """The newest batch has held-out rows: what it shows moves the model that is served, not its trial."""
+    before = ((2.0, 1.0, 10.0),) * 9
+    live = str(champion(tmp_path / "live", 4.0, 4.0))
+    unseen = [Unseen(batch=name, first=a, end=a + 20, model=live) for name, a in (("b", 20), ("c", 40))]
+    asked = request(tmp_path, learned=known((1.0, 1.0), tried=before), unseen=tuple(unseen))
+
+    how = asking(asked, DummyRegressor(), features)
+    part, _ = how.part(slice(0, 50)).fit(features[:50], LABELS[:50])
+
+    assert how.averaged is not None
+    assert len(how.averaged.tried) == 11
+    amounts = [corrected_by(how.averaged.tried[:end]).amount for end in (10, 11)]
+    assert amounts[0] < 0 < amounts[1]
+    for model, amount in zip((part, how.fit(features, LABELS)[0]), amounts, strict=True):
+        found = model.predict(features[:1]) - average_in(model).predict(features[:1])
+        assert found == pytest.approx([amount])
+
+
+def test_a_policy_may_leave_an_average_as_it_is(tmp_path: Path, features: pd.DataFrame) -> None:
+    """What was tried is handed on all the same, for one that does not."""
+    learned = known((1.0, 1.0), tried=((2.0, 1.0, 10.0),) * 9)
+
+    how = asking(request(tmp_path, learned=learned, corrected=False), DummyRegressor(), features)
+
+    assert how.averaged is not None
+    assert (how.averaged.offset, how.averaged.amount, how.averaged.tried) == (0.0, 0.0, learned.tried)
+    assert isinstance(how.fit(features, LABELS)[0], VotingRegressor)
+
+
+def test_two_classes_are_corrected_by_their_threshold(tmp_path: Path, features: pd.DataFrame) -> None:
+    """The live model gave "b" a third everywhere; all of a new batch was "b"."""
+    labels = np.repeat(["a", "b", "b"], 20).astype(object)
+    models = {(n,): DummyClassifier().fit(features[:3], ["a", "a", "b"]) for n in range(2)}
+    live = str(stored(tmp_path / "live", averaged(models, (0.5, 0.5), "classification")))
+    unseen = (Unseen(batch="c", first=40, end=60, model=live, offset=1.0),)
+    asked = request(tmp_path, task="classification", metric="error_rate", unseen=unseen)
+    np.save(asked.member_weights, np.ones((2, ROWS)))
+
+    how = recipe(asked, LogisticRegression(), features, labels, np.ones(ROWS), there=EVERY)
+    model, _ = how.fit(features, labels)
+
+    assert how.averaged is not None
+    [(without, moved, best)] = how.averaged.tried
+    assert (without, moved, best > 0.1) == (1.0, 0.0, True)
+    assert (how.averaged.offset, how.averaged.amount) == (best, corrected_by([(without, moved, best)]).amount)
+    odds = average_in(model).predict_proba(features)
+    assert np.array_equal(model.predict_proba(features), odds)
+    wins = odds[:, 1] >= threshold_of(how.averaged.amount)
+    assert model.predict(features).tolist() == np.where(wins, "b", "a").tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "metric"), [("abc", "error_rate"), ("ab", "log_loss"), ("ab", "auc"), ("abc", "log_loss")]
+)
+def test_what_cannot_be_corrected_is_not(tmp_path: Path, features: pd.DataFrame, labels: str, metric: str) -> None:
+    """More classes, or probabilities that count: whatever was tried when there were two."""
+    truth = np.array(list(labels) * (ROWS // len(labels)), dtype=object)
+    models = {(n,): DummyClassifier().fit(features, truth) for n in range(2)}
+    live = str(stored(tmp_path / "live", averaged(models, (0.5, 0.5), "classification")))
+    unseen = (Unseen(batch="c", first=40, end=60, model=live, offset=1.0),)
+    learned = known((1.0, 1.0), tried=((1.0, 0.5, 2.0),))
+    asked = request(tmp_path, task="classification", metric=metric, unseen=unseen, learned=learned)
+
+    how = recipe(asked, DummyClassifier(), features, truth, np.ones(ROWS), there=EVERY)
+    model, _ = how.fit(features, truth)
+
+    assert how.averaged is not None
+    assert (how.averaged.offset, how.averaged.amount) == (NONE.offset, NONE.amount)
+    assert (how.averaged.batches, how.averaged.tried) == (("a", "c"), learned.tried)
+    assert average_in(model) is model
+
+
+def test_answers_that_are_no_numbers_do_not_stop_a_training(
+    tmp_path: Path, features: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A live model that cannot be compared on a new batch is said, whatever it answers."""
+    labels = np.repeat(["a", "b", "b"], 20).astype(object)
+    models = {(n,): DummyClassifier().fit(features, labels) for n in range(2)}
+    for model in models.values():
+        model.class_prior_ = np.array([np.nan, np.nan])
+    live = str(stored(tmp_path / "live", averaged(models, (0.5, 0.5), "classification")))
+    unseen = (Unseen(batch="c", first=40, end=60, model=live),)
+    asked = request(tmp_path, task="classification", metric="error_rate", unseen=unseen)
+
+    how = recipe(asked, DummyClassifier(), features, labels, np.ones(ROWS), there=EVERY)
+
+    assert how.averaged is not None
+    assert how.averaged.tried == ()
+    assert "could not be compared on a new batch" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 """Batches scored by the live model when they arrive: once each, before anything is fitted on them."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +12,11 @@ import pytest
 from mlauto.errors import DeliveryError, StoreError
 from mlauto.product import ModelProduct
 from mlauto.records import BatchWeight, Signature, TrainedModel, TrainingSet
+from mlauto.runtime.base import Answer
 from mlauto.store import Store
 from mlauto.training import deciding
 from mlauto.training.prequential import Prequential, score_arrivals, scores_of
+from mlauto_tests.training.conftest import said
 
 Make = Callable[..., ModelProduct]
 Live = Callable[..., TrainedModel]
@@ -56,9 +58,9 @@ class Answering:
         self.off = off
         self.asked: list[int] = []
 
-    def __call__(self, rows: list[dict[str, Any]]) -> Sequence[float]:
+    def __call__(self, rows: list[dict[str, Any]]) -> Answer:
         self.asked.append(len(rows))
-        return [row["temp"] - self.off for row in rows]
+        return said(row["temp"] - self.off for row in rows)
 
 
 @pytest.fixture
@@ -108,7 +110,7 @@ def test_a_champion_that_does_not_answer_is_asked_again_with_the_next_batch(
 ) -> None:
     """What could not be scored is said; nothing is written down for it."""
 
-    def silent(rows: list[dict[str, Any]]) -> Sequence[float]:
+    def silent(rows: list[dict[str, Any]]) -> Answer:
         raise DeliveryError("the server is gone")
 
     two = given(store, batch(0), batch(10))
@@ -140,7 +142,7 @@ def test_infinite_answers_are_no_score(store: Store, counted: ModelProduct, live
     """They are said, and not averaged."""
     two = given(store, batch(0), batch(10))
 
-    assert score_arrivals(store, counted, two, live(two), lambda rows: [math.inf] * len(rows)) == (
+    assert score_arrivals(store, counted, two, live(two), lambda rows: said([math.inf] * len(rows))) == (
         "batch 0001 was not scored: some of the live model's answers are not finite",
     )
 
@@ -207,13 +209,15 @@ def test_batches_of_an_auc_product_are_scored_by_log_loss(
     signature = Signature(columns={"temp": "number"}, task="classification", classes=("no", "yes"))
     live = live_model(replace(two, batches=two.batches[:1]), signature=signature)
 
-    assert score_arrivals(store, made, two, live, lambda rows: [[0.25, 0.75]] * len(rows)) == ()
+    assert (
+        score_arrivals(store, made, two, live, lambda rows: said(["yes"] * len(rows), [(0.25, 0.75)] * len(rows))) == ()
+    )
     assert [one.loss for one in scores_of(store, made)] == [pytest.approx(-math.log(0.75))]
     record = store.read_record(made.name, "prequential", Prequential)
     assert record is not None
     assert record.metric == "log_loss"
 
     three = given(store, batch(0, kind="no"), batch(10, kind="yes"), batch(20, kind="yes"))
-    assert score_arrivals(store, made, three, live, lambda rows: ["yes"] * len(rows)) == (
+    assert score_arrivals(store, made, three, live, lambda rows: said(["yes"] * len(rows))) == (
         "batch 0002 was not scored: the live model gives no probabilities",
     )

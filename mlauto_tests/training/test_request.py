@@ -72,7 +72,7 @@ def test_several_histories_have_weights_each(
         [0.0, 0.0, 1.0, 1.0, 1.0],
         [0.707107, 0.707107, 1.0, 1.0, 1.0],
     ]
-    assert (request.learned, request.unseen) == ((), ())
+    assert (request.learned, request.unseen) == (None, ())
 
 
 def test_the_live_models_members_are_tried_on_what_it_never_saw(
@@ -84,19 +84,22 @@ def test_the_live_models_members_are_tried_on_what_it_never_saw(
     artifact: str,
     live: Live,
 ) -> None:
-    """Batch by batch, with what is known of them from before."""
+    """Batch by batch, with what is known of them from before, and the correction that was live."""
     three = training_set(rows(2), rows(3, 1), rows(4, 2))
-    averaged = Averaged(histories=NAMES, shares=(0.3, 0.7), losses=((0.2, 0.1),), batches=("before",))
+    tried = ((0.2, 0.3, 1.5),)
+    averaged = Averaged(
+        histories=NAMES, shares=(0.3, 0.7), losses=((0.2, 0.1),), batches=("before",), offset=1.5, tried=tried
+    )
     known = TrainingSet(batches=three.batches[:1], digest="one")
 
     request = asked(product(training={"histories": PAIR}), three, live(known, averaged))
 
-    assert request.learned == (("before", (0.2, 0.1)),)
+    assert request.learned == averaged
     folder = str(store.tree_path(artifact))
     _, second, third = (batch.digest for batch in three.batches)
     assert request.unseen == (
-        Unseen(batch=second, first=2, end=5, model=folder),
-        Unseen(batch=third, first=5, end=9, model=folder),
+        Unseen(batch=second, first=2, end=5, model=folder, offset=1.5),
+        Unseen(batch=third, first=5, end=9, model=folder, offset=1.5),
     )
 
 
@@ -112,7 +115,8 @@ def test_late_labels_are_of_what_answered_then(
     """Two batches late: the model before the champion, and nothing that was known before or that nobody answered."""
     six = training_set(*(rows(2, seed) for seed in range(6)))
     for version, known in ((4, 1), (5, 2), (6, 3), (7, 5)):
-        averaged = Averaged(histories=NAMES, shares=(0.5, 0.5), losses=((1.0, 1.0),), batches=(six.batches[3].digest,))
+        batches, offset = (six.batches[3].digest,), float(version)
+        averaged = Averaged(histories=NAMES, shares=(0.5, 0.5), losses=((1.0, 1.0),), batches=batches, offset=offset)
         model = live(TrainingSet(batches=six.batches[:known], digest=str(known)), averaged)
         store.write_record("tides", f"models/{version}", replace(model, version=str(version), reason=str(known)))
     champion = store.read_record("tides", "models/7", TrainedModel)
@@ -122,6 +126,7 @@ def test_late_labels_are_of_what_answered_then(
     # batch 0 to 2: nobody; 3 is known; 4: fitted on two; 5: fitted on three
     assert [batch.batch for batch in request.unseen] == [six.batches[n].digest for n in (4, 5)]
     assert [(batch.first, batch.end) for batch in request.unseen] == [(8, 10), (10, 12)]
+    assert [batch.offset for batch in request.unseen] == [5.0, 6.0]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +148,7 @@ def test_other_histories_tell_nothing_of_these(
 
     request = asked(product(training={"histories": PAIR}), two, live(known, averaged))
 
-    assert (request.learned, request.unseen) == ((), ())
+    assert (request.learned, request.unseen) == (None, ())
 
 
 def test_a_changed_live_model_is_not_opened(

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlauto.errors import StoreError, TrainingError
 from mlauto.product import ModelProduct
 from mlauto.records import BatchWeight, Commit, TrainedModel, TrainingSet
+from mlauto.runtime.base import Answer
 from mlauto.runtime.process import Finished
 from mlauto.runtime.warm import WarmProcess
 from mlauto.runtime.workshop import RunPython, environment_digest
@@ -21,6 +22,7 @@ from mlauto.training.exchange import Evaluation, FitRequest
 from mlauto.training.policy import model_key
 from mlauto.training.registry import FakeRegistry, MlflowRegistry, Registered, Registration
 from mlauto.training.train import train
+from mlauto_tests.training.conftest import said
 
 Make = Callable[..., ModelProduct]
 Rows = Callable[..., pd.DataFrame]
@@ -120,8 +122,11 @@ def test_the_registration_carries_what_people_look_for(
 
     [registration] = registry.registrations["tides"]
     assert registration.parameters["final__alpha"] == "1.0"
-    assert registration.parameters["history"] == "last 1 batches; half-life 1; half-life 2.5; half-life 10"
-    assert registration.parameters["shares"] == "0.050; 0.317; 0.317; 0.317"
+    assert registration.parameters["history"] == (
+        "last 1 batches; half-life 1; half-life 2.5; half-life 10; last 100 batches"
+    )
+    assert registration.parameters["shares"] == "0.050; 0.237; 0.237; 0.237; 0.237"
+    assert registration.parameters["correction"] == "0"
     assert set(registration.metrics) >= {"mae", "mae_low", "mae_high", "r2", "baseline_mae"}
     assert registration.metrics["mae"] == model.reference.value
     assert registration.tags["mlauto.commit"] == commit.sha
@@ -156,9 +161,9 @@ def test_the_champion_is_asked_for_the_candidates_holdout(
     first = trained(product(), training_set(old))
     asked: list[dict[str, Any]] = []
 
-    def predict(given: list[dict[str, Any]]) -> list[float]:
+    def predict(given: list[dict[str, Any]]) -> Answer:
         asked.extend(given)
-        return [3 * (row["temp"] or 10.0) + row["hour"] + 5.0 for row in given]
+        return said(3 * (row["temp"] or 10.0) + row["hour"] + 5.0 for row in given)
 
     second = trained(product(), training_set(old, new), champion=first, champion_predict=predict)
 
@@ -181,7 +186,7 @@ def test_a_worse_candidate_is_registered_but_does_not_pass(
     exact = new["target"].tail(60).tolist()
 
     strict = product(training={"not_worse_sigmas": 3.0})
-    second = trained(strict, training_set(old, new), champion=first, champion_predict=lambda _rows: exact)
+    second = trained(strict, training_set(old, new), champion=first, champion_predict=lambda _rows: said(exact))
 
     assert not second.passed
     assert "standard errors" in second.checks[1].summary
@@ -370,6 +375,7 @@ def test_a_search_goes_all_the_way_into_mlflow(
     assert fitted == repr(searches[0].parameters.get(alpha, 1.0))
     assert len(trials) == len(searches[0].trials) > 6
     assert {trial.candidate for trial in searches[0].trials} == set(range(1, 8))
+    assert f"Search of parameters: {searches[0].summary}." in (folders[0] / "card.md").read_text()
     assert child.requests[1].search is not None
     assert child.requests[1].search.champion == {alpha: float(fitted)}
     assert first.key != model_key("t" * 40, first.training_set, product(), environment_digest())
@@ -429,7 +435,10 @@ def test_real_streams_are_learnt(
 def test_averages_learn_from_one_model_to_the_next(
     trained: Train, product: Make, training_set: Sets, rows: Rows, store: Store, child: Counted
 ) -> None:
-    """The live model's members are tried on the batch it never saw; what they lost is handed on, and moves shares."""
+    """The live model's members are tried on the batch it never saw; what they lost is handed on, and moves shares.
+
+    So is what their mean was off by, which moves that.
+    """
     made = product(training={"retrain": "quality"})
     frames = [rows(200, 1), rows(200, 2), rows(200, 3, shift=30.0)]
     first = trained(made, training_set(*frames[:2]))
@@ -445,6 +454,13 @@ def test_averages_learn_from_one_model_to_the_next(
     assert third.averaged.losses[:1] == second.averaged.losses
     assert third.averaged.shares[0] > 2 * third.averaged.shares[3]  # the newest batch was the new world's first
     assert sum(third.averaged.shares) == pytest.approx(1.0)
+    assert (first.averaged.tried, first.averaged.amount) == ((), 0.0)
+    assert second.averaged.tried[0][2] > 10.0  # of the 30 that the new world is higher, less a hundred rows' doubt
+    assert second.averaged.offset == second.averaged.tried[0][2]
+    assert third.averaged.tried[:1] == second.averaged.tried
+    assert third.averaged.tried[1][1] < third.averaged.tried[1][0]  # that offset would have helped
+    beliefs = [model.averaged.amount / model.averaged.offset for model in (second, third)]
+    assert beliefs[1] > beliefs[0] == pytest.approx(0.1)
     assert [model.trainings for model in (first, second, third)] == [0, 1, 2]
     assert "Average of fits on last 1 batches" in (store.tree_path(third.artifact) / "card.md").read_text()
     evaluation = msgspec.json.decode((store.tree_path(third.artifact) / "evaluation.json").read_bytes())

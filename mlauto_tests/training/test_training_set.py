@@ -197,16 +197,16 @@ def test_any_batches_can_be_weighted() -> None:
 
 def test_several_histories_need_what_any_of_them_needs() -> None:
     """The widest member bounds the set; weights are the mixture, and each member has its own."""
-    batches = [AcceptedBatch(key=f"{n:03d}", digest=f"{n:03d}", rows=2) for n in range(100)]
+    batches = [AcceptedBatch(key=f"{n:03d}", digest=f"{n:03d}", rows=2) for n in range(120)]
 
-    made = weighted(batches, BLEND, total=100)
+    made = weighted(batches, BLEND, total=120)
     matrix = member_weights(made, BLEND)
 
-    assert (len(made.batches), made.dropped) == (67, 33)
+    assert (len(made.batches), made.dropped) == (100, 20)
     assert made.batches[-1].weight == 1.0
-    assert matrix.shape == (4, 134)
-    assert matrix[0].tolist() == [0.0] * 132 + [1.0, 1.0]  # the newest only
-    assert np.count_nonzero(matrix, axis=1).tolist() == [2, 14, 34, 134]
+    assert matrix.shape == (5, 200)
+    assert matrix[0].tolist() == [0.0] * 198 + [1.0, 1.0]  # the newest only
+    assert np.count_nonzero(matrix, axis=1).tolist() == [2, 14, 34, 134, 200]
     assert [batch.weight for batch in made.batches][-2] == pytest.approx(
-        0.95 / 3 * (0.5 + 0.5 ** (1 / 2.5) + 0.5 ** (1 / 10)), abs=1e-6
+        0.95 / 4 * (0.5 + 0.5 ** (1 / 2.5) + 0.5 ** (1 / 10) + 1.0), abs=1e-6
     )

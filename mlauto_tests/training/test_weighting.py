@@ -57,7 +57,7 @@ def test_weights_say_what_they_are() -> None:
 
 def test_the_blend_adds_up() -> None:
     """The members' shares add up to 1 before and after they have learned."""
-    after = shared(BLEND, [[0.3, 0.2, 0.2, 0.25]] * 7)
+    after = shared(BLEND, [[0.3, 0.2, 0.2, 0.25, 0.25]] * 7)
 
     assert sum(member.share for member in BLEND) == pytest.approx(1.0)
     assert sum(member.share for member in after) == pytest.approx(1.0)
@@ -92,6 +92,17 @@ def test_shares_come_back_after_a_change() -> None:
 def test_one_absurd_batch_is_bounded() -> None:
     """A member that lost a million times more is judged like one that lost ten times more."""
     assert shares([[1.0, 1e6]]) == pytest.approx(shares([[1.0, 10.0]]))
+
+
+def test_a_memory_of_one_does_not_fade() -> None:
+    """However long ago it was, a batch counts like the newest; by default it counts less and less."""
+    losses = [[0.1, 0.2], *[[0.1, 0.1]] * 50]
+
+    lasting, fading = shares_after((0.5, 0.5), losses, memory=1.0), shares_after((0.5, 0.5), losses)
+
+    assert lasting == pytest.approx(shares_after((0.5, 0.5), losses[:1]))
+    assert lasting[0] / lasting[1] == pytest.approx(math.exp(3.0))
+    assert fading == pytest.approx((0.5, 0.5), abs=0.01)
 
 
 def test_units_do_not_matter() -> None:
@@ -137,3 +148,11 @@ def test_shares_without_members_names() -> None:
     losses = [[0.3, 0.2], [0.25, 0.2]]
 
     assert shares_after([0.5, 0.5], losses) == tuple(one.share for one in shared(PAIR, losses))
+
+
+def test_what_one_batch_can_say_may_be_bounded_closer() -> None:
+    """A loss of nothing beside a little is infinitely less, and may be luck."""
+    lucky = [[0.02, 0.0]]
+
+    assert shares_after([0.5, 0.5], lucky)[0] < 1e-11
+    assert shares_after([0.5, 0.5], lucky, worst=1.0)[0] == pytest.approx(1 / (1 + math.exp(3)))

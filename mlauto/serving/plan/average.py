@@ -30,7 +30,7 @@ def averaged(
     """
     runs = [_part(plan, number, len(classes), arrays, library) for number in range(len(plan.parts))]
     shares = np.array([part.share for part in plan.parts], dtype=np.float64)
-    return _odds(runs, shares, list(classes)) if classes else _mean(runs, shares)
+    return _odds(runs, shares, list(classes), plan.threshold) if classes else _mean(runs, shares, plan.shift)
 
 
 def _part(plan: Average, number: int, classes: int, arrays: Arrays, library: Path | None) -> Callable[[Matrix], Matrix]:
@@ -43,7 +43,7 @@ def _part(plan: Average, number: int, classes: int, arrays: Arrays, library: Pat
 
 
 def _mean(
-    runs: Sequence[Callable[[Matrix], Matrix]], shares: NDArray[np.float64]
+    runs: Sequence[Callable[[Matrix], Matrix]], shares: NDArray[np.float64], shift: float
 ) -> Callable[[Sequence[Matrix], bool], Answer]:
     shares = shares[None, :]
     total = shares.sum(axis=1)
@@ -51,13 +51,16 @@ def _mean(
     def run(cells: Sequence[Matrix], _odds: bool) -> Answer:
         found = np.asarray([part(its).ravel() for part, its in zip(runs, cells, strict=True)]).T
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
-            return Answer(((found * shares).sum(axis=1) / total).tolist())
+            return Answer(((found * shares).sum(axis=1) / total + shift).tolist())
 
     return run
 
 
 def _odds(
-    runs: Sequence[Callable[[Matrix], Matrix]], shares: NDArray[np.float64], classes: Sequence[Any]
+    runs: Sequence[Callable[[Matrix], Matrix]],
+    shares: NDArray[np.float64],
+    classes: Sequence[Any],
+    threshold: float | None,
 ) -> Callable[[Sequence[Matrix], bool], Answer]:
     shares = shares[:, None, None]
     total = shares.sum(axis=0)
@@ -65,7 +68,8 @@ def _odds(
     def run(cells: Sequence[Matrix], odds: bool) -> Answer:
         found = np.asarray([part(its) for part, its in zip(runs, cells, strict=True)])
         mean = (found * shares).sum(axis=0) / total
-        predictions = [classes[place] for place in mean.argmax(axis=1).tolist()]
+        places = mean.argmax(axis=1) if threshold is None else (mean[:, 1] >= threshold).astype(np.intp)
+        predictions = [classes[place] for place in places.tolist()]
         return Answer(predictions, mean.tolist() if odds else None)
 
     return run

@@ -49,6 +49,7 @@ __all__ = [
 
 MOST_CELLS = 100_000  # of one row, at any step
 MOST_PARTS = 64  # of an average
+FORMATS = (1, 2)
 ARRAYS_LIMIT = 1 << 30
 
 
@@ -184,13 +185,22 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Average(msgspec.Struct, frozen=True, tag="average"):
-    """The weighted mean of numbers or of probabilities. Arrays of the first part are called `0.nodes` and so on."""
+    """The weighted mean of numbers or of probabilities. Arrays of the first part are called `0.nodes` and so on.
+
+    `shift` is added to mean numbers; of two classes the second is predicted from the probability `threshold` on, where
+    there is one.
+    """
 
     parts: tuple[Part, ...]
+    shift: float = 0.0
+    threshold: float | None = None
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A compiled model. `columns`: the names of the signature's columns; `classes`: labels of a classifier."""
+    """A compiled model. `columns`: the names of the signature's columns; `classes`: labels of a classifier.
+
+    An average that is shifted or has a threshold is of format 2, which those who know only 1 refuse.
+    """
 
     format: int = 1
     columns: tuple[str, ...]
@@ -217,11 +227,15 @@ def read(folder: Path) -> tuple[Plan, dict[str, NDArray[Any]]]:
         raise PlanError(f"{error.filename} cannot be read ({error.strerror}): build the bundle again") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise PlanError(f"{path} or its arrays are not a plan: {error}") from error
-    if plan.format != 1:
+    if plan.format not in FORMATS:
         raise PlanError(f"{path}: format {plan.format} is not known here")
+    average = plan.estimator if isinstance(plan.estimator, Average) else None
+    if plan.format == 1 and average is not None and (average.shift or average.threshold is not None):
+        raise PlanError(f"{path}: a corrected average is of format 2, not 1")
     widths = _widths(plan.steps, len(plan.columns))
     if isinstance(plan.estimator, Average):
         _check_average(plan.estimator.parts, widths)
+        _check_correction(plan.estimator, len(plan.classes))
     elif widths[-1] != plan.estimator.width:
         raise PlanError(f"{path}: the steps make {widths[-1]} cells, the estimator takes {plan.estimator.width}")
     return plan, arrays
@@ -264,6 +278,14 @@ def _check_average(parts: Sequence[Part], widths: Sequence[int]) -> None:
     shares = [part.share for part in parts]
     if not all(share >= 0 for share in shares) or not 0 < sum(shares) < math.inf:
         raise PlanError(f"the shares of the plan's parts are {shares}: none may be negative, nor all of them 0")
+
+
+def _check_correction(average: Average, classes: int) -> None:
+    """What is JSON cannot be NaN."""
+    if average.shift and classes:
+        raise PlanError(f"the plan's average of {classes} classes is shifted by {average.shift:g}: only numbers can be")
+    if average.threshold is not None and (classes != 2 or not 0 < average.threshold < 1):
+        raise PlanError(f"the plan has the threshold {average.threshold:g} for {classes} classes: give 0 to 1 for two")
 
 
 def _width(step: Step, widths: Sequence[int], columns: int) -> int:  # noqa: C901 - a case for each step

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from mlauto.serving.plan.format import Average, Linear, Plan, Trees
@@ -52,14 +53,19 @@ def compile_pipeline(model: Any, columns: Mapping[str, str], classes: Sequence[A
     """
     builder = Builder(columns)
     features, final = _unwrapped(builder, builder.start(), model)
+    final, shift, threshold = voting.correction(final)
     plan: Trees | Linear | Average
     if voting.is_known(final):
-        plan, arrays = voting.average(builder, final, features, len(classes), _single)
+        average, arrays = voting.average(builder, final, features, len(classes), _single)
+        plan = replace(average, shift=shift, threshold=threshold)
         steps = builder.steps
     else:
         last, plan, arrays = _estimator(builder, features, final)
         steps = builder.steps[: last + 1]
-    return Plan(columns=tuple(columns), steps=tuple(steps), estimator=plan, classes=tuple(classes)), arrays
+    number = 2 if shift or threshold is not None else 1
+    return Plan(
+        format=number, columns=tuple(columns), steps=tuple(steps), estimator=plan, classes=tuple(classes)
+    ), arrays
 
 
 def _single(builder: Builder, features: list[Feature], model: Any) -> voting.Compiled:

@@ -10,7 +10,7 @@ from mlauto.serving.plan.estimators import PROBABILITIES, REGRESSION
 from mlauto.serving.plan.format import MOST_PARTS, Average, Linear, Part, Trees
 from mlauto.training.compile.builder import Builder, Feature, UnsupportedError
 
-__all__ = ["Compile", "Compiled", "average", "is_known"]
+__all__ = ["Compile", "Compiled", "average", "correction", "is_known"]
 
 Arrays = dict[str, NDArray[Any]]
 # a member's final estimator, the number of the step that makes what it takes, itself as data, and its arrays
@@ -23,6 +23,27 @@ def is_known(model: Any) -> bool:
     """True for scikit-learn's own voting; a subclass may do anything."""
     kind = type(model)
     return kind.__name__ in NAMES and kind.__module__.startswith("sklearn.")
+
+
+def correction(model: Any) -> tuple[Any, float, float | None]:
+    """A known average that a target's mean or another threshold corrects, with that: what is added, the threshold.
+
+    Any other model is returned as it is.
+    """
+    kind = type(model)
+    if kind.__module__.startswith("sklearn.") and kind.__name__ == "FixedThresholdClassifier":
+        inner, classes = model.estimator, len(model.classes_)
+        plain = model.response_method == "predict_proba" and isinstance(model.threshold, float)
+        plain &= not hasattr(model, "estimator_")
+        if is_known(inner) and plain and classes == 2 and model.pos_label == inner.classes_[1]:
+            return inner, 0.0, float(model.threshold)
+    if kind.__module__.startswith("sklearn.") and kind.__name__ == "TransformedTargetRegressor":
+        scaler = model.transformer_
+        own = type(scaler).__name__ == "StandardScaler" and type(scaler).__module__.startswith("sklearn.")
+        plain = own and scaler.scale_ is None and scaler.mean_ is not None and model._training_dim == 1
+        if is_known(model.regressor_) and plain:
+            return model.regressor_, float(scaler.mean_[0]), None
+    return model, 0.0, None
 
 
 def average(

@@ -14,7 +14,7 @@ from mlauto.serving.plan.format import MOST_PARTS, Average, Linear, Numbers, Par
 from mlauto.serving.plan.model import PlanModel
 from mlauto_tests.serving.plan.conftest import Arrays
 
-THREE = ("a", "b", "c")
+TWO, THREE = ("no", "yes"), ("a", "b", "c")
 
 
 def linear(number: int, coefficients: Any, intercept: Any) -> Arrays:
@@ -33,22 +33,23 @@ def constants(shares: list[float], odds: list[list[float]]) -> tuple[Average, Ar
     return Average(tuple(Part(0, share, Linear(1, "shares")) for share in shares)), arrays
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.1, -7e5])
 @pytest.mark.parametrize("members", [*range(1, 12), 33, MOST_PARTS])
 @pytest.mark.parametrize("rows", [1, 2, 50])
-def test_numbers_are_averaged_to_the_last_bit(members: int, rows: int) -> None:
-    """As voting does it: a matrix of predictions turned on its side, and the average along its rows."""
+def test_numbers_are_averaged_to_the_last_bit(members: int, rows: int, shift: float) -> None:
+    """As voting does it: a matrix of predictions turned on its side, the average along its rows, and the shift last."""
     chance = np.random.default_rng(members)
     slopes, shares = chance.normal(size=members), chance.random(members)
     arrays: Arrays = {}
     for number, slope in enumerate(slopes):
         arrays |= linear(number, [[slope]], [0.0])
-    plan = Average(tuple(Part(0, share, Linear(1, "identity")) for share in shares.tolist()))
+    plan = Average(tuple(Part(0, share, Linear(1, "identity")) for share in shares.tolist()), shift=shift)
     cells = chance.normal(size=(rows, 1))
 
     found = averaged(plan, (), arrays)([cells] * members, True)
 
     wanted = np.average(np.asarray([cells[:, 0] * slope for slope in slopes]).T, axis=1, weights=shares.tolist())
-    assert found.predictions == wanted.tolist()
+    assert found.predictions == (wanted + shift).tolist()
     assert found.probabilities is None
 
 
@@ -91,6 +92,21 @@ def test_the_first_of_equal_classes_wins() -> None:
     assert averaged(other, ("x", "y", "z"), arrays)(cells, False).predictions == ["x"]
     flipped, _ = constants([3.0, 1.0], [[0.25, 0.0, 0.75], [0.75, 0.0, 0.25]])
     assert averaged(flipped, THREE, arrays)(cells, False).predictions == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "said"),
+    [(None, "no"), (0.5, "yes"), (0.5000001, "no"), (0.3, "yes"), (0.999, "no"), (1e-9, "yes")],
+)
+def test_a_threshold_decides_between_two_classes(threshold: float | None, said: str) -> None:
+    """The second one from there on, a tie included, whether probabilities are told or not; they stay what they are."""
+    plan, arrays = constants([1.0, 1.0], [[0.25, 0.75], [0.75, 0.25]])
+    run = averaged(msgspec.structs.replace(plan, threshold=threshold), TWO, arrays)
+
+    for rows in (1, 3):
+        cells = [np.zeros((rows, 1))] * 2
+        assert run(cells, True).probabilities == [[0.5, 0.5]] * rows
+        assert run(cells, True).predictions == run(cells, False).predictions == [said] * rows
 
 
 def test_parts_are_of_any_kind(stumps: Arrays) -> None:
@@ -142,6 +158,74 @@ def test_an_average_is_written_read_and_served(tmp_path: Path) -> None:
     assert PlanModel(tmp_path).answer([{"x": 1.0, "y": 0.0}]).predictions == [1.5]
     with pytest.raises(ModelError, match="answered nan for row 1"):
         PlanModel(tmp_path).answer([{"x": 1.0, "y": 0.0}, {"x": 1.0, "y": 1e4}])
+
+
+def test_a_corrected_average_is_served(tmp_path: Path) -> None:
+    """In the second format: numbers that are shifted, for one row and for several, and labels from a threshold on."""
+    estimator = Average((Part(1, 1.0, Linear(1, "logistic")),), threshold=0.8)
+    labels = msgspec.structs.replace(PLAN, format=2, estimator=estimator, classes=TWO)
+    shifted = msgspec.structs.replace(PLAN.estimator, shift=-0.25)
+    formats.write(tmp_path / "numbers", msgspec.structs.replace(PLAN, format=2, estimator=shifted), ARRAYS)
+    formats.write(tmp_path / "labels", labels, linear(0, [[1.0]], [0.0]))
+    numbers, classes = PlanModel(tmp_path / "numbers"), PlanModel(tmp_path / "labels")
+    rows = [{"x": 1.0, "y": 0.0}, {"x": 0.0, "y": 1.0}, {"x": 0.0, "y": 1.5}]
+
+    assert formats.read(tmp_path / "labels")[0] == labels
+    assert numbers.answer(rows[:1]).predictions == [1.125 - 0.25]
+    assert numbers.answer(rows).predictions[:2] == pytest.approx([1.125 - 0.25, (2.5 + 3 * np.e) / 4 - 0.25])
+    assert classes.answer(rows).predictions == ["no", "no", "yes"]
+    assert [classes.answer([row]).predictions for row in rows] == [["no"], ["no"], ["yes"]]
+    assert [odds[1] for odds in classes.answer(rows).probabilities or ()] == pytest.approx([0.5, 0.731059, 0.817574])
+
+
+def test_averages_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    """They say nothing of shifts and thresholds."""
+    formats.write(tmp_path, PLAN, ARRAYS)
+    content = msgspec.json.decode((tmp_path / "plan.json").read_bytes())
+    content["estimator"] = {"type": "average", "parts": content["estimator"]["parts"]}
+    (tmp_path / "plan.json").write_bytes(msgspec.json.encode(content))
+
+    assert formats.read(tmp_path)[0] == PLAN
+
+
+@pytest.mark.parametrize(("classes", "changes"), [((), {"shift": 1.5}), (TWO, {"threshold": 0.3})])
+def test_a_corrected_average_does_not_pass_for_the_first_format(
+    tmp_path: Path, classes: tuple[str, ...], changes: dict[str, Any]
+) -> None:
+    """Who knows only that would answer without the correction, and not notice."""
+    formats.write(tmp_path, PLAN, ARRAYS)
+    content = msgspec.json.decode((tmp_path / "plan.json").read_bytes())
+    content |= {"format": 1, "classes": classes, "estimator": {**content["estimator"], **changes}}
+    (tmp_path / "plan.json").write_bytes(msgspec.json.encode(content))
+
+    with pytest.raises(PlanError, match="a corrected average is of format 2, not 1"):
+        formats.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("classes", "changes", "message"),
+    [
+        (TWO, {"shift": 1.5}, "average of 2 classes is shifted by 1.5: only numbers can be"),
+        ((), {"threshold": 0.3}, "threshold 0.3 for 0 classes"),
+        (THREE, {"threshold": 0.3}, "threshold 0.3 for 3 classes: give 0 to 1 for two"),
+        (TWO, {"threshold": 0.0}, "threshold 0 for 2 classes: give 0 to 1"),
+        (TWO, {"threshold": 1}, "threshold 1 for 2 classes"),
+        (TWO, {"threshold": -0.2}, "threshold -0.2 for 2 classes"),
+        (TWO, {"threshold": "0.3"}, r"Expected `float \| null`, got `str`"),
+        ((), {"shift": None}, "Expected `float`, got `null`"),
+    ],
+)
+def test_unsound_corrections_are_refused(
+    tmp_path: Path, classes: tuple[str, ...], changes: dict[str, Any], message: str
+) -> None:
+    """When they are read, with a sentence that says what can be corrected."""
+    formats.write(tmp_path, PLAN, ARRAYS)
+    content = msgspec.json.decode((tmp_path / "plan.json").read_bytes())
+    content |= {"format": 2, "classes": classes, "estimator": {**content["estimator"], **changes}}
+    (tmp_path / "plan.json").write_bytes(msgspec.json.encode(content))
+
+    with pytest.raises(PlanError, match=message):
+        formats.read(tmp_path)
 
 
 def hostile(**changes: Any) -> dict[str, Any]:

@@ -109,7 +109,8 @@ def damaged(**changes: Any) -> bytes:
     [
         (b"{", "are not a plan"),
         (b"\xff\xfe", "are not a plan"),
-        (damaged(format=2), "format 2 is not known"),
+        (damaged(format=3), "format 3 is not known"),
+        (damaged(format=0), "format 0 is not known"),
         (damaged(steps=[{"type": "code", "run": "import os"}]), "are not a plan"),
         (damaged(steps=[{"type": "numbers", "columns": [0]}]), "make 1 cells, the estimator takes 2"),
     ],

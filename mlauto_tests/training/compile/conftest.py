@@ -1,6 +1,6 @@
 """Pipelines of many kinds, and the plan of each beside it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # ships no types
 
+from mlauto import records
 from mlauto.serving.model import frame_of
 from mlauto.serving.plan import format as formats
 from mlauto.serving.plan.model import PlanModel
@@ -16,6 +18,7 @@ from mlauto.serving.signature import Signature
 from mlauto.training.artifact import kinds_of_features, rows_of
 from mlauto.training.compile.pipeline import compile_pipeline
 from mlauto.training.estimator import classes_of
+from mlauto.training.plan import add_plan
 
 TEXT = ["", "a", "b", "c", "rare"]
 
@@ -60,6 +63,7 @@ class Pair:
 
 
 Compile = Callable[..., Pair]
+Proven = Callable[[Any, pd.DataFrame], PlanModel]
 
 
 @pytest.fixture
@@ -102,6 +106,53 @@ def same(compiled: Compile) -> Callable[[Any, pd.DataFrame, Any, pd.DataFrame], 
         return True
 
     return check
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small models, asked often: several threads would only wait for one another."""
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.fixture
+def proven(tmp_path: Path, one_thread: None) -> Proven:
+    """The plan that training keeps of a fitted model, proven; labels and probabilities compared once more."""
+
+    def check(model: Any, asked: pd.DataFrame) -> PlanModel:
+        classes = classes_of(model)
+        signature = records.Signature(
+            columns=kinds_of_features(asked), task="classification" if classes else "regression", classes=classes
+        )
+        # a folder for each: a walker that is loaded must not be written over
+        rows, folder = rows_of(asked), tmp_path / f"plan-{len(list(tmp_path.glob('plan-*')))}"
+        assert add_plan(model, signature, rows, folder, tmp_path / "cache") == ""
+        plan = PlanModel(folder)
+        frame = frame_of(rows, Signature(signature.columns, signature.task))
+        wanted = model.predict(frame).tolist()
+        found = plan.answer(rows)
+        if classes:
+            assert found.predictions == wanted
+            np.testing.assert_allclose(found.probabilities, model.predict_proba(frame), rtol=0, atol=1e-12)
+            quiet = plan.answer_values([tuple(row.values()) for row in rows], odds=False)
+            assert (quiet.predictions, quiet.probabilities) == (wanted, None)
+        else:
+            np.testing.assert_allclose(found.predictions, wanted, rtol=1e-12, atol=1e-12)
+        assert [plan.answer([row]).predictions[0] for row in rows[:30]] == (
+            wanted[:30] if classes else pytest.approx(wanted[:30], rel=1e-12)
+        )
+        return plan
+
+    return check
+
+
+def asked_rows(seed: int) -> pd.DataFrame:
+    """Rows that no model saw, with gaps, and categories and numbers that never occurred."""
+    asked = table(seed)
+    asked.loc[::7, "kind"] = "unseen"
+    asked.loc[::9, "place"] = None
+    asked.loc[::11, "count"] = 77
+    return asked
 
 
 def assembled(members: list[Any], weights: Any = None, classes: Any = None) -> Any:

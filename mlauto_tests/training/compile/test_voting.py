@@ -1,7 +1,6 @@
 """Averages of fitted models against their plans: fitted together or apart, on different rows, of any kinds."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,23 +25,16 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # ships no types
 
-from mlauto.records import Signature
-from mlauto.serving.model import frame_of
 from mlauto.serving.plan.format import MOST_PARTS, Average
-from mlauto.serving.plan.model import PlanModel
-from mlauto.serving.signature import Signature as ServedSignature
-from mlauto.training.artifact import kinds_of_features, rows_of
+from mlauto.training.artifact import kinds_of_features
 from mlauto.training.compile import voting
 from mlauto.training.compile.builder import UnsupportedError
 from mlauto.training.compile.pipeline import compile_pipeline
 from mlauto.training.estimator import classes_of
-from mlauto.training.plan import add_plan
-from mlauto_tests.training.compile.conftest import assembled, table, target
+from mlauto_tests.training.compile.conftest import Proven, asked_rows, assembled, table, target
 
 NUMBERS, TEXTS = ["x", "y", "count"], ["kind", "place"]
-Proven = Callable[[Any, pd.DataFrame], PlanModel]
 REGRESSORS = (
     lambda: HistGradientBoostingRegressor(max_iter=12),
     lambda: RandomForestRegressor(8, max_depth=7),
@@ -81,52 +73,6 @@ def members(chance: np.random.Generator, count: int, classes: int) -> list[Any]:
         model.set_params(**{name: 1 for name in model.get_params() if name.endswith("random_state")})
         found.append(model.fit(frame, target(frame, classes)))
     return found
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small models, asked often: several threads would only wait for one another."""
-    with threadpool_limits(1):
-        yield
-
-
-@pytest.fixture
-def proven(tmp_path: Path) -> Proven:
-    """The plan that training keeps of a fitted model, proven; labels and probabilities compared once more."""
-
-    def check(model: Any, asked: pd.DataFrame) -> PlanModel:
-        classes = classes_of(model)
-        signature = Signature(
-            columns=kinds_of_features(asked), task="classification" if classes else "regression", classes=classes
-        )
-        rows, folder = rows_of(asked), tmp_path / "plan"
-        assert add_plan(model, signature, rows, folder, tmp_path / "cache") == ""
-        plan = PlanModel(folder)
-        frame = frame_of(rows, ServedSignature(signature.columns, signature.task))
-        wanted = model.predict(frame).tolist()
-        found = plan.answer(rows)
-        if classes:
-            assert found.predictions == wanted
-            np.testing.assert_allclose(found.probabilities, model.predict_proba(frame), rtol=0, atol=1e-12)
-            quiet = plan.answer_values([tuple(row.values()) for row in rows], odds=False)
-            assert (quiet.predictions, quiet.probabilities) == (wanted, None)
-        else:
-            np.testing.assert_allclose(found.predictions, wanted, rtol=1e-12, atol=1e-12)
-        assert [plan.answer([row]).predictions[0] for row in rows[:30]] == (
-            wanted[:30] if classes else pytest.approx(wanted[:30], rel=1e-12)
-        )
-        return plan
-
-    return check
-
-
-def asked_rows(seed: int) -> pd.DataFrame:
-    """Rows that no model saw, with gaps, and categories and numbers that never occurred."""
-    asked = table(seed)
-    asked.loc[::7, "kind"] = "unseen"
-    asked.loc[::9, "place"] = None
-    asked.loc[::11, "count"] = 77
-    return asked
 
 
 @pytest.mark.needs("compiler")
