@@ -50,7 +50,8 @@ class FitRequest:
 
     Where several histories are to be averaged, `members` has their names and first shares, and `member_weights` (npy) a
     row of weights for each. `learned` is how they did before, as the live model has it; `unseen` are batches in which
-    they can still show it. The average is `corrected` by what the newest of them ask for.
+    they can still show it. The average is `corrected` by what the newest of them ask for; of the newest `held` of those
+    that were learned from, rows are held out.
 
     `cache` is a folder for what is the same for all models of this machine; `backend` and `address` the engine that
     fits are handed to; `search` what is to be searched before.
@@ -71,6 +72,7 @@ class FitRequest:
     learned: Averaged | None = None
     unseen: tuple[Unseen, ...] = ()
     corrected: bool = True
+    held: int = 0
     seed: int = 0
     exclude: tuple[str, ...] = ()
     timestamp: str | None = None

@@ -209,7 +209,7 @@ class Fits:
             answers = mean_answer(
                 [fit.answers for fit in fits], [sum(shares[one] for one in group) for group in groups]
             )
-        known = model.tried[: len(model.tried) - self._touched(model, holdout)]
+        known = model.tried[: max(0, len(model.tried) - self._touched(model, holdout))]
         amount = corrected_by(known).amount if corrects(self.metric, classes) else 0.0
         return Said(self._corrected(answers, classes, asked, amount), answers, classes, seconds, parts, tuple(groups))
 

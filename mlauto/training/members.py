@@ -78,10 +78,10 @@ def recipe(
     names = tuple(name for name, _ in request.members)
     before, since = request.learned or Averaged(histories=names, shares=()), _since(request, features, labels, there)
     losses = (*before.losses, *(one.losses for one in since))[-RECALLED:]
-    tried, older = (
-        (*before.tried, *(one.tried for one in since if one.tried and one.end <= end))[-RECALLED:]
-        for end in (len(labels), len(labels) - request.holdout)
-    )
+    tried = (*before.tried, *(one.tried for one in since if one.tried))[-RECALLED:]
+    first = len(labels) - request.holdout
+    kept = before.tried[: max(0, len(before.tried) - request.held)]
+    older = (*kept, *(one.tried for one in since if one.tried and one.end <= first))[-RECALLED:]
     shares = shares_after([share for _, share in request.members], losses)
     corrected = request.corrected and corrects(
         request.metric, np.unique(labels) if request.task == "classification" else ()

@@ -66,7 +66,7 @@ def fit_request(
         members=tuple((str(one.history), one.share) for one in members),
         member_weights=str(scratch / "member_weights.npy"),
         corrected=product.training.corrected,
-        **_learned(product, members, training_set, champion, store, lag=lag),
+        **_learned(product, members, training_set, champion, store, lag=lag, holdout=holdout),
     )
 
 
@@ -78,6 +78,7 @@ def _learned(
     store: Store,
     *,
     lag: int,
+    holdout: int,
 ) -> dict[str, Any]:
     """What is known of the members from the champion, and where they can be asked how they did since.
 
@@ -100,7 +101,8 @@ def _learned(
             folder, averaged = _unchanged(store, able[known]), able[known].averaged
             offset = averaged.offset if averaged else 0.0
             unseen.append(Unseen(batch=batch, first=ends[number], end=ends[number + 1], model=folder, offset=offset))
-    return {"learned": champion.averaged, "unseen": tuple(unseen[-RECALLED:])}
+    held = sum(ends[place[batch] + 1] > ends[-1] - holdout for batch in champion.averaged.batches if batch in place)
+    return {"learned": champion.averaged, "unseen": tuple(unseen[-RECALLED:]), "held": held}
 
 
 def _newest(store: Store, product: ModelProduct, champion: TrainedModel, lag: int) -> list[TrainedModel]:

@@ -80,7 +80,9 @@ def test_a_trial_is_corrected_by_what_older_batches_asked_for(mean: Fits) -> Non
 def test_a_trial_of_many_rows_leaves_out_every_batch_that_it_touches(mean: Fits) -> None:
     """Thirty percent of what the champion never saw may reach into the last but one."""
     many = tuple(Tried(1.0, 0.5, offset) for offset in (1.0, 2.0, 3.0))
+    short = blend(4, 0.5, 0.5, tried=many[:1])
 
+    assert mean.said(short, 101).losses.tolist() == mean.said(blend(4, 0.5, 0.5), 101).losses.tolist()
     assert [mean._touched(blend(4, 0.5, 0.5), rows) for rows in (0, 1, 100, 101, 200)] == [0, 1, 1, 2, 2]
     assert mean.said(blend(4, 0.5, 0.5, tried=many), 101).losses == pytest.approx(
         np.abs(mean.said(blend(4, 0.5, 0.5), 101).answers + corrected_by(many[:1]).amount - steps()[299:400])

@@ -250,6 +250,34 @@ def test_a_trial_is_corrected_by_what_older_batches_asked_for(tmp_path: Path, fe
         assert found == pytest.approx([amount])
 
 
+@pytest.mark.parametrize(("holdout", "count"), [(1, 10), (20, 10), (21, 9), (40, 9)])
+def test_a_trial_leaves_out_every_batch_that_its_holdout_touches(
+    tmp_path: Path, features: pd.DataFrame, holdout: int, count: int
+) -> None:
+    """One that ends where the holdout begins is known to it, as in the backtest; the last but one may be touched."""
+    before = ((2.0, 1.0, 10.0),) * 9
+    live = str(champion(tmp_path / "live", 4.0, 4.0))
+    unseen = [Unseen(batch=name, first=a, end=a + 20, model=live) for name, a in (("b", 20), ("c", 40))]
+    asked = request(tmp_path, holdout=holdout, learned=known((1.0, 1.0), tried=before), unseen=tuple(unseen))
+
+    how = asking(asked, DummyRegressor(), features)
+
+    assert how.averaged is not None
+    amounts = [corrected_by(how.averaged.tried[:end]).amount for end in (9, 10, 11)]
+    assert len(set(amounts)) == 3
+    assert how.before_trial == amounts[count - 9]
+    assert how.averaged.amount == amounts[-1]
+
+
+def test_a_trial_on_rows_that_are_known_leaves_out_what_they_showed(tmp_path: Path, features: pd.DataFrame) -> None:
+    """New code is tried on what the live model has learned from."""
+    tried = tuple((2.0, 1.0, float(n)) for n in range(4))
+
+    for held, amount in ((0, corrected_by(tried).amount), (3, corrected_by(tried[:1]).amount), (9, 0.0)):
+        how = asking(request(tmp_path, learned=known((1.0, 1.0), tried=tried), held=held), DummyRegressor(), features)
+        assert how.before_trial == amount
+
+
 def test_a_policy_may_leave_an_average_as_it_is(tmp_path: Path, features: pd.DataFrame) -> None:
     """What was tried is handed on all the same, for one that does not."""
     learned = known((1.0, 1.0), tried=((2.0, 1.0, 10.0),) * 9)

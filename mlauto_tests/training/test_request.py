@@ -103,6 +103,19 @@ def test_the_live_models_members_are_tried_on_what_it_never_saw(
     )
 
 
+def test_what_was_learned_from_may_be_held_out(
+    asked: Callable[..., FitRequest], product: Make, training_set: Sets, rows: Rows, live: Live
+) -> None:
+    """New code is tried on the newest five rows, which are of two of the batches that are known."""
+    known = training_set(rows(2), rows(3, 1), rows(4, 2))
+    batches = ("gone", *(batch.digest for batch in known.batches))
+    averaged = Averaged(histories=NAMES, shares=(0.3, 0.7), losses=((0.2, 0.1),) * 4, batches=batches)
+
+    request = asked(product(training={"histories": PAIR}), known, live(known, averaged))
+
+    assert (request.unseen, request.held) == ((), 2)
+
+
 def test_late_labels_are_of_what_answered_then(
     asked: Callable[..., FitRequest],
     product: Make,
