@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlauto.serving import trust
+from mlauto.serving.boundary import contained
 from mlauto.serving.bundle import Bundle
 from mlauto.serving.errors import ModelError, RequestError
 from mlauto.serving.protocol import Answer
@@ -37,15 +38,11 @@ class SklearnModel:
         one, and `ModelError` when it fails otherwise or answers a number that is not finite.
         """
         frame = frame_of(rows, self.signature)
-        try:
+        with contained(_failure):
             predictions = self._model.predict(frame)
             probabilities = None
             if self.signature.task == "classification" and hasattr(self._model, "predict_proba"):
                 probabilities = self._model.predict_proba(frame).tolist()
-        except ValueError as error:
-            raise RequestError(f"the model refuses these values: {_first_line(error)}", status=422) from error
-        except Exception as error:  # boundary: the team's own code
-            raise ModelError(f"the model failed: {type(error).__name__}: {_first_line(error)}") from error
         return Answer(self._plain(predictions), probabilities)
 
     def _plain(self, predictions: Any) -> list[Any]:
@@ -74,6 +71,13 @@ def frame_of(rows: Sequence[Mapping[str, Any]], signature: Signature) -> "pd.Dat
         else:
             columns[name] = np.array(values, dtype=np.int64 if kind == "integer" else np.bool_)
     return pd.DataFrame(columns, index=range(len(rows)))
+
+
+def _failure(error: Exception) -> Exception:
+    """What the team's own code raised, as the client's mistake or its own."""
+    if isinstance(error, ValueError):
+        return RequestError(f"the model refuses these values: {_first_line(error)}", status=422)
+    return ModelError(f"the model failed: {type(error).__name__}: {_first_line(error)}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlauto.training.correcting import Tried, corrects, threshold_of, tried
 from mlauto.training.estimator import answers_of
-from mlauto.training.evaluate import row_losses
+from mlauto.training.evaluate import Answers, row_losses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Group",
     "able",
+    "answers_in",
     "average_in",
     "averaged",
     "averages",
@@ -120,32 +121,39 @@ def average_in(model: Any) -> Any:
     return model.estimator if isinstance(model, FixedThresholdClassifier) else model
 
 
-def tried_on(
-    voting: Any, features: "pd.DataFrame", labels: NDArray[Any], *, offset: float, metric: str, task: str
-) -> Tried | None:
-    """How the average did on rows that it was not fitted on, for its correction; None where it is not corrected.
-
-    Raises `TrainingError` where it cannot say.
-    """
-    classes = list(voting.classes_) if task == "classification" else []
-    if not corrects(metric, classes):
-        return None
-    said = answers_of(voting, features, task)
-    if task == "regression":
-        return tried(metric, np.asarray(said.predictions), labels.astype(np.float64), offset)
-    odds = np.asarray(said.probabilities, dtype=np.float64)[:, 1]
-    return tried(metric, odds, (labels == classes[1]).astype(np.float64), offset)
+def answers_in(voting: Any, features: "pd.DataFrame", task: str) -> dict[Group, Answers]:
+    """What each member of an average says of rows, by its places. Raises `TrainingError` where one cannot say."""
+    return {
+        tuple(map(int, name.removeprefix(PREFIX).split("_"))): answers_of(model, features, task)
+        for name, model in voting.named_estimators_.items()
+    }
 
 
 def member_losses(
-    voting: Any, members: int, features: "pd.DataFrame", labels: Sequence[Any], *, metric: str, task: str
+    said: Mapping[Group, Answers], members: int, labels: Sequence[Any], *, metric: str
 ) -> tuple[float, ...]:
-    """Each member's mean loss on rows that none of them was fitted on. Raises `TrainingError` where one cannot say."""
+    """Each member's mean loss on rows that none of them was fitted on."""
     known: dict[int, float] = {}
-    for name, model in voting.named_estimators_.items():
-        loss = float(row_losses(metric, labels, answers_of(model, features, task)).mean())
-        known |= dict.fromkeys(map(int, name.removeprefix(PREFIX).split("_")), loss)
+    for group, answers in said.items():
+        known |= dict.fromkeys(group, float(row_losses(metric, labels, answers).mean()))
     return filled([known.get(place) for place in range(members)])
+
+
+def tried_on(
+    said: Mapping[Group, Answers], shares: Sequence[float], labels: NDArray[Any], *, offset: float, metric: str
+) -> Tried | None:
+    """How an average did on rows that it was not fitted on, for its correction; None where it is not corrected.
+
+    `shares` has one for each of those who answered. Raises `TrainingError` when an answer is not finite.
+    """
+    classes = next(iter(said.values())).classes
+    if not corrects(metric, classes):
+        return None
+    each = [one.probabilities if classes else one.predictions for one in said.values()]
+    mean = mean_answer([np.asarray(one, dtype=np.float64) for one in each], shares)
+    if not classes:
+        return tried(metric, mean, labels.astype(np.float64), offset)
+    return tried(metric, mean[:, 1], (labels == classes[1]).astype(np.float64), offset)
 
 
 def mean_answer(answers: Sequence[Floats], shares: Sequence[float]) -> Floats:

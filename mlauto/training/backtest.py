@@ -42,14 +42,14 @@ class Model:
 class Fit:
     """A fitted model: each row's loss in the batches from the model's own `batches` on, and the CPU seconds it took.
 
-    `parts` has each member's mean loss in those batches, where there are several, `tried` what is known there of the
-    correction, where there can be one.
+    `parts` has each member's mean loss in those batches, where there are several; `tried` tells what the first of them
+    (0), the next and so on show of the correction, where there can be one.
     """
 
     later: Sequence[Losses]
     seconds: float
     parts: Sequence[Sequence[float]] = ()
-    tried: Sequence[Tried] = ()
+    tried: Callable[[int], Tried] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +169,7 @@ class _Run:
             if one.fit.parts and [member.history for member in one.model.members] == histories:
                 place = number - one.model.batches
                 rows.append(tuple(part[place] for part in one.fit.parts))
-                tried += one.fit.tried[place : place + 1]
+                tried += [one.fit.tried(place)] if one.fit.tried else []
         return rows[-RECALLED:], tried[-RECALLED:]
 
     def losses(self, index: int, batch: int) -> Losses:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlauto.errors import TrainingError
+from mlauto.serving.boundary import contained
 from mlauto.training.evaluate import Answers
 from mlauto.training.resample import resampled
 
@@ -39,15 +40,17 @@ def import_root(tree: Path) -> Path:
 
 @contextmanager
 def team_code(doing: str) -> Iterator[None]:
-    """The one boundary around other people's code: whatever it raises is printed and becomes a `TrainingError`."""
-    try:
-        yield
-    except TrainingError:
-        raise
-    except Exception as error:  # boundary: the team's own code
-        traceback.print_exc(file=sys.stdout)
+    """Around other people's code: whatever it raises is printed and becomes a `TrainingError`."""
+
+    def failure(error: Exception) -> Exception:
+        if isinstance(error, TrainingError):
+            return error
+        traceback.print_exception(error, file=sys.stdout)
         reason = (str(error).strip().splitlines() or ["no message"])[0]
-        raise TrainingError(f"{doing} failed: {type(error).__name__}: {reason[:500]}") from error
+        return TrainingError(f"{doing} failed: {type(error).__name__}: {reason[:500]}")
+
+    with contained(failure):
+        yield
 
 
 def build(name: str, root: Path) -> Any:

@@ -9,9 +9,10 @@ import io
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,19 +115,21 @@ class Fits:
             later=cut[0],
             seconds=found.seconds,
             parts=_of_all(found.groups, len(model.members), means),
-            tried=self._tried(found, ends, model) if found.groups else (),
+            tried=self._tried(found, ends, model),
         )
 
-    def _tried(self, found: Said, ends: Sequence[int], model: Model) -> tuple[Tried, ...]:
-        """How the average's correction did in each later batch."""
-        if not ends or not corrects(self.metric, found.classes):
-            return ()
+    def _tried(self, found: Said, ends: Sequence[int], model: Model) -> Callable[[int], Tried] | None:
+        """How the average's correction did in a later batch, found out when it is asked for: few ever are."""
+        if not found.groups or not ends or not corrects(self.metric, found.classes):
+            return None
         truth, answers = self.labels[self.asked(model, 0)], found.answers
         if self.task == "classification":
             truth, answers = truth == found.classes[1], answers[:, 1]
+        if not np.isfinite(answers).all():
+            raise TrainingError("the estimator's probabilities are not finite")  # now: the champion then stays
         said, true = (np.split(each.astype(np.float64), ends[:-1]) for each in (answers, truth))
         offset = corrected_by(model.tried).offset
-        return tuple(tried(self.metric, *both, offset) for both in zip(said, true, strict=True))
+        return cache(lambda place: tried(self.metric, said[place], true[place], offset))
 
     def trial(self, model: Model, champion: Model | None) -> Trial:
         """The holdout's score by a model fitted without it, and whether the candidate may follow the champion.

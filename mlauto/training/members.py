@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mlauto.errors import TrainingError
 from mlauto.records import Averaged
 from mlauto.serving import trust
-from mlauto.training.averaging import able, average_in, averaged, averages, member_losses, tried_on, weighty
+from mlauto.training.averaging import able, answers_in, average_in, averaged, averages, member_losses, tried_on, weighty
 from mlauto.training.correcting import NONE, Tried, corrected_by, corrects
 from mlauto.training.estimator import fitted
 from mlauto.training.evaluate import batch_metric
@@ -130,8 +130,9 @@ def _since(
             if batch.model not in models:
                 models[batch.model] = average_in(_loaded(Path(batch.model)))
             voting, rows, truth = models[batch.model], features.iloc[a:b], labels[a:b]
-            losses = member_losses(voting, len(request.members), rows, truth.tolist(), metric=metric, task=request.task)
-            tried = tried_on(voting, rows, truth, offset=batch.offset, metric=metric, task=request.task)
+            said = answers_in(voting, rows, request.task)
+            losses = member_losses(said, len(request.members), truth.tolist(), metric=metric)
+            tried = tried_on(said, voting.weights, truth, offset=batch.offset, metric=metric)
         except (TrainingError, trust.UntrustedTypeError) as error:
             # another commit's columns or types: the shares stay where they were
             print(f"an earlier model's histories could not be compared on a new batch: {error}", flush=True)

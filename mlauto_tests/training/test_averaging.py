@@ -15,6 +15,7 @@ from mlauto.serving.trust import load_model, untrusted_types
 from mlauto.training.averaging import (
     Group,
     able,
+    answers_in,
     average_in,
     averaged,
     averages,
@@ -162,7 +163,8 @@ def test_an_average_of_numbers_is_tried_on_new_rows(features: pd.DataFrame, metr
     """Its own answers beside the truth, whole numbers among them."""
     model, truth = numbers(features), np.arange(120)
 
-    found = tried_on(model, features, truth, offset=-0.5, metric=metric, task="regression")
+    said = answers_in(model, features, "regression")
+    found = tried_on(said, model.weights, truth, offset=-0.5, metric=metric)
 
     assert found == tried(metric, model.predict(features), truth.astype(float), -0.5)
 
@@ -172,7 +174,8 @@ def test_an_average_of_two_classes_is_tried_on_new_rows(features: pd.DataFrame) 
     model = labelled(features, ("no", "yes"))
     truth = np.array(["no", "yes", "yes"] * 40, dtype=object)
 
-    found = tried_on(model, features, truth, offset=0.5, metric="error_rate", task="classification")
+    said = answers_in(model, features, "classification")
+    found = tried_on(said, model.weights, truth, offset=0.5, metric="error_rate")
 
     assert found == tried("error_rate", model.predict_proba(features)[:, 1], (truth == "yes").astype(float), 0.5)
     assert found is not None
@@ -184,7 +187,9 @@ def test_what_is_not_corrected_is_not_tried(features: pd.DataFrame, classes: tup
     """Three classes, or probabilities that count themselves."""
     model, truth = labelled(features, classes), np.array(["a", "b"] * 60)
 
-    assert tried_on(model, features, truth, offset=0.5, metric=metric, task="classification") is None
+    said = answers_in(model, features, "classification")
+
+    assert tried_on(said, model.weights, truth, offset=0.5, metric=metric) is None
 
 
 def test_members_lose_apart_on_rows_they_never_saw(features: pd.DataFrame) -> None:
@@ -195,9 +200,9 @@ def test_members_lose_apart_on_rows_they_never_saw(features: pd.DataFrame) -> No
 
     model = averaged(models, SHARES, "regression")
 
-    assert member_losses(model, 3, features, [1.5] * 120, metric="mae", task="regression") == pytest.approx(
-        (1.5, 1.5, 0.5)
-    )
+    said = answers_in(model, features, "regression")
+    assert list(said) == [(0,), (2,)]
+    assert member_losses(said, 3, [1.5] * 120, metric="mae") == pytest.approx((1.5, 1.5, 0.5))
 
 
 def test_one_answer_is_its_own_mean() -> None:
@@ -239,7 +244,8 @@ def test_members_with_the_same_weights_need_one_fit(features: pd.DataFrame) -> N
 
     assert groups == [(0, 2), (1,)]
     assert model.predict(features)[:1] == pytest.approx([0.8 * 1.0 + 0.2 * 3.0])
-    assert member_losses(model, 3, features, [1.0] * 120, metric="mae", task="regression") == pytest.approx((0, 2, 0))
+    said = answers_in(model, features, "regression")
+    assert member_losses(said, 3, [1.0] * 120, metric="mae") == pytest.approx((0, 2, 0))
 
 
 def test_what_is_not_known_is_taken_for_the_worst() -> None:

@@ -57,9 +57,17 @@ class Averaging:
         """Nothing is lost; the models are kept."""
         self.fitted.append(model)
         later = range(model.batches, len(self.rows))
-        tried = [Tried(1.0, 0.8, 100.0 * model.batches + batch) for batch in later] if self.corrects else ()
         parts = [(0.1, 0.2)] * len(later) if len(model.members) > 1 else ()
-        return Fit(later=[np.zeros(ROWS)] * len(later), seconds=1.0, parts=tuple(zip(*parts, strict=True)), tried=tried)
+
+        def tried(place: int) -> Tried:
+            return Tried(1.0, 0.8, 100.0 * model.batches + later[place])
+
+        return Fit(
+            later=[np.zeros(ROWS)] * len(later),
+            seconds=1.0,
+            parts=tuple(zip(*parts, strict=True)),
+            tried=tried if self.corrects else None,
+        )
 
     def trial(self, model: Model, champion: Model | None) -> Trial:
         """Nobody asks."""

@@ -13,6 +13,7 @@ import msgspec
 from mlauto.errors import MlautoError
 from mlauto.orchestration.names import ATTEMPT_TAG, WORK_TAG
 from mlauto.product import ModelProduct
+from mlauto.serving.boundary import contained
 
 __all__ = ["ACTIVE", "MAX_ATTEMPTS", "Tick", "Work", "active", "attempts_made", "each_product", "request"]
 
@@ -103,9 +104,10 @@ def each_product(
     faults = []
     for product in products:
         try:
-            evaluate(tick, product)
-        except Exception as fault:  # boundary: a product's fault must not stop the others
-            unforeseen = not isinstance(fault, MlautoError)  # what we say on purpose needs no traceback
+            with contained(_fault):
+                evaluate(tick, product)
+        except MlautoError as fault:
+            unforeseen = isinstance(fault, _UnforeseenError)  # what we say on purpose needs no traceback
             context.log.warning("%s is left out of this tick: %s", product.name, fault, exc_info=unforeseen)
             faults.append(f"{product.name}: {fault}")
     if faults and not (tick.requests or tick.events or tick.partitions):
@@ -119,6 +121,14 @@ def each_product(
         cursor=msgspec.json.encode(tick.cursors).decode(),
         skip_reason=None if tick.requests else dg.SkipReason("; ".join(tick.notes[:5]) or "nothing new"),
     )
+
+
+class _UnforeseenError(MlautoError):
+    """What else a product's sensor raised, in its words."""
+
+
+def _fault(error: Exception) -> Exception:
+    return error if isinstance(error, MlautoError) else _UnforeseenError(str(error))
 
 
 def _cursors(context: dg.SensorEvaluationContext) -> dict[str, dict[str, object]]:

@@ -229,13 +229,10 @@ def read(folder: Path) -> tuple[Plan, dict[str, NDArray[Any]]]:
         raise PlanError(f"{path} or its arrays are not a plan: {error}") from error
     if plan.format not in FORMATS:
         raise PlanError(f"{path}: format {plan.format} is not known here")
-    average = plan.estimator if isinstance(plan.estimator, Average) else None
-    if plan.format == 1 and average is not None and (average.shift or average.threshold is not None):
-        raise PlanError(f"{path}: a corrected average is of format 2, not 1")
     widths = _widths(plan.steps, len(plan.columns))
     if isinstance(plan.estimator, Average):
         _check_average(plan.estimator.parts, widths)
-        _check_correction(plan.estimator, len(plan.classes))
+        _check_correction(plan.estimator, len(plan.classes), plan.format)
     elif widths[-1] != plan.estimator.width:
         raise PlanError(f"{path}: the steps make {widths[-1]} cells, the estimator takes {plan.estimator.width}")
     return plan, arrays
@@ -280,8 +277,10 @@ def _check_average(parts: Sequence[Part], widths: Sequence[int]) -> None:
         raise PlanError(f"the shares of the plan's parts are {shares}: none may be negative, nor all of them 0")
 
 
-def _check_correction(average: Average, classes: int) -> None:
+def _check_correction(average: Average, classes: int, number: int) -> None:
     """What is JSON cannot be NaN."""
+    if number == 1 and (average.shift or average.threshold is not None):
+        raise PlanError("the plan's average is corrected, which a plan of format 2 may be, not one of format 1")
     if average.shift and classes:
         raise PlanError(f"the plan's average of {classes} classes is shifted by {average.shift:g}: only numbers can be")
     if average.threshold is not None and (classes != 2 or not 0 < average.threshold < 1):

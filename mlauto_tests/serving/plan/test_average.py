@@ -198,7 +198,7 @@ def test_a_corrected_average_does_not_pass_for_the_first_format(
     content |= {"format": 1, "classes": classes, "estimator": {**content["estimator"], **changes}}
     (tmp_path / "plan.json").write_bytes(msgspec.json.encode(content))
 
-    with pytest.raises(PlanError, match="a corrected average is of format 2, not 1"):
+    with pytest.raises(PlanError, match="is corrected, which a plan of format 2 may be, not one of format 1"):
         formats.read(tmp_path)
 
 
