@@ -19,13 +19,13 @@ def wanted(
     rejected: Collection[str],
     mode: str,
     approved: Collection[str] = (),
-    under_way: Collection[str] = (),
+    held_back: bool = False,
 ) -> tuple[str, ...]:
     """The steps, in order, between the newest model and its being in production; empty when there is nothing to do.
 
-    `image`, `test` and `production` are the newest records, `rejected`, `approved` and `under_way` versions. Nothing is
-    wanted of a version that failed a check, was rejected, or is older than production; a rollback that was cut short is
-    finished. One whose rollout is under way goes on in its own time, not at once.
+    `image`, `test` and `production` are the newest records, `rejected` and `approved` versions. Nothing is wanted of a
+    version that failed a check, was rejected, or is older than production; a rollback that was cut short is finished.
+    One that is `held_back` (its rollout is under way, or waits for another's end) goes on in its own time, not at once.
     """
     if production is not None and production.version in rejected and not _cures(model, production, rejected):
         return ("production",)
@@ -35,7 +35,7 @@ def wanted(
         return ()
     steps = _missing(model, image, test, production)
     waits = mode == "suggest" or (mode == "approve" and model.version not in approved)
-    if waits or model.version in under_way:
+    if waits or held_back:
         steps = tuple(step for step in steps if step != "production")
     return steps
 

@@ -13,11 +13,11 @@ from mlauto.delivery.progress import Rollout, Stage
 from mlauto.delivery.rollback import go_back
 from mlauto.delivery.stages import Way, carry_out, close, current_rollout, go_on, start_rollout
 from mlauto.errors import DeliveryError
-from mlauto.records import CheckOutcome, Deployment, Image
+from mlauto.records import CheckOutcome, Deployment, Image, TrainedModel
 from mlauto.runtime.base import Runtime
 from mlauto.store import Store
 
-__all__ = ["continue_rollout", "retire_expired", "roll_out", "serving_expected_version"]
+__all__ = ["continue_rollout", "retire_expired", "roll_out", "serving_expected_version", "waits_for"]
 
 PATIENCE_SECONDS = 10.0
 WAIT_SECONDS = 60.0  # for another change of production to end
@@ -39,7 +39,8 @@ def roll_out(  # noqa: PLR0917 - what is rolled out, with what, then how
     """Take the verified image one stage further on its way to all users.
 
     Returns production as it is afterwards. A newer version in production or on its way there, or a mode that waits for
-    people, leaves it unchanged, and the returned events say so. Raises `DeliveryError` when the image was not verified,
+    people, leaves it unchanged, and the returned events say so; so they do where an older one is taken further first
+    (`waits_for`). Raises `DeliveryError` when the image was not verified,
     was rejected, or is not live within `patience` seconds after the switch (then the previous version is switched
     back), and when nothing is in production and an approval is awaited.
     """
@@ -66,6 +67,23 @@ def continue_rollout(
         if rollout is not None and (rollout.under_way or not rollout.settled):
             go_on(change, rollout, _image(product, rollout, store), way)
         return _retire(change, way.plan.bake, way.outcome) or change.checked()
+
+
+def waits_for(product: str, version: str, store: Store, *, mode: str, hurry: bool) -> Rollout | None:
+    """The rollout that has to end before that of a newer version may begin; None where it supersedes at once.
+
+    Data may come faster than a rollout takes: if each candidate of one code superseded the one before, none would ever
+    reach users. New code, what people approve, and the successor of a degraded champion (`hurry`) do not wait.
+    """
+    rollout = current_rollout(product, store)
+    if mode != "auto" or hurry or rollout is None or not rollout.under_way or not newer(version, rollout.version):
+        return None
+    image = store.read_record(product, f"images/{rollout.version}", Image)
+    if image is None or image.digest != rollout.image:
+        return None  # it cannot go on
+    mine, theirs = (store.read_record(product, f"models/{one}", TrainedModel) for one in (version, rollout.version))
+    same = mine is not None and theirs is not None and mine.commit.tree == theirs.commit.tree
+    return rollout if same else None
 
 
 def retire_expired(
@@ -124,12 +142,13 @@ def _roll_out(change: Change, image: Image, mode: str, way: Way) -> Deployment |
             f"{product}: version {image.version} was rolled back ({refused.reason}) and does not come back by"
             f" itself: train a new one, or ask for it with mlauto rollback {product} --to {image.version}"
         )
+    first = waits_for(product, image.version, store, mode=mode, hurry=way.plan.hurry)
+    if first is not None:
+        go_on(change, first, _image(product, first, store), way)
+        return _noted(change, f"version {image.version} waits until version {first.version} has got where it should")
     note = _against(change, image, production, rollout, mode)
-    if note is not None and production is None:
-        raise DeliveryError(f"{product}: {note}")
-    if note is not None and production is not None:
-        check = serving(production, change.runtime.live(product))
-        return replace(production, checks=(check,), events=(*production.events, note)[-EVENTS:])
+    if note is not None:
+        return _noted(change, note)
     if _in_place(image, production) and (own is None or own.settled):
         _keep(change, image, production)
         if own is not None and own.stage is Stage.BAKING:
@@ -140,6 +159,15 @@ def _roll_out(change: Change, image: Image, mode: str, way: Way) -> Deployment |
         champion = production.version if production else None
         carry_out(change, start_rollout(change, image, way, champion), image, way)
     return None
+
+
+def _noted(change: Change, note: str) -> Deployment:
+    """Production as it is, with a word on why it is not what was asked for; an error where there is none."""
+    production = change.store.read_record(change.product, "production", Deployment)
+    if production is None:
+        raise DeliveryError(f"{change.product}: {note}")
+    check = serving(production, change.runtime.live(change.product))
+    return replace(production, checks=(check,), events=(*production.events, note)[-EVENTS:])
 
 
 def _keep(change: Change, image: Image, production: Deployment | None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlauto.delivery.judge import Limits
 from mlauto.delivery.progress import Plan, Rollout, Stage
+from mlauto.delivery.rollout import waits_for
 from mlauto.delivery.stages import Way, current_rollout, is_due
 from mlauto.errors import MeasurementError
 from mlauto.monitoring.incidents import open_incident
@@ -18,7 +19,7 @@ from mlauto.proof import Proof, RolloutEvidence
 from mlauto.records import Deployment, TrainedModel
 from mlauto.store import Store
 
-__all__ = ["candidates", "evidence", "regret", "step_due", "warm_for", "watched", "way"]
+__all__ = ["candidates", "evidence", "held_back", "regret", "step_due", "warm_for", "watched", "way"]
 
 
 def way(platform: Platform, product: ModelProduct) -> Way:
@@ -127,6 +128,14 @@ def regret(platform: Platform, product: ModelProduct) -> tuple[str, str] | None:
         return None
     proof = watched(platform, product, rollout)
     return (rollout.champion, f"version {rollout.version}: {proof.told}") if proof and proof.worse else None
+
+
+def held_back(platform: Platform, product: ModelProduct, version: str) -> bool:
+    """Whether the version goes to production in its own time: its rollout is under way, or waits for another's end."""
+    if version in candidates(platform, product):
+        return True
+    hurry = way(platform, product).plan.hurry
+    return waits_for(product.name, version, platform.store, mode=product.delivery.mode, hurry=hurry) is not None
 
 
 def candidates(platform: Platform, product: ModelProduct) -> frozenset[str]:

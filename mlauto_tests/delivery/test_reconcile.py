@@ -85,9 +85,9 @@ def test_a_mode_that_only_suggests(ask: Ask) -> None:
 
 
 def test_a_rollout_under_way_goes_on_in_its_own_time(ask: Ask) -> None:
-    """It is not asked for at every tick; another version's rollout holds nothing up."""
-    assert ask(IMAGE, TEST, OLD, under_way={"3"}) == ()
-    assert ask(IMAGE, TEST, OLD, under_way={"2"}) == ("production",)
+    """It is not asked for at every tick, nor before another's has ended; image and test do not wait."""
+    assert ask(IMAGE, TEST, OLD, held_back=True) == ()
+    assert ask(None, None, OLD, held_back=True) == ("image", "test_deployment")
 
 
 def test_rejected_versions_do_not_come_back(ask: Ask) -> None:

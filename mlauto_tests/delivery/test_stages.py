@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,10 @@ from mlauto.delivery.decisions import rejection
 from mlauto.delivery.history import changes
 from mlauto.delivery.progress import Plan, Rollout, Stage
 from mlauto.delivery.rollback import abort
-from mlauto.delivery.rollout import retire_expired
+from mlauto.delivery.rollout import retire_expired, waits_for
 from mlauto.delivery.stages import Way, current_rollout, is_due
 from mlauto.errors import DeliveryError
-from mlauto.records import Deployment
+from mlauto.records import Commit, Deployment
 from mlauto.runtime.base import Route
 from mlauto.store import Store
 from mlauto_tests.delivery.conftest import NOW, PRODUCT, Delivery, Fuse, FusedRuntime, FusedStore, Killed, make_evidence
@@ -193,6 +194,55 @@ def test_a_newer_candidate_supersedes(delivery: Delivery) -> None:
     late = delivery.release("2", way=way(), now=NOW + 13)
     assert late.events[-1] == "version 2 was not rolled out: 3 is newer and on its way"
     assert rollout_of(delivery).version == "3"
+
+
+@pytest.fixture
+def beside(delivery: Delivery) -> Delivery:
+    """Version 2 has begun its way; 3 is of the same code, 4 of other code."""
+    for version in ("2", "3"):
+        delivery.store.write_record(PRODUCT, f"models/{version}", delivery.model(version))
+    commit = Commit(sha="e" * 40, tree="f" * 64, subject="another", author="somebody", time=2.0)
+    delivery.store.write_record(PRODUCT, "models/4", delivery.model("4", commit=commit))
+    begin(delivery)
+    return delivery
+
+
+def test_a_candidate_of_the_same_code_waits(beside: Delivery) -> None:
+    """New data faster than a rollout: the first one gets to users before the newest begins, which its run helps."""
+    for after in (10.0, 20.0):
+        waiting = beside.release("3", way=way(), now=NOW + after)
+
+        assert waiting.events[-1] == "version 3 waits until version 2 has got where it should"
+        assert "waits" not in beside.production().events[-1]
+        assert rollout_of(beside).version == "2"
+        assert set(beside.runtime.running(PRODUCT)) >= {"1", "2"}
+
+    assert beside.release("3", way=way(), now=NOW + 30).version == "2"
+    beside.release("3", way=way(), now=NOW + 31)
+    assert (rollout_of(beside).version, rollout_of(beside).champion) == ("3", "2")
+
+
+def test_a_faulty_candidate_is_not_waited_for_any_longer(beside: Delivery) -> None:
+    """The run of the newer one finds out, and the next one begins its rollout."""
+    beside.release("3", way=way(**FAULTY), now=NOW + 5)
+    assert rejection(PRODUCT, "2", beside.store) is not None
+
+    beside.release("3", way=way(), now=NOW + 6)
+
+    assert (rollout_of(beside).version, rollout_of(beside).champion) == ("3", "1")
+
+
+def test_who_does_not_wait(beside: Delivery) -> None:
+    """New code, what people approve, who replaces a bad champion, and whoever follows one that cannot go on."""
+    ask = partial(waits_for, PRODUCT, store=beside.store)
+    assert ask("3", mode="auto", hurry=False) == rollout_of(beside)
+    assert ask("4", mode="auto", hurry=False) is None
+    assert ask("3", mode="approve", hurry=False) is None
+    assert ask("3", mode="auto", hurry=True) is None
+    assert ask("2", mode="auto", hurry=False) is None
+
+    beside.store.record_path(PRODUCT, "images/2").unlink()
+    assert ask("3", mode="auto", hurry=False) is None
 
 
 def test_a_lost_route_is_restored(delivery: Delivery) -> None:

@@ -274,15 +274,30 @@ def test_a_degraded_champion_is_not_waited_for(careful: World) -> None:
     assert careful.runtime.live("tides") == "2"
 
 
-def test_a_newer_model_supersedes_when_it_is_verified(careful: World) -> None:
+def test_new_code_supersedes_when_it_is_verified(careful: World) -> None:
     """Until then the older candidate goes on."""
-    careful.train()
+    careful.train(commit=replace(careful.model().commit, tree="f" * 64))
     assert careful.runtime.route("tides") == Route("1", shadow="2")
 
     careful.loop("live")
 
     assert careful.runtime.route("tides") == Route("1", shadow="3")
     assert set(careful.runtime.running("tides")) == {"1", "3"}
+
+
+def test_new_data_starves_nobody(careful: World) -> None:
+    """A model for each stage, as when batches come faster than a rollout takes: each one begun gets to users."""
+    live = []
+    for _ in range(8):
+        careful.train()
+        careful.loop("live")
+        later(careful)
+        careful.loop("live")
+        live.append(careful.runtime.live("tides"))
+
+    assert live[0] == "1"
+    assert len(set(live)) >= 3
+    assert rollout_of(careful).earlier.get("superseded", 0) == 0
 
 
 def test_a_newer_model_that_fails_holds_nothing_up(careful: World) -> None:

@@ -68,5 +68,5 @@ def _unfinished(platform: Platform, product: ModelProduct, current: TrainedModel
         rejected=rejected_versions(product.name, store),
         mode=product.delivery.mode,
         approved={version for version in versions if approved(product.name, version, store)},
-        under_way=rollouts.candidates(platform, product),
+        held_back=current is not None and rollouts.held_back(platform, product, current.version),
     )
