@@ -25,10 +25,13 @@ class Policy(Section):
     on_degraded: bool = Field(True, description="retrain when the live quality check fails and triage agrees")
     every_batches: int | None = Field(None, ge=1, description="retrain after that many new batches")
     false_alarms: float | None = Field(
-        None, gt=0, le=0.5, description="retrain when proven worse than at its start, at most so likely by chance"
+        None, gt=0, le=0.5, description="retrain when proven worse than before, at most so likely by chance"
     )
-    excess: float = Field(0.15, ge=0, description="loss beyond its start that is worth it, in batches' worth of loss")
+    excess: float = Field(0.15, ge=0, description="loss beyond that which is worth it, in batches' worth of loss")
     reference: int = Field(3, ge=1, description="first batches of a live model that are its start")
+    lookback: int = Field(
+        10, ge=0, description="labelled batches before a model that it must not be worse than, either"
+    )
     growth: float | None = Field(None, gt=1, description="retrain when history has grown by this factor")
     credit: float = Field(4.0, ge=0, description="trainings for an alarm or growth that are allowed from the beginning")
     share: float = Field(1 / 9, ge=0, le=1, description="of a further training, for each labelled batch")
@@ -37,7 +40,7 @@ class Policy(Section):
 
 POLICIES = {
     "never": Policy(on_degraded=False),
-    "economy": Policy(false_alarms=0.01, growth=1.3, average=True),
+    "economy": Policy(false_alarms=0.01, growth=2.0, average=True),
     "quality": Policy(every_batches=1, average=True),
     "every_batch": Policy(every_batches=1),
 }

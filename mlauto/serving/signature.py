@@ -37,6 +37,9 @@ __all__ = [
 ]
 
 MOST_CELLS = 2_000_000  # of one request: bounds memory, as a 16 MB body may hold millions of empty rows
+CLOSE = (
+    0.7  # how alike names are of which one is taken for a slip of the other: `tmp` and `temp` are, `timestamp` is not
+)
 LARGEST_FLOAT = 1.7e308
 SHOWN_CATEGORIES = 20
 KEY = "key"
@@ -137,7 +140,7 @@ def check_size(count: int, signature: Signature) -> None:
 
 def unknown_column(name: str, signature: Signature) -> str:
     """The sentence for a column that the model does not have."""
-    close = difflib.get_close_matches(name[:100], signature.accepted, n=1)
+    close = difflib.get_close_matches(name[:100], signature.accepted, n=1, cutoff=CLOSE)
     hint = f"did you mean {close[0]!r}?" if close else f"its columns are {', '.join(list(signature.columns)[:50])}"
     return f"column {name[:100]!r} is not one of the model's: {hint}"
 

@@ -70,7 +70,7 @@ def due(policy: "Policy", evidence: Evidence) -> tuple[bool, str]:
         return True, batches
     if not fresh:
         return False, "no new labelled batch since the last training"
-    why = _alarm(policy, [batch for batch in known if batch.model == evidence.live], since=_last(known) - fresh)
+    why = _alarm(policy, known, evidence.live, since=_last(known) - fresh)
     if not why and policy.growth is not None and evidence.grown >= policy.growth:
         why = f"history has grown by {evidence.grown - 1:.0%}"
     if not why:
@@ -93,7 +93,7 @@ def afforded(policy: "Policy", evidence: Evidence, why: str) -> tuple[bool, str]
 
 def _waits(policy: "Policy") -> str:
     if policy.false_alarms is not None:
-        return "the live model is not proven worse than at its start"
+        return "the live model is not proven worse than at its start or before it"
     if policy.every_batches is not None:
         return f"the policy retrains after {policy.every_batches}"
     return "the policy waits for live quality to suffer" if policy.on_degraded else "the policy never retrains"
@@ -122,34 +122,52 @@ def _known(scores: Sequence[Scored]) -> list[Scored]:
     return [batch for batch in scores if batch.rows]
 
 
-def _alarm(policy: "Policy", ours: Sequence[Scored], *, since: int) -> str:
-    """How much the champion lost against its own start after batch `since`; '' when that may be chance, or is little.
+def _alarm(policy: "Policy", known: Sequence[Scored], live: object, *, since: int) -> str:
+    """How much the champion lost after batch `since`, against its own start or the batches before it; '' for no proof.
 
-    Every end of its record is tried at every batch: the chance of a false alarm is divided among all of those looks.
+    A model that was bad from its start would else be its own excuse. The chance of a false alarm is halved between both.
+    """
+    ours = [batch for batch in known if batch.model == live]
+    if policy.false_alarms is None or not ours:
+        return ""
+    first = known.index(ours[0])
+    start, before = ours[: policy.reference], known[max(0, first - policy.lookback) : first]
+    against = [(start, ours[policy.reference :], "at its start")]
+    if before:
+        count = f"{len(before)} batches" if len(before) > 1 else "batch"
+        against.append((before, ours, f"in the {count} before it"))
+    chance = policy.false_alarms / len(against)
+    found = (_lost(later, than, where, policy.excess, chance, since) for than, later, where in against)
+    return next((why for why in found if why), "")
+
+
+def _lost(later: Sequence[Scored], than: Sequence[Scored], where: str, excess: float, chance: float, since: int) -> str:
+    """How much more was lost in `later` batches than in others; '' when that may be chance, or is little.
+
+    Every end of the record is tried at every batch: the chance of a false alarm is divided among all of those looks.
     Rows count as independent.
     """
-    start, later = ours[: policy.reference], ours[policy.reference :]
-    variance = _row_variance(ours)
-    if policy.false_alarms is None or not later or variance is None:
+    variance = _row_variance([*than, *later])
+    if not later or variance is None:
         return ""
     rows = np.array([batch.rows for batch in later], dtype=np.float64)[::-1]
     losses = np.array([batch.loss for batch in later])[::-1]
     numbers = np.array([batch.number for batch in later])[::-1]
-    first_rows = sum(batch.rows for batch in start)
-    first = sum(batch.rows * batch.loss for batch in start) / first_rows
+    first_rows = sum(batch.rows for batch in than)
+    first = sum(batch.rows * batch.loss for batch in than) / first_rows
     total = np.cumsum(rows)
     worse = np.cumsum(rows * losses) / total - first
     looks = len(later)
-    # the chances of look n's n ends sum to false_alarms / (n * (n + 1)), and those of all looks to false_alarms
-    sigmas = math.sqrt(2 * math.log(looks * looks * (looks + 1) / policy.false_alarms))
-    chance = sigmas * np.sqrt(variance * (1 / total + 1 / first_rows))
-    lost = worse * total / np.median([batch.rows for batch in ours])
-    proven = (worse > chance) & (lost > policy.excess * first) & (numbers > since)
+    # the chances of look n's n ends sum to chance / (n * (n + 1)), and those of all looks to the chance
+    sigmas = math.sqrt(2 * math.log(looks * looks * (looks + 1) / chance))
+    by_luck = sigmas * np.sqrt(variance * (1 / total + 1 / first_rows))
+    cost = worse * total / np.median([batch.rows for batch in [*than, *later]])
+    proven = (worse > by_luck) & (cost > excess * first) & (numbers > since)
     if not proven.any():
         return ""
     count = int(np.flatnonzero(proven)[np.argmax(worse[proven])]) + 1
     batches = "batch" if count == 1 else f"{count} batches"
-    return f"the live model lost {first + worse[count - 1]:.4g} a row in its newest {batches}, {first:.4g} at its start"
+    return f"the live model lost {first + worse[count - 1]:.4g} a row in its newest {batches}, {first:.4g} {where}"
 
 
 def _row_variance(ours: Sequence[Scored]) -> float | None:

@@ -78,7 +78,7 @@ def play(models: Given, policy: str, *, delay: int = 0) -> Outcome:
     [
         ("never", 2 * GOOD + 4 * BAD, 0, 4, 0),
         ("{on_degraded: true}", 5 * GOOD + BAD, 1, 1, 1),  # after the first bad batch
-        ("economy", 5 * GOOD + BAD, 4, 1, 4),  # two batches become 3, 4, 6 and 8: growth by 30 % and more
+        ("economy", 5 * GOOD + BAD, 2, 1, 2),  # two batches become four, then after the first bad one
         ("{on_degraded: false, every_batches: 3}", 5 * GOOD + BAD, 2, 1, 2),
         ("quality", 5 * GOOD + BAD, 6, 1, 6),
         ("every_batch", 5 * GOOD + BAD, 6, 1, 6),
