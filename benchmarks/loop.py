@@ -74,7 +74,7 @@ def cold_plain(root: Path) -> tuple[float, dict[str, float]]:
 def cold_materialize(root: Path) -> float:
     """Wall seconds of `dagster asset materialize` from the batch to production, without a warm process."""
     from mlauto.orchestration.platform import Platform
-    from mlauto.training.landing import FolderLanding, pending, plan
+    from mlauto.training.batches.landing import FolderLanding, pending, plan
 
     loop = prepared(root)
     store = Platform.from_settings(loop.settings).store

@@ -16,7 +16,7 @@ def main(root: Path, product_name: str) -> None:
     from mlauto.orchestration import steps
     from mlauto.orchestration.platform import Platform
     from mlauto.settings import Settings
-    from mlauto.training.landing import FolderLanding, pending, plan
+    from mlauto.training.batches.landing import FolderLanding, pending, plan
 
     settings = Settings.from_environment()
     platform = Platform.from_settings(settings)

@@ -33,8 +33,8 @@ from mlauto.product import Code, Data, ModelProduct
 from mlauto.product_training import Training
 from mlauto.records import Batch, Commit, Score, Signature, TrainedModel, TrainingSet, Validation
 from mlauto.store import Store
+from mlauto.training.batches.frames import kinds_of
 from mlauto.training.estimator import fitted
-from mlauto.training.frames import kinds_of
 from mlauto.training.policy import model_key, why_train
 from mlauto.training.training_set import accept, accepted_batches, assemble, load_frame, weighted
 from mlauto.training.weighting import ALL, History, Member

@@ -23,11 +23,11 @@ import pandas as pd
 from figures import Figure, main
 
 from mlauto.records import Validation
-from mlauto.training.expectations import batch_of, suite_of
-from mlauto.training.frames import read_file
-from mlauto.training.pregate import verdicts
-from mlauto.training.pregate_parts import ParquetParts
-from mlauto.training.quality import load_suite, validate, validate_file
+from mlauto.training.batches.expectations import batch_of, suite_of
+from mlauto.training.batches.frames import read_file
+from mlauto.training.batches.quality import load_suite, validate, validate_file
+from mlauto.training.pregate.gate import verdicts
+from mlauto.training.pregate.parts import ParquetParts
 
 NEVER = sys.maxsize
 SITES = [f"site {number}" for number in range(20)]
@@ -39,8 +39,8 @@ begun = time.process_time()
 import great_expectations
 imports = time.process_time() - begun
 import pandas, pyarrow.parquet
-from mlauto.training.frames import read_file
-from mlauto.training.quality import validate, validate_file
+from mlauto.training.batches.frames import read_file
+from mlauto.training.batches.quality import validate, validate_file
 small, large, suite = map(Path, sys.argv[1:4])
 def gate(path): return validate_file(path, suite)
 def alone(path): return validate(read_file(path), suite, gate_rows=sys.maxsize)

@@ -13,11 +13,11 @@ from mlauto.commands.proposal import Proposal, read_source
 from mlauto.product import ModelProduct
 from mlauto.product_training import Policy
 from mlauto.store import digest_of, file_digest
-from mlauto.training.backtest import Models, Outcome, simulate
-from mlauto.training.baselines import baseline
+from mlauto.training.backtest.baselines import baseline
+from mlauto.training.backtest.fits import Fits
+from mlauto.training.backtest.walk import Models, Outcome, simulate
 from mlauto.training.deciding import Check, Choice, Decide
 from mlauto.training.estimator import build, import_root, seed
-from mlauto.training.fits import Fits
 from mlauto.training.weighting import History, Member
 
 __all__ = ["Bench", "Job", "Walks"]

@@ -25,10 +25,10 @@ from mlauto.errors import ProductError
 from mlauto.orchestration.platform import Platform
 from mlauto.product import ModelProduct
 from mlauto.product_training import Policy
-from mlauto.training.asked_fits import AskedFits, MissingFitError
-from mlauto.training.backtest import Outcome
-from mlauto.training.fits import forget_fits
-from mlauto.training.fits_maker import Maker
+from mlauto.training.backtest.asked_fits import AskedFits, MissingFitError
+from mlauto.training.backtest.fits import forget_fits
+from mlauto.training.backtest.fits_maker import Maker
+from mlauto.training.backtest.walk import Outcome
 from mlauto.training.weighting import History
 
 __all__ = ["policy_name", "run_product_backtest"]

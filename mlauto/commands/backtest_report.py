@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mlauto.commands.history import Plan
 from mlauto.store import atomic_write
-from mlauto.training.backtest import Outcome
+from mlauto.training.backtest.walk import Outcome
 from mlauto.training.weighting import History
 
 __all__ = ["Report", "Row", "draw_pareto", "front", "print_report", "publish", "wide_console", "write_report"]

@@ -20,7 +20,7 @@ def make_docs(settings: Settings, product: str, key: str | None, target: Path) -
 
     Raises `DataError` when there is no such batch, or when nothing of it can be read.
     """
-    from mlauto.training.quality import data_docs, load_suite
+    from mlauto.training.batches.quality import data_docs, load_suite
 
     found = find_product(settings, product)
     store = Store(settings.home)
@@ -36,7 +36,7 @@ def _frame(settings: Settings, store: Store, product: str, batch: Batch, timesta
     """The batch's rows: from the store when it was accepted, else from its files in quarantine."""
     import pandas as pd
 
-    from mlauto.training.frames import joined, read_file
+    from mlauto.training.batches.frames import joined, read_file
 
     if batch.digest is not None:
         return pd.read_parquet(store.verified_file(batch.digest))

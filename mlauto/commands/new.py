@@ -138,7 +138,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _suite(frame: Any, proposal: Proposal) -> dict[str, Any]:
-    from mlauto.training.quality import propose_suite
+    from mlauto.training.batches.quality import propose_suite
 
     return propose_suite(frame, target=proposal.target, timestamp=proposal.timestamp)
 

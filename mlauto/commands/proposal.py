@@ -34,7 +34,7 @@ class Proposal:
 def read_source(source: Path, timestamp: str | None) -> "pd.DataFrame":
     """The file as the loop will see it: typed columns. Raises `ProductError` when the loop could not use it."""
     from mlauto.errors import DataError
-    from mlauto.training.frames import SUFFIXES, read_file
+    from mlauto.training.batches.frames import SUFFIXES, read_file
 
     if not source.is_file():
         raise ProductError(f"{source} is no file: name a CSV or Parquet file")
@@ -60,7 +60,7 @@ def propose(
     excluded that cannot be features: empty ones, an index that was saved along, times, and text that is nearly unique.
     Raises `ProductError` with the nearest column names, or with advice, for roles that the data does not support.
     """
-    from mlauto.training.frames import kinds_of
+    from mlauto.training.batches.frames import kinds_of
 
     names = [str(name) for name in frame.columns]
     if target is None:

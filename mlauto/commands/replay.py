@@ -227,7 +227,7 @@ class _Replay:
 
 def _define(settings: Settings, plan: Plan, exclude: Sequence[str], first: "pd.DataFrame", rows: int) -> None:
     """Write the product's YAML and the suite that its first batches propose; judged on windows of one batch."""
-    from mlauto.training.quality import propose_suite
+    from mlauto.training.batches.quality import propose_suite
 
     folder = settings.defs / PRODUCT
     folder.mkdir(parents=True)

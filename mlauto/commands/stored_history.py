@@ -11,9 +11,9 @@ from mlauto.orchestration.platform import Platform
 from mlauto.product import ModelProduct
 from mlauto.records import Commit, VerifiedCommit
 from mlauto.store import Store, digest_of
-from mlauto.training.asked_fits import AskedFits
+from mlauto.training.backtest.asked_fits import AskedFits
+from mlauto.training.batches.frames import joined
 from mlauto.training.evaluate import batch_metric
-from mlauto.training.frames import joined
 from mlauto.training.roles import features_of, labels_of
 from mlauto.training.training_set import AcceptedBatch, accepted_batches
 

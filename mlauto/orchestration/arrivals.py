@@ -10,7 +10,7 @@ REASONS = 3
 
 def quarantined_last(store: Store, product: str) -> str:
     """Why the newest batch is in quarantine; "" where it is not. Raises `DataError` as `ingest.quarantined` does."""
-    from mlauto.training.ingest import quarantined
+    from mlauto.training.batches.ingest import quarantined
     from mlauto.training.training_set import accepted_batches
 
     newest = quarantined(store, product, limit=1)

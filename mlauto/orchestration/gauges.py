@@ -15,7 +15,7 @@ from mlauto.orchestration.platform import Platform
 from mlauto.product import ModelProduct
 from mlauto.records import Deployment, Problem, TrainedModel, Verdict
 from mlauto.store import Store
-from mlauto.training.landing import pending, planned
+from mlauto.training.batches.landing import pending, planned
 
 __all__ = ["counts_of", "loop_seconds", "note_waiting", "queues_of", "write_gauges"]
 

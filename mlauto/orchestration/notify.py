@@ -53,7 +53,7 @@ def _commit(store: Store, product: str) -> list[Event]:
 
 
 def _quarantined(store: Store, product: str) -> list[Event]:
-    from mlauto.training.ingest import quarantined
+    from mlauto.training.batches.ingest import quarantined
 
     batches = quarantined(store, product, QUARANTINED)
     return [

@@ -57,9 +57,9 @@ def verify_newest_commit(platform: Platform, product: ModelProduct) -> VerifiedC
 @keeps_problem("batch")
 def take_batch(platform: Platform, product: ModelProduct, key: str) -> Batch:
     """Read, type, validate and store one arrival; what does not pass goes to quarantine."""
-    from mlauto.training.ingest import ingest
-    from mlauto.training.landing import FolderLanding
-    from mlauto.training.quality import validate
+    from mlauto.training.batches.ingest import ingest
+    from mlauto.training.batches.landing import FolderLanding
+    from mlauto.training.batches.quality import validate
 
     suite = platform.settings.defs / product.name / product.data.expectations
     return ingest(

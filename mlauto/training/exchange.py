@@ -12,8 +12,8 @@ import msgspec
 
 from mlauto.errors import TrainingError
 from mlauto.records import Averaged, Score
-from mlauto.training.candidates import SearchPlan
 from mlauto.training.evaluate import Answers
+from mlauto.training.search.candidates import SearchPlan
 
 __all__ = ["WRITTEN", "Evaluation", "FitRequest", "Holdout", "Importance", "Unseen", "check_written", "written"]
 

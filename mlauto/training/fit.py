@@ -33,8 +33,8 @@ from mlauto.training.members import Recipe, recipe
 from mlauto.training.plan import add_plan
 from mlauto.training.requirements import pinned
 from mlauto.training.roles import features_of, labels_of
-from mlauto.training.search import searched
-from mlauto.training.trials import Past
+from mlauto.training.search.halving import searched
+from mlauto.training.search.trials import Past
 
 if TYPE_CHECKING:
     import pandas as pd

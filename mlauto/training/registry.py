@@ -20,7 +20,7 @@ from mlauto.errors import TrainingError
 from mlauto.records import Signature
 from mlauto.settings import Settings
 from mlauto.training.mlmodel import mlflow_signature, write_model
-from mlauto.training.trial_runs import log_trials
+from mlauto.training.search.trial_runs import log_trials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -125,23 +125,25 @@ def _known(scores: Sequence[Scored]) -> list[Scored]:
 def _alarm(policy: "Policy", known: Sequence[Scored], live: object, *, since: int) -> str:
     """How much the champion lost after batch `since`, against its own start or the batches before it; '' for no proof.
 
-    A model that was bad from its start would else be its own excuse. The chance of a false alarm is halved between both.
+    A model that was bad from its start would else be its own excuse. Both share the chance of a false alarm.
     """
     ours = [batch for batch in known if batch.model == live]
     if policy.false_alarms is None or not ours:
         return ""
     first = known.index(ours[0])
     start, before = ours[: policy.reference], known[max(0, first - policy.lookback) : first]
-    against = [(start, ours[policy.reference :], "at its start")]
+    against: list[tuple[Sequence[Scored], Sequence[Scored], str]] = [(start, ours[policy.reference :], "at its start")]
     if before:
         count = f"{len(before)} batches" if len(before) > 1 else "batch"
         against.append((before, ours, f"in the {count} before it"))
     chance = policy.false_alarms / len(against)
-    found = (_lost(later, than, where, policy.excess, chance, since) for than, later, where in against)
+    found = (_lost(policy, than, later, where=where, chance=chance, since=since) for than, later, where in against)
     return next((why for why in found if why), "")
 
 
-def _lost(later: Sequence[Scored], than: Sequence[Scored], where: str, excess: float, chance: float, since: int) -> str:
+def _lost(
+    policy: "Policy", than: Sequence[Scored], later: Sequence[Scored], *, where: str, chance: float, since: int
+) -> str:
     """How much more was lost in `later` batches than in others; '' when that may be chance, or is little.
 
     Every end of the record is tried at every batch: the chance of a false alarm is divided among all of those looks.
@@ -162,7 +164,7 @@ def _lost(later: Sequence[Scored], than: Sequence[Scored], where: str, excess: f
     sigmas = math.sqrt(2 * math.log(looks * looks * (looks + 1) / chance))
     by_luck = sigmas * np.sqrt(variance * (1 / total + 1 / first_rows))
     cost = worse * total / np.median([batch.rows for batch in [*than, *later]])
-    proven = (worse > by_luck) & (cost > excess * first) & (numbers > since)
+    proven = (worse > by_luck) & (cost > policy.excess * first) & (numbers > since)
     if not proven.any():
         return ""
     count = int(np.flatnonzero(proven)[np.argmax(worse[proven])]) + 1

@@ -21,14 +21,14 @@ from mlauto.runtime.process import scrubbed_environment
 from mlauto.runtime.workshop import RunPython
 from mlauto.serving.plan import walker_file
 from mlauto.store import Store
-from mlauto.training.candidates import Found, SearchPlan
 from mlauto.training.card import model_card
 from mlauto.training.challenge import ChampionPredict, Split, challenge, split
 from mlauto.training.exchange import WRITTEN, Evaluation, FitRequest, Holdout, check_written, written
 from mlauto.training.policy import model_key
 from mlauto.training.registry import Registration, Registry
 from mlauto.training.request import fit_request
-from mlauto.training.warm_start import search_plan
+from mlauto.training.search.candidates import Found, SearchPlan
+from mlauto.training.search.warm_start import search_plan
 from mlauto.training.weighting import members_of
 
 __all__ = ["train"]

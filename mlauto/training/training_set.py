@@ -15,7 +15,7 @@ import numpy as np
 from mlauto.errors import DataError
 from mlauto.records import Batch, BatchWeight, TrainingSet
 from mlauto.store import Store, digest_of
-from mlauto.training.frames import joined
+from mlauto.training.batches.frames import joined
 from mlauto.training.weighting import Member, mixture
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ def load_frame(
 ) -> "tuple[pd.DataFrame, npt.NDArray[np.float64], npt.NDArray[np.int64]]":
     """All rows from oldest to newest, with each row's weight and the position of its batch in `training_set`.
 
-    Three parts of equal length; columns are of the kinds of `mlauto.training.frames`. Raises `StoreError` when a batch
-    is missing from the store or was changed there, `DataError` when the training set is empty.
+    Three parts of equal length; columns are of the kinds of `mlauto.training.batches.frames`. Raises `StoreError` when
+    a batch is missing from the store or was changed there, `DataError` when the training set is empty.
     """
     import pandas as pd
 

@@ -42,7 +42,7 @@ from mlauto.records import (
 from mlauto.runtime.warm import WarmProcess
 from mlauto.settings import Settings
 from mlauto.store import Store
-from mlauto.training.landing import FolderLanding, pending, plan
+from mlauto.training.batches.landing import FolderLanding, pending, plan
 from mlauto_tests.integration.conftest import Origin
 
 
@@ -255,7 +255,7 @@ def harbour_template(tmp_path_factory: pytest.TempPathFactory) -> Harbour:
 @pytest.fixture(scope="session")
 def warm_fits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The socket of a warm process that can fit without importing anything first."""
-    libraries = ("pandas", "sklearn.linear_model", "sklearn.pipeline", "sklearn.dummy", "mlauto.training.fits")
+    libraries = ("pandas", "sklearn.linear_model", "sklearn.pipeline", "sklearn.dummy", "mlauto.training.backtest.fits")
     warm = WarmProcess(tmp_path_factory.mktemp("warm") / "warm.sock", libraries)
     process = warm.start()
     yield warm.address

@@ -19,7 +19,7 @@ from mlauto.commands.backtest_report import (
     write_report,
 )
 from mlauto.commands.history import Plan
-from mlauto.training.backtest import Outcome, Step
+from mlauto.training.backtest.walk import Outcome, Step
 from mlauto.training.weighting import History
 
 

@@ -13,7 +13,7 @@ from mlauto.errors import DataError
 from mlauto.orchestration import steps
 from mlauto.orchestration.platform import Platform
 from mlauto.settings import Settings
-from mlauto.training.landing import FolderLanding, pending, plan
+from mlauto.training.batches.landing import FolderLanding, pending, plan
 
 
 def _ingested(settings: Settings, name: str, *, spoiled: bool) -> str:

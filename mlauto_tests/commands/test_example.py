@@ -9,7 +9,7 @@ from mlauto.commands.products import find_product
 from mlauto.commands.stream import DemandStream
 from mlauto.integration.git import mirror_of
 from mlauto.settings import PACKAGE, Settings
-from mlauto.training.landing import Cursor, FolderLanding, scan
+from mlauto.training.batches.landing import Cursor, FolderLanding, scan
 
 
 def test_the_product_can_be_defined_with_another_policy(settings: Settings) -> None:

@@ -125,8 +125,8 @@ def test_model_fits_serves_and_survives_skops(
     import skops.io
 
     from mlauto.serving.trust import load_model
+    from mlauto.training.batches.frames import read_file, typed
     from mlauto.training.estimator import build, fitted
-    from mlauto.training.frames import read_file, typed
 
     made = houses(settings, mixed)
     product = definition(made)
@@ -148,8 +148,8 @@ def test_model_fits_serves_and_survives_skops(
 
 def test_proposed_expectations_accept_the_file(settings: Settings, mixed: Path) -> None:
     """The first batch passes the suite that was proposed from it, and a file of other columns does not."""
-    from mlauto.training.frames import read_file
-    from mlauto.training.quality import validate
+    from mlauto.training.batches.frames import read_file
+    from mlauto.training.batches.quality import validate
 
     made = houses(settings, mixed)
     frame = read_file(made.landed, timestamp="when")

@@ -8,7 +8,7 @@ import pytest
 
 from mlauto.commands.proposal import Proposal, example_file, propose, read_source
 from mlauto.errors import ProductError
-from mlauto.training.frames import typed
+from mlauto.training.batches.frames import typed
 
 ROWS = 120
 

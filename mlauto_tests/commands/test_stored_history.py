@@ -5,7 +5,7 @@ import pytest
 from mlauto.commands.history import edges_of
 from mlauto.commands.stored_history import read_history
 from mlauto.errors import DataError, MlautoError, StoreError, TrainingError
-from mlauto.training.frames import kinds_of
+from mlauto.training.batches.frames import kinds_of
 from mlauto.training.training_set import AcceptedBatches, accepted_batches
 from mlauto_tests.commands.conftest import Harbour
 

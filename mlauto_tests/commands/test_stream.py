@@ -11,8 +11,8 @@ import yaml
 
 from mlauto.commands.stream import DemandStream, corrupt
 from mlauto.product import ModelProduct
-from mlauto.training.frames import kinds_of, typed
-from mlauto.training.quality import propose_suite, validate
+from mlauto.training.batches.frames import kinds_of, typed
+from mlauto.training.batches.quality import propose_suite, validate
 
 DRIFT = 2500
 SHIPPED = Path(__file__).resolve().parents[2] / "mlauto" / "defs" / "demand"

@@ -11,7 +11,7 @@ from mlauto.orchestration.gauges import counts_of, loop_seconds, note_waiting, q
 from mlauto.records import Action, Deployment, Problem
 from mlauto.serving.measured import measured
 from mlauto.store import Store
-from mlauto.training.landing import FolderLanding, plan
+from mlauto.training.batches.landing import FolderLanding, plan
 from mlauto_tests.monitoring.whole import INCIDENT, METRICS, VERDICT
 from mlauto_tests.orchestration.conftest import World, made_product
 

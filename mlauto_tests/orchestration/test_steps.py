@@ -9,7 +9,7 @@ from mlauto.integration.tracking import read_report
 from mlauto.monitoring.drift.profile import Profile
 from mlauto.orchestration import steps
 from mlauto.records import Batch, CheckOutcome, Deployment, TrainedModel, VerifiedCommit
-from mlauto.training.landing import FolderLanding, pending, plan
+from mlauto.training.batches.landing import FolderLanding, pending, plan
 from mlauto_tests.orchestration.conftest import World, rows
 
 

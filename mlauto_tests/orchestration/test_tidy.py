@@ -22,8 +22,8 @@ from mlauto.runtime.engine import HOME_LABEL, ContainerSpec
 from mlauto.runtime.fake_engine import FakeEngine
 from mlauto.store import Store
 from mlauto.sweep import GRACE, LEFT_BEHIND
-from mlauto.training.landing import PlannedBatch
-from mlauto.training.waiting import remember
+from mlauto.training.batches.landing import PlannedBatch
+from mlauto.training.batches.waiting import remember
 from mlauto_tests.orchestration.conftest import World, made_product
 
 LATER = 2 * GRACE

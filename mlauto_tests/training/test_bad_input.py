@@ -16,9 +16,9 @@ from mlauto.records import Batch, Commit, TrainedModel
 from mlauto.runtime.warm import WarmProcess
 from mlauto.runtime.workshop import environment_digest
 from mlauto.store import Store
-from mlauto.training import quality
-from mlauto.training.ingest import ingest
-from mlauto.training.landing import FolderLanding, pending, plan
+from mlauto.training.batches import quality
+from mlauto.training.batches.ingest import ingest
+from mlauto.training.batches.landing import FolderLanding, pending, plan
 from mlauto.training.registry import FakeRegistry
 from mlauto.training.train import train
 from mlauto.training.training_set import accepted_batches, assemble, load_frame

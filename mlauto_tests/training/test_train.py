@@ -17,10 +17,10 @@ from mlauto.runtime.warm import WarmProcess
 from mlauto.runtime.workshop import RunPython, environment_digest
 from mlauto.settings import Settings
 from mlauto.store import Store, digest_of
-from mlauto.training.candidates import Found
 from mlauto.training.exchange import Evaluation, FitRequest
 from mlauto.training.policy import model_key
 from mlauto.training.registry import FakeRegistry, MlflowRegistry, Registered, Registration
+from mlauto.training.search.candidates import Found
 from mlauto.training.train import train
 from mlauto_tests.training.conftest import said
 

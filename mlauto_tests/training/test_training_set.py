@@ -11,7 +11,7 @@ from mlauto.errors import DataError, StoreError
 from mlauto.records import Batch, TrainingSet, Validation
 from mlauto.store import Store
 from mlauto.training import training_set as module
-from mlauto.training.frames import kinds_of, typed
+from mlauto.training.batches.frames import kinds_of, typed
 from mlauto.training.training_set import (
     AcceptedBatch,
     accept,

@@ -19,7 +19,7 @@ from mlauto.orchestration.problems import kept_problem
 from mlauto.orchestration.sensors.work import Tick, Work, active, each_product
 from mlauto.product import ModelProduct
 from mlauto.records import TrainedModel, TrainingSet, VerifiedCommit
-from mlauto.training.landing import FolderLanding, pending, plan
+from mlauto.training.batches.landing import FolderLanding, pending, plan
 from mlauto.training.policy import new_batches
 from mlauto.training.training_set import accepted_batches
 

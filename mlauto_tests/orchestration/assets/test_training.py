@@ -8,7 +8,7 @@ import pytest
 from mlauto.orchestration.assets.training import training_assets
 from mlauto.orchestration.names import REASON_TAG
 from mlauto.records import CheckOutcome, TrainingSet
-from mlauto.training.landing import FolderLanding, pending, plan
+from mlauto.training.batches.landing import FolderLanding, pending, plan
 from mlauto_tests.orchestration.conftest import World, made_product, rows
 
 BATCH, SET, MODEL = (dg.AssetKey(["tides", name]) for name in ("batch", "training_set", "model"))

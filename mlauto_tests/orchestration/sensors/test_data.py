@@ -12,7 +12,7 @@ from mlauto.errors import MlautoError
 from mlauto.orchestration.names import DELIVERS_TAG, PRODUCT_TAG
 from mlauto.orchestration.sensors import data
 from mlauto.records import Batch, TrainingSet, VerifiedCommit
-from mlauto.training.landing import pending, settle
+from mlauto.training.batches.landing import pending, settle
 from mlauto.training.training_set import accepted_batches, assemble
 from mlauto.training.weighting import members_of
 from mlauto_tests.orchestration.conftest import World, made_product, rows

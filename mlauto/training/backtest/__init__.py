@@ -1,0 +1,1 @@
+"""A history played through the live loop's decisions."""

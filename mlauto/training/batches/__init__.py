@@ -1,0 +1,1 @@
+"""What arrives: files as typed frames, validated, accepted or kept waiting."""
