@@ -31,7 +31,7 @@ from mlauto.monitoring.cause import broken_inputs, moved_inputs
 from mlauto.monitoring.drift.fitting import fit_profile
 from mlauto.monitoring.incidents import open_incident, record_verdict
 from mlauto.monitoring.judge import Limits, judge, label_fault
-from mlauto.monitoring.labels import read_join
+from mlauto.monitoring.labels.joining import read_join
 from mlauto.monitoring.metrics import measure
 from mlauto.monitoring.quality.watching import Standard, look
 from mlauto.monitoring.scores import score

@@ -30,8 +30,8 @@ import predictionlog_volume
 from rich.console import Console
 from rich.table import Table
 
-from mlauto.monitoring.compaction import compact
-from mlauto.monitoring.predictionlog import find_prediction
+from mlauto.monitoring.log.compaction import compact
+from mlauto.monitoring.log.reading import find_prediction
 from mlauto.serving.bundle import write_manifest
 from mlauto.serving.durability import Syncer
 from mlauto.serving.gateway import run

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from figures import Figure, main
 
-from mlauto.monitoring.compacted import Writer, table_of
-from mlauto.monitoring.predictionlog import find_prediction
-from mlauto.monitoring.query import Query, count, tables
-from mlauto.monitoring.queryrows import batches
-from mlauto.monitoring.spans import keep_spans
+from mlauto.monitoring.log.compacted import Writer, table_of
+from mlauto.monitoring.log.query import Query, count, tables
+from mlauto.monitoring.log.queryrows import batches
+from mlauto.monitoring.log.reading import find_prediction
+from mlauto.monitoring.log.spans import keep_spans
 
 ROWS, QUICK_ROWS = 100_000_000, 2_000_000
 MONTH, HOUR, DAY = 30 * 86_400.0, 3600.0, 86_400.0

@@ -25,8 +25,8 @@ from scipy.signal import lfilter
 from scipy.stats import binom, norm
 
 from mlauto.monitoring.scores import mean_interval
-from mlauto.monitoring.sequential import added, evaluated
-from mlauto.monitoring.watchrecord import Tally
+from mlauto.monitoring.watch.record import Tally
+from mlauto.monitoring.watch.sequential import added, evaluated
 from mlauto.proof import ABSOLUTE, RELATIVE, THRESHOLD
 
 Floats = NDArray[np.float64]

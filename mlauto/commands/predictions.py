@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlauto.commands.live import when
 from mlauto.errors import MlautoError
-from mlauto.monitoring.query import Query, count
-from mlauto.monitoring.queryrows import DEFAULT, batches
+from mlauto.monitoring.log.query import Query, count
+from mlauto.monitoring.log.queryrows import DEFAULT, batches
 from mlauto.records import Signature, TrainedModel
 from mlauto.sections import UNITS
 from mlauto.settings import Settings

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlauto.errors import MlautoError
-from mlauto.monitoring.predictionlog import find_label, find_prediction, segment_of
+from mlauto.monitoring.log.reading import find_label, find_prediction, segment_of
 from mlauto.orchestration.proofs import watch_told
 from mlauto.records import Batch, BatchWeight, Commit, Image, Score, TrainedModel
 from mlauto.settings import Settings

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from mlauto.monitoring.comparison import Outcome, outcome_score, paired_difference, unpaired_difference
+from mlauto.monitoring.log.reading import Label, LogReader, Prediction
 from mlauto.monitoring.metrics import least_p99, quantile
-from mlauto.monitoring.pairing import outcomes
-from mlauto.monitoring.predictionlog import Label, LogReader, Prediction
 from mlauto.monitoring.scores import REGRESSION, SHARES, same_label, usable
+from mlauto.monitoring.watch.pairing import outcomes
 from mlauto.proof import ABSOLUTE, RELATIVE, RolloutEvidence
 from mlauto.records import Score
 

@@ -10,9 +10,9 @@ from mlauto.monitoring.comparison import Outcome
 from mlauto.monitoring.drift.live import live_drift
 from mlauto.monitoring.drift.profile import Profile
 from mlauto.monitoring.feed import odd_labels, stopped
-from mlauto.monitoring.labels import JoinState, join_labels
+from mlauto.monitoring.labels.joining import JoinState, join_labels
+from mlauto.monitoring.log.reading import LogReader, Prediction
 from mlauto.monitoring.newest import NEWEST_ROWS, broken_rows
-from mlauto.monitoring.predictionlog import LogReader, Prediction
 from mlauto.monitoring.quality.estimated import Answered, estimate
 from mlauto.monitoring.quality.references import Known
 from mlauto.monitoring.scores import score, usable

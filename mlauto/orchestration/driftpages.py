@@ -18,8 +18,8 @@ from mlauto.monitoring.drift.explain import Explanation, explain
 from mlauto.monitoring.drift.live import window_counts
 from mlauto.monitoring.drift.profile import Levels, Numbers, Profile
 from mlauto.monitoring.drift.words import sentence
+from mlauto.monitoring.log.reading import LogReader, Prediction
 from mlauto.monitoring.metrics import DRIFT, TAIL_BYTES
-from mlauto.monitoring.predictionlog import LogReader, Prediction
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.render import table
 from mlauto.product import ModelProduct

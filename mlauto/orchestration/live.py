@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from mlauto.errors import DeliveryError, MeasurementError
 from mlauto.measured import LiveMetrics
 from mlauto.monitoring.cause import broken_inputs, moved_inputs
-from mlauto.monitoring.compaction import Compaction, compact
 from mlauto.monitoring.drift.profile import Profile
 from mlauto.monitoring.incidents import Incident, open_incident
 from mlauto.monitoring.judge import Limits, is_full, judge, label_fault, proven
-from mlauto.monitoring.labels import read_join
+from mlauto.monitoring.labels.joining import read_join
+from mlauto.monitoring.log.compaction import Compaction, compact
 from mlauto.monitoring.metrics import measure, unmeasured
 from mlauto.monitoring.scores import better
 from mlauto.monitoring.triage import Context, triage

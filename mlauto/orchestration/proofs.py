@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mlauto.delivery.progress import Rollout, Stage
 from mlauto.delivery.stages import current_rollout
-from mlauto.monitoring.watchrecord import read_watch
+from mlauto.monitoring.watch.record import read_watch
 from mlauto.proof import THRESHOLD, Proof
 from mlauto.store import Store
 

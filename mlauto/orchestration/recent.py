@@ -4,7 +4,7 @@ import math
 from collections import deque
 
 from mlauto.delivery.replay import LoggedRequest
-from mlauto.monitoring.predictionlog import LogReader, Prediction
+from mlauto.monitoring.log.reading import LogReader, Prediction
 from mlauto.orchestration.platform import Platform
 from mlauto.product import ModelProduct
 from mlauto.records import Deployment, TrainedModel

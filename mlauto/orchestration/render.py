@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from mlauto.measured import LiveMetrics
-from mlauto.monitoring.compaction import Compaction
+from mlauto.monitoring.log.compaction import Compaction
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.render_quality import quality
 from mlauto.records import (

@@ -11,7 +11,7 @@ from mlauto.delivery.rollout import waits_for
 from mlauto.delivery.stages import Way, current_rollout, is_due
 from mlauto.errors import MeasurementError
 from mlauto.monitoring.incidents import open_incident
-from mlauto.monitoring.watchrecord import Subject
+from mlauto.monitoring.watch.record import Subject
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.proofs import proof_of, watch_path
 from mlauto.product import ModelProduct
@@ -67,7 +67,7 @@ def watched(platform: Platform, product: ModelProduct, rollout: Rollout) -> Proo
     Beside its champion the candidate is watched from the rollout's beginning, afterwards anew, from its promotion on.
     Where the log cannot be read just now, what was proven before.
     """
-    from mlauto.monitoring.watch import look
+    from mlauto.monitoring.watch.looks import look
 
     if rollout.champion is None:
         return None

@@ -9,7 +9,7 @@ import pytest
 from mlauto.commands.backtest_policy import NAMED, LiveCheck, LivePolicy, read_policy
 from mlauto.commands.history import Plan, attributes_of
 from mlauto.errors import ProductError
-from mlauto.monitoring.labels import Joined
+from mlauto.monitoring.labels.joining import Joined
 from mlauto.monitoring.quality.watching import Standard, look
 from mlauto.monitoring.scores import mean_score
 from mlauto.product import ModelProduct

@@ -9,7 +9,7 @@ import pytest
 
 from mlauto.commands.predictions import count_predictions, export_predictions, query_of
 from mlauto.errors import MlautoError
-from mlauto.monitoring.query import Query
+from mlauto.monitoring.log.query import Query
 from mlauto.settings import Settings
 from mlauto.store import Store
 from mlauto_tests.commands.conftest import write_history

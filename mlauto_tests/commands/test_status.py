@@ -18,7 +18,7 @@ from mlauto.delivery.progress import Rollout, Stage
 from mlauto.errors import StoreError
 from mlauto.measured import LabelDelay, LiveMetrics
 from mlauto.monitoring.incidents import record_verdict
-from mlauto.monitoring.watchrecord import Subject, Watch
+from mlauto.monitoring.watch.record import Subject, Watch
 from mlauto.records import (
     Action,
     Batch,

@@ -12,7 +12,7 @@ from rich.console import Console
 from mlauto.commands.why import Explanation, explain, render
 from mlauto.delivery.progress import Rollout, Stage
 from mlauto.errors import MlautoError
-from mlauto.monitoring.watchrecord import Subject, Watch
+from mlauto.monitoring.watch.record import Subject, Watch
 from mlauto.settings import Settings
 from mlauto.store import Store
 from mlauto_tests.test_proof import PROOF

@@ -224,7 +224,7 @@ def test_the_room_is_light() -> None:
     """A sensor that imports all of it loads neither pandas nor scikit-learn, nor SciPy, nor Dagster."""
     code = (
         "import sys, mlauto.monitoring.metrics, mlauto.monitoring.judge, mlauto.monitoring.triage,"
-        " mlauto.monitoring.incidents, mlauto.monitoring.labelfiles\n"
+        " mlauto.monitoring.incidents, mlauto.monitoring.labels.files\n"
         "print([m for m in ('pandas', 'sklearn', 'scipy', 'dagster', 'mlflow', 'pyarrow') if m in sys.modules])"
     )
 

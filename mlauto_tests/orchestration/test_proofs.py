@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from mlauto.delivery.progress import Rollout, Stage
-from mlauto.monitoring.watchrecord import Subject, Watch
+from mlauto.monitoring.watch.record import Subject, Watch
 from mlauto.orchestration.proofs import proof_of, proof_rows, watch_path, watch_sentence, watch_told
 from mlauto.store import Store
 from mlauto_tests.test_proof import PROOF

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from mlauto.monitoring.keyjoin import join_keys
-from mlauto.monitoring.labelfiles import import_labels
-from mlauto.monitoring.predictionlog import Label, LogReader
+from mlauto.monitoring.labels.files import import_labels
+from mlauto.monitoring.labels.keyjoin import join_keys
+from mlauto.monitoring.log.reading import Label, LogReader
 from mlauto.serving.errors import RequestError
 from mlauto.serving.invocations import parse_invocations
 from mlauto.serving.labelkeys import parted, with_keys

@@ -19,7 +19,7 @@ from mlauto.monitoring.drift.counts import Counts, StoredCounts
 from mlauto.monitoring.drift.fitting import answers_in
 from mlauto.monitoring.drift.profile import Profile
 from mlauto.monitoring.drift.report import budget_of, drift_report
-from mlauto.monitoring.predictionlog import LogReader, Prediction
+from mlauto.monitoring.log.reading import LogReader, Prediction
 from mlauto.store import atomic_write
 
 __all__ = ["WINDOW_ROWS", "live_drift", "window_counts"]

@@ -11,7 +11,7 @@ from mlauto.errors import MeasurementError
 from mlauto.monitoring.quality.budget import Budget
 from mlauto.monitoring.quality.detector import Detector
 from mlauto.monitoring.quality.segments import Segment
-from mlauto.monitoring.watchrecord import Unpaired
+from mlauto.monitoring.watch.record import Unpaired
 from mlauto.store import atomic_write
 
 __all__ = ["Memory", "Watched", "kept", "number", "packed", "read_memory", "write_memory"]

@@ -16,12 +16,12 @@ import numpy as np
 
 from mlauto.measured import SegmentQuality
 from mlauto.monitoring.comparison import Outcome
-from mlauto.monitoring.pairs import losses_to_test
 from mlauto.monitoring.quality.detector import Detector, Terms, added, fresh, restarted
 from mlauto.monitoring.quality.limits import limit_of
 from mlauto.monitoring.quality.proofs import THRESHOLD, has_recovered, said
 from mlauto.monitoring.scores import HIGHER, mean_score
-from mlauto.monitoring.watchrecord import Unpaired
+from mlauto.monitoring.watch.pairs import losses_to_test
+from mlauto.monitoring.watch.record import Unpaired
 from mlauto.records import Score
 
 __all__ = ["Segment", "Tagged", "segmented", "shown"]

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from mlauto.measured import Detection, SegmentQuality
 from mlauto.monitoring.comparison import Outcome
-from mlauto.monitoring.labels import Joined
-from mlauto.monitoring.pairs import losses_to_test
+from mlauto.monitoring.labels.joining import Joined
 from mlauto.monitoring.quality.budget import OPENING, STAKE, granted, opening
 from mlauto.monitoring.quality.detector import Detector, Terms, added, fresh, restarted
 from mlauto.monitoring.quality.limits import limit_of
@@ -24,6 +23,7 @@ from mlauto.monitoring.quality.memory import Watched, kept, number, packed, read
 from mlauto.monitoring.quality.proofs import THRESHOLD, has_recovered, said
 from mlauto.monitoring.quality.references import Known
 from mlauto.monitoring.quality.segments import Tagged, segmented, shown
+from mlauto.monitoring.watch.pairs import losses_to_test
 from mlauto.records import Score
 
 __all__ = ["Proven", "Standard", "advanced", "begun", "look"]

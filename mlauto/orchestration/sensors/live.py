@@ -9,10 +9,10 @@ import dagster as dg
 
 from mlauto.delivery.rollout import retire_expired
 from mlauto.errors import MlautoError
-from mlauto.monitoring.compaction import due_groups, expired
 from mlauto.monitoring.incidents import evidence_of, open_incident, record_verdict
-from mlauto.monitoring.keyjoin import join_keys
-from mlauto.monitoring.labelfiles import import_labels
+from mlauto.monitoring.labels.files import import_labels
+from mlauto.monitoring.labels.keyjoin import join_keys
+from mlauto.monitoring.log.compaction import due_groups, expired
 from mlauto.orchestration import rollouts
 from mlauto.orchestration.attempts import Retrainings, incident_id, retrainings
 from mlauto.orchestration.deployments import production_event

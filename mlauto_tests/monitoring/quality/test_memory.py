@@ -10,7 +10,7 @@ from mlauto.monitoring.quality.budget import Budget
 from mlauto.monitoring.quality.detector import Detector
 from mlauto.monitoring.quality.memory import Memory, Watched, kept, number, packed, read_memory, write_memory
 from mlauto.monitoring.quality.segments import Segment
-from mlauto.monitoring.watchrecord import Unpaired
+from mlauto.monitoring.watch.record import Unpaired
 
 
 def watched(since: float = 0.0) -> Watched:

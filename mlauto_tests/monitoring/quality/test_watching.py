@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlauto.errors import MeasurementError
-from mlauto.monitoring.labels import Joined, join_labels
+from mlauto.monitoring.labels.joining import Joined, join_labels
 from mlauto.monitoring.quality.levels import Levels
 from mlauto.monitoring.quality.memory import read_memory
 from mlauto.monitoring.quality.references import Known

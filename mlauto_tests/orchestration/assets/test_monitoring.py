@@ -3,7 +3,7 @@
 import dagster as dg
 import pytest
 
-from mlauto.monitoring import compaction
+from mlauto.monitoring.log import compaction
 from mlauto.orchestration.assets.monitoring import CHECKS, monitoring_assets
 from mlauto.records import Problem
 from mlauto_tests.orchestration.conftest import World, made_product
