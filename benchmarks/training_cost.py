@@ -42,7 +42,7 @@ from mlauto.training.weighting import ALL, History, Member
 ROWS, SMALL = 300, 100
 FADING = (Member(history=History(half_life=5.0)),)
 SIZES = (10, 50, 100, 200, 1000, 5000)
-EVERYTHING = (10, 50, 100, 200)  # sizes at which all history is fitted on, for comparison
+EVERYTHING = (10, 50, 100, 200, 1000)  # sizes at which all history is fitted on, for comparison
 ESTIMATORS: dict[str, Callable[[], Any]] = {
     "boosted trees": lambda: HistGradientBoostingRegressor(max_iter=40),
     "neighbours": KNeighborsRegressor,
