@@ -27,7 +27,7 @@ class Policy(Section):
     false_alarms: float | None = Field(
         None, gt=0, le=0.5, description="retrain when proven worse than before, at most so likely by chance"
     )
-    excess: float = Field(0.15, ge=0, description="loss beyond that which is worth it, in batches' worth of loss")
+    excess: float = Field(0.15, ge=0, description="proven loss that is worth a training, in batches' worth of loss")
     reference: int = Field(3, ge=1, description="first batches of a live model that are its start")
     lookback: int = Field(
         10, ge=0, description="labelled batches before a model that it must not be worse than, either"

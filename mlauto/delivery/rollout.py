@@ -40,9 +40,9 @@ def roll_out(  # noqa: PLR0917 - what is rolled out, with what, then how
 
     Returns production as it is afterwards. A newer version in production or on its way there, or a mode that waits for
     people, leaves it unchanged, and the returned events say so; so they do where an older one is taken further first
-    (`waits_for`). Raises `DeliveryError` when the image was not verified,
-    was rejected, or is not live within `patience` seconds after the switch (then the previous version is switched
-    back), and when nothing is in production and an approval is awaited.
+    (`waits_for`). Raises `DeliveryError` when the image was not verified, was rejected, or is not live within
+    `patience` seconds after the switch (then the previous version is switched back), and when nothing is in production
+    and an approval is awaited.
     """
     _require_verified(product, image, test)
     with exclusive(product, store, wait=WAIT_SECONDS):
@@ -145,7 +145,7 @@ def _roll_out(change: Change, image: Image, mode: str, way: Way) -> Deployment |
     first = waits_for(product, image.version, store, mode=mode, hurry=way.plan.hurry)
     if first is not None:
         go_on(change, first, _image(product, first, store), way)
-        return _noted(change, f"version {image.version} waits until version {first.version} has got where it should")
+        return _noted(change, f"version {image.version} waits until the rollout of {first.version} has ended")
     note = _against(change, image, production, rollout, mode)
     if note is not None:
         return _noted(change, note)

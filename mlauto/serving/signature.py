@@ -37,9 +37,8 @@ __all__ = [
 ]
 
 MOST_CELLS = 2_000_000  # of one request: bounds memory, as a 16 MB body may hold millions of empty rows
-CLOSE = (
-    0.7  # how alike names are of which one is taken for a slip of the other: `tmp` and `temp` are, `timestamp` is not
-)
+# How alike a column is to one that is taken for a slip of it: `tmp` is to `temp`, `timestamp` is not.
+CLOSE = 0.7
 LARGEST_FLOAT = 1.7e308
 SHOWN_CATEGORIES = 20
 KEY = "key"

@@ -149,7 +149,8 @@ def _lost(
     Every end of the record is tried at every batch: the chance of a false alarm is divided among all of those looks.
     Rows count as independent.
     """
-    variance = _row_variance([*than, *later])
+    both = [*than, *later]
+    variance = _row_variance(both)
     if not later or variance is None:
         return ""
     rows = np.array([batch.rows for batch in later], dtype=np.float64)[::-1]
@@ -163,7 +164,7 @@ def _lost(
     # the chances of look n's n ends sum to chance / (n * (n + 1)), and those of all looks to the chance
     sigmas = math.sqrt(2 * math.log(looks * looks * (looks + 1) / chance))
     by_luck = sigmas * np.sqrt(variance * (1 / total + 1 / first_rows))
-    cost = worse * total / np.median([batch.rows for batch in [*than, *later]])
+    cost = worse * total / np.median([batch.rows for batch in both])
     proven = (worse > by_luck) & (cost > policy.excess * first) & (numbers > since)
     if not proven.any():
         return ""

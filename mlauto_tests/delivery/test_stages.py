@@ -212,7 +212,7 @@ def test_a_candidate_of_the_same_code_waits(beside: Delivery) -> None:
     for after in (10.0, 20.0):
         waiting = beside.release("3", way=way(), now=NOW + after)
 
-        assert waiting.events[-1] == "version 3 waits until version 2 has got where it should"
+        assert waiting.events[-1] == "version 3 waits until the rollout of 2 has ended"
         assert "waits" not in beside.production().events[-1]
         assert rollout_of(beside).version == "2"
         assert set(beside.runtime.running(PRODUCT)) >= {"1", "2"}
