@@ -133,8 +133,10 @@ def regret(platform: Platform, product: ModelProduct) -> tuple[str, str] | None:
 def held_back(platform: Platform, product: ModelProduct, version: str) -> bool:
     """Whether the version goes to production in its own time: its rollout is under way, or waits for another's end."""
     beside = candidates(platform, product)
-    if not beside or version in beside:
-        return bool(beside)
+    if not beside:
+        return False
+    if version in beside:
+        return True
     hurry = way(platform, product).plan.hurry
     return waits_for(product.name, version, platform.store, mode=product.delivery.mode, hurry=hurry) is not None
 
