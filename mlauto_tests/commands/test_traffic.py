@@ -10,20 +10,13 @@ import pytest
 
 from mlauto.commands.traffic import Request, Tally, Traffic
 from mlauto.errors import DeliveryError
+from mlauto_tests.waiting import eventually
 
 
 def stream(count: int, *, rows: int = 1) -> Iterator[Request]:
     """Requests whose labels are their own numbers."""
     for number in range(count):
         yield Request(rows=[{"a": number}] * rows, labels=[number] * rows)
-
-
-def wait_for(condition: Any) -> None:
-    """Return as soon as the condition holds; fail after ten seconds."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "not seen within 10 s"
-        time.sleep(0.002)
 
 
 def test_every_request_is_counted_and_labelled(gateway: Any) -> None:
@@ -52,7 +45,7 @@ def test_labels_wait_until_they_are_due(gateway: Any) -> None:
     endless = (request for _ in iter(int, 1) for request in stream(10))
 
     with Traffic(gateway.client(), endless, rate=1000, label_after=3600) as traffic:
-        wait_for(lambda: traffic.tally().requests >= 20)
+        eventually(lambda: traffic.tally().requests >= 20)
         before = dict(gateway.labels)
         tally = traffic.stop()
 
@@ -72,7 +65,7 @@ def test_the_rate_is_a_bound(gateway: Any) -> None:
 def test_stopping_does_not_wait_for_the_next_request(gateway: Any) -> None:
     """At one request in 100 s, stop returns at once."""
     with Traffic(gateway.client(), stream(5), rate=0.01) as traffic:
-        wait_for(lambda: traffic.tally().requests == 1)
+        eventually(lambda: traffic.tally().requests == 1)
         began = time.monotonic()
         tally = traffic.stop()
 
@@ -129,7 +122,7 @@ def test_who_answers_since_when(gateway: Any) -> None:
         yield from stream(4)
 
     with Traffic(gateway.client(), two_halves(), rate=5000) as traffic:
-        wait_for(lambda: traffic.answering is not None and traffic.answering.requests == 5)
+        eventually(lambda: traffic.answering is not None and traffic.answering.requests == 5)
         first = traffic.answering
         proceed.set()
         traffic.join()

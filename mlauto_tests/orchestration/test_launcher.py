@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,17 +15,10 @@ from dagster._core.test_utils import create_run_for_test
 from mlauto.orchestration.launcher import WORKER_TAG, WarmRunLauncher, prewarm, reap_orphans
 from mlauto.runtime.warm import WarmProcess, start_time
 from mlauto.settings import Settings
+from mlauto_tests.waiting import eventually
 
 LAUNCHER_TAG = "mlauto/launcher"
 Start = Callable[..., subprocess.Popen[bytes]]
-
-
-def eventually(seen: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.02)
 
 
 def identity(pid: int) -> str:

@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,16 +16,9 @@ import pytest
 from mlauto.errors import MlautoError
 from mlauto.runtime.process import Finished, scrubbed_environment
 from mlauto.runtime.warm import LIBRARIES, NotWarmError, WarmProcess, start_time
+from mlauto_tests.waiting import eventually
 
 Seen = Callable[[], object]
-
-
-def eventually(seen: Seen, seconds: float = 20.0) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.01)
 
 
 def ended(process: subprocess.Popen[bytes]) -> int:

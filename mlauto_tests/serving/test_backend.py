@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from mlauto.serving.backend import Backend, StartError
 from mlauto.serving.errors import ModelError
 from mlauto.serving.gatewaystate import VersionState
 from mlauto.serving.link import LinkError
+from mlauto_tests.waiting import until
 
 ROWS = b'[{"temp": 1.0, "hour": 2}]'
 
@@ -28,13 +27,6 @@ def version(bundle: Path, folder: Path, changes: list[str] | None = None) -> Bac
         changed=lambda: changes.append(found.state) if changes is not None else None,
     )
     return found
-
-
-async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 def test_a_version_lives_dies_comes_back_and_is_stopped(bundles: dict[str, Path], tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from mlauto.serving.contained import Contained, Tether
 from mlauto.serving.gatewaystate import VersionState
 from mlauto.serving.link import LinkError
 from mlauto_tests.serving.conftest import environment
+from mlauto_tests.waiting import until
 
 ROWS = b'[{"temp": 1.0, "hour": 2}]'
 
@@ -38,13 +37,6 @@ def server(bundle: Path, socket: Path) -> subprocess.Popen[bytes]:
     """What runs in a container."""
     command = [sys.executable, "-m", "mlauto.serving.server", "--bundle", str(bundle), "--socket", str(socket)]
     return subprocess.Popen(command, env=environment())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

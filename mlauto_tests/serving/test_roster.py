@@ -18,6 +18,7 @@ from mlauto.serving.mail import Mail, Message
 from mlauto.serving.roster import Follower, Roster
 from mlauto_tests.serving.test_gateway import alive
 from mlauto_tests.serving.test_others import nothing
+from mlauto_tests.waiting import until
 
 if TYPE_CHECKING:
     import uvicorn
@@ -115,14 +116,6 @@ async def begun(work: Work, wanted: int, lost: Callable[[], None] = lambda: None
         found.stop()
         await found.gone()
         assert found.followers == []
-
-
-async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait for it."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        await asyncio.sleep(0.005)
 
 
 def test_there_are_as_many_as_are_wanted_and_all_end() -> None:

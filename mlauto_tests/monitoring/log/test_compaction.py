@@ -22,6 +22,7 @@ from mlauto.monitoring.log.compaction import Group, compact, due_groups, expired
 from mlauto.monitoring.log.reading import LogReader, Prediction, find_prediction
 from mlauto.serving.predictionlog import PredictionLog
 from mlauto.serving.segments import Segments, hold
+from mlauto_tests.waiting import eventually
 
 WRITER = """
 import sys
@@ -30,12 +31,13 @@ from pathlib import Path
 from mlauto.serving.predictionlog import PredictionLog
 from mlauto.serving.segments import Segments
 log = PredictionLog(Path(sys.argv[1]))
-log.predictions = Segments(Path(sys.argv[1]), "predictions", segment_bytes=9000)
+# As many segments as a slow machine may fill before anybody compacts them: none is dropped for its age.
+log.predictions = Segments(Path(sys.argv[1]), "predictions", segment_bytes=9000, most_segments=10**6)
 while True:
     name = log.new_id()
     log.answered(name, version="3", seconds=0.1, rows=b'[{"a":1}]', predictions=[1.5])
     print(name, flush=True)
-    time.sleep(0.0002)  # or it would drop what is too old before anybody can compact it
+    time.sleep(0.0002)
 """
 COMPACTOR = """
 import sys
@@ -229,8 +231,11 @@ def test_kill_9_of_the_compaction_and_of_the_writer_loses_nothing(tmp_path: Path
             with begin(COMPACTOR) as compactor:
                 assert compactor.stdout is not None
                 assert compactor.stdout.readline() == "ready\n"
-                time.sleep(0.2 + 0.05 * number)
+                before = compacted_files(tmp_path, "predictions")
+                eventually(lambda known=before: compacted_files(tmp_path, "predictions") != known)  # it is at work
+                time.sleep(0.02 * number)
                 compactor.kill()
+        eventually(lambda: len(written) > 1000)
         writer.kill()
         reading.join()
     acknowledged = {name for name in written if len(name) == 22}
@@ -342,16 +347,16 @@ def test_one_at_a_time_and_only_where_there_is_a_log(log: Any) -> None:
 
 
 def test_cost_and_memory_are_bounded(log: Any) -> None:
-    """A group of 64 MB takes seconds and a fraction of its size in memory; a look-up in it takes milliseconds."""
+    """A group of 64 MB takes seconds of a processor and a fraction of its size in memory; a look-up in it takes milliseconds."""
     line = (
         b'{"id":"%08x-%08x-0000","t":1.0,"v":"1","ms":1.0,"rows":[{"x":%d,"name":"' + b"x" * 300 + b'"}],"y":[1.0]}\n'
     )
     for segment in range(24):
         log.raw("predictions", segment, b"".join(line % (segment, n, n) for n in range(10_900)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.perf_counter()
+    began = time.process_time()
     done = compact(log.folder)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
     took = []
     for _ in range(3):

@@ -282,17 +282,17 @@ def test_a_lost_memory_loses_no_batch(world: World) -> None:
 
 
 def test_a_quiet_tick_with_many_files_is_quick(world: World) -> None:
-    """Two thousand files that are known already cost a fraction of a second."""
+    """Two thousand files that are known already cost a fraction of a second of a processor."""
     folder = world.settings.resolve("landing/tides")
     folder.mkdir(parents=True)
     for number in range(2000):
         (folder / f"{number}.csv").touch()
     world.tick("data")
 
-    began = time.perf_counter()
+    began = time.process_time()
     world.tick("data")
 
-    assert time.perf_counter() - began < 2.0
+    assert time.process_time() - began < 2.0
 
 
 def test_a_verified_commit_alone_asks_for_no_batch(released: World) -> None:
