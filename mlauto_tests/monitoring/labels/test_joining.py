@@ -322,9 +322,9 @@ def test_a_call_stays_short_behind_a_long_history(log: Any, join: Join) -> None:
         log.raw("predictions", segment, "".join(line % (segment, n) for n in numbers).encode())
         log.raw("labels", segment, "".join(label % (segment, n) for n in numbers).encode())
     log.segment, log.label_segment, log.sequence = 4, 4, 50_000
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(pairs(join(window=500))) == 500
-    first = time.perf_counter() - began
+    first = time.process_time() - began
 
     took = []
     for _ in range(5):

@@ -347,7 +347,7 @@ def test_one_at_a_time_and_only_where_there_is_a_log(log: Any) -> None:
 
 
 def test_cost_and_memory_are_bounded(log: Any) -> None:
-    """A group of 64 MB takes seconds of a processor and a fraction of its size in memory; a look-up in it takes milliseconds."""
+    """A group of 64 MB takes seconds of a processor and a fraction of its size in memory; a look-up milliseconds."""
     line = (
         b'{"id":"%08x-%08x-0000","t":1.0,"v":"1","ms":1.0,"rows":[{"x":%d,"name":"' + b"x" * 300 + b'"}],"y":[1.0]}\n'
     )
