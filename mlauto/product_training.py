@@ -36,11 +36,12 @@ class Policy(Section):
     credit: float = Field(4.0, ge=0, description="trainings for an alarm or growth that are allowed from the beginning")
     share: float = Field(1 / 9, ge=0, le=1, description="of a further training, for each labelled batch")
     average: bool = Field(False, description="fit on several histories, and average them as each proves worth")
+    renew: bool = Field(False, description="between trainings average the fits anew, where labels are at once")
 
 
 POLICIES = {
     "never": Policy(on_degraded=False),
-    "economy": Policy(false_alarms=0.01, growth=2.0, average=True),
+    "economy": Policy(false_alarms=0.01, growth=2.0, average=True, renew=True),
     "quality": Policy(every_batches=1, average=True),
     "every_batch": Policy(every_batches=1),
 }
@@ -67,13 +68,16 @@ class Training(Section):
         """The policy's knobs, whichever way it was written."""
         return self.retrain if isinstance(self.retrain, Policy) else POLICIES[self.retrain]
 
-    @property
-    def corrected(self) -> bool:
-        """Whether averages are moved by what the newest labelled batch asks for: where the next one will train anew.
+    def renews(self, lag: int) -> bool:
+        """Whether old fits are averaged anew when labels come `lag` batches late: what they show may have passed."""
+        return self.policy.renew and not lag
 
-        It does not last: where trainings are rare it helps for a batch and hurts in the others.
+    def corrected(self, lag: int) -> bool:
+        """Whether averages are moved by what the newest labelled batch asks for: where the next one makes a new model.
+
+        It does not last: where new models are rare it helps for a batch and hurts in the others.
         """
-        return self.policy.every_batches == 1
+        return self.policy.every_batches == 1 or self.renews(lag)
 
     @model_validator(mode="after")
     def _search_leaves_time(self) -> "Training":

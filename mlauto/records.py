@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from mlauto.averaged import Averaged, Renewal
+
 __all__ = [
     "Action",
-    "Averaged",
     "Batch",
     "BatchWeight",
     "Cause",
@@ -249,29 +250,13 @@ class CheckOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Averaged:
-    """What a model averages: histories by name, their shares, and what decided them: each one's mean losses in batches.
-
-    `batches` are the digests of those batches. The average is moved by `amount`, a part of `offset`, as the newest of
-    them have shown (`tried`): mean loss without, mean loss moved by all of the offset there was, what was asked for.
-    """
-
-    histories: tuple[str, ...]
-    shares: tuple[float, ...]
-    losses: tuple[tuple[float, ...], ...] = ()
-    batches: tuple[str, ...] = ()
-    offset: float = 0.0
-    amount: float = 0.0
-    tried: tuple[tuple[float, float, float], ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainedModel:
     """A fitted estimator, its MLflow run and registered version.
 
     `key` is the digest of what determined it (tree, training set, parameters, dependencies), `artifact` that of what
     training wrote, `reference` its quality on rows that it was not fitted on, `image` the id of that in which it was.
-    `trainings` counts those that new data caused before it; `averaged` is there when it averages several histories.
+    `trainings` counts those that new data caused before it; `averaged` is there when it averages several histories,
+    `renewal` when it was not fitted itself: `training_set` is then that of its fits.
     """
 
     version: str
@@ -290,11 +275,23 @@ class TrainedModel:
     image: str = ""
     trainings: int = 0
     averaged: Averaged | None = None
+    renewal: Renewal | None = None
 
     @property
     def passed(self) -> bool:
         """True when every check of the model passed."""
         return all(check.passed for check in self.checks)
+
+    @property
+    def line(self) -> str:
+        """The version whose fits it has: its own, unless it was renewed."""
+        return self.renewal.line if self.renewal else self.version
+
+    @property
+    def attempted(self) -> frozenset[str]:
+        """The batches, by digest, that the newest training was made on when this model was."""
+        own = tuple(batch.digest for batch in self.training_set.batches)
+        return frozenset(self.renewal.attempted if self.renewal else own)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,5 +50,7 @@ def test_histories_differ_and_there_are_not_too_many() -> None:
 
 def test_averages_are_corrected_where_every_batch_trains() -> None:
     """What the newest batch asks for does not last until a later training."""
-    assert [Training.model_validate({"retrain": name}).corrected for name in POLICIES] == [False, False, True, True]
-    assert not Training.model_validate({"retrain": {"every_batches": 2, "average": True}}).corrected
+    trainings = [Training.model_validate({"retrain": name}) for name in POLICIES]
+    assert [one.corrected(0) for one in trainings] == [False, True, True, True]
+    assert [one.corrected(5) for one in trainings] == [False, False, True, True]
+    assert not Training.model_validate({"retrain": {"every_batches": 2, "average": True}}).corrected(0)

@@ -49,7 +49,7 @@ class Walks:
         product = self.product.model_copy(
             update={"training": self.product.training.model_copy(update={"retrain": policy})}
         )
-        decide = LivePolicy(product)
+        decide = LivePolicy(product, self.plan.delay)
         return self._simulate(decide, decide.members, LiveCheck(product), on_batch)
 
     def fixed(self, history: History) -> Outcome:

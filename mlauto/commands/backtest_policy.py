@@ -93,13 +93,17 @@ class LiveCheck:
 
 
 class LivePolicy:
-    """What the live loop would do after each batch; one for each run, since it knows of the incident that is open."""
+    """What the live loop would do after each batch; one for each run, since it knows of the incident that is open.
 
-    def __init__(self, product: ModelProduct) -> None:
+    Labels come `delay` batches late.
+    """
+
+    def __init__(self, product: ModelProduct, delay: int = 0) -> None:
         self.product = product
         self.policy = product.training.policy
         self.members = members_of(product.training)
-        self.corrected = product.training.corrected
+        self.corrected = product.training.corrected(delay)
+        self.renews = product.training.renews(delay)
         self.incident: Incident | None = None
         self.attempts = 0
 
@@ -117,7 +121,13 @@ class LivePolicy:
         if verdict.action is Action.ROLL_BACK and self.incident is not None:
             return Choice(train=False, reason=verdict.cause, back_to=int(self.incident.version or 0))
         bad = verdict.status is Status.DEGRADED
-        return Choice(train=False, reason=f"{verdict.action}: {verdict.cause}" if bad else reason)
+        return Choice(
+            train=False,
+            reason=f"{verdict.action}: {verdict.cause}" if bad else reason,
+            renew=self.renews and situation.fresh > 0,
+            members=self.members,
+            corrected=self.corrected,
+        )
 
     def _triaged(self, situation: Situation, *, delivering: bool, refused: str) -> Verdict:
         if situation.verdict is None:
@@ -143,7 +153,7 @@ class LivePolicy:
         after = advance(
             self.incident,
             verdict,
-            version=str(situation.live),
+            version=str(situation.version),
             attempts=self.attempts,
             now=float(situation.newest),
             needed=self.product.monitoring.healthy_windows,
@@ -154,10 +164,10 @@ class LivePolicy:
     def _better(self, situation: Situation) -> str | None:
         """The model that was live when the incident began, if its last labelled batch was better than this one's."""
         before = self.incident.version if self.incident and self.attempts else None
-        if before is None or before == str(situation.live):
+        if before is None or before == str(situation.version):
             return None
-        last: Mapping[object, float] = {batch.model: batch.loss for batch in situation.scores}
-        old, new = last.get(int(before)), last.get(situation.live)
+        last: Mapping[object, float] = {batch.version: batch.loss for batch in situation.scores}
+        old, new = last.get(int(before)), last.get(situation.version)
         if old is None or new is None:
             return None
         return before if better(self.product.metric, old, new) else None

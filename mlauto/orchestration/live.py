@@ -154,7 +154,7 @@ def with_action(
     newest = store.read_record(product.name, "model", TrainedModel)
     training_set = store.read_record(product.name, "training_set", TrainingSet)
     verified = store.read_record(product.name, "verified_commit", VerifiedCommit)
-    known = {batch.digest for batch in newest.training_set.batches} if newest else set()
+    known = newest.attempted if newest else frozenset()
     production, bad = observed.production, observed.verdict.status is Status.DEGRADED
     incident = open_incident(store, product.name)
     in_vain = max(0, tried.attempts - (incident.helped if incident else 0))
@@ -191,7 +191,10 @@ def _refusal(
     production: Deployment | None,
 ) -> str:
     """Why the product's policy does not want to train on what is new; "" when it may."""
-    live = production.version if production else None
+    model = (
+        platform.store.read_record(product.name, f"models/{production.version}", TrainedModel) if production else None
+    )
+    live = model.line if model else None
     evidence = evidence_of(newest, training_set, live=live, scores=scores_of(platform.store, product))
     allowed, reason = on_new_data(product.training.policy, "incident", evidence)
     return "" if allowed else reason

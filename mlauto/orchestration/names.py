@@ -11,6 +11,7 @@ __all__ = [
     "INCIDENT_TAG",
     "PRODUCT_TAG",
     "REASON_TAG",
+    "RENEWS_TAG",
     "ROLLBACK_TAG",
     "ROLLBACK_TO_TAG",
     "TRIGGER_TAG",
@@ -27,6 +28,7 @@ DELIVERS_TAG = "mlauto/delivers"  # the product whose models or deployments a ru
 ATTEMPT_TAG = "mlauto/attempt"
 TRIGGER_TAG = "mlauto/trigger"
 REASON_TAG = "mlauto/reason"
+RENEWS_TAG = "mlauto/renews"  # a model is made of the live version's fits, which is its value
 INCIDENT_TAG = "mlauto/incident"
 ROLLBACK_TAG = "mlauto/rollback"
 ROLLBACK_TO_TAG = "mlauto/rollback_to"

@@ -102,8 +102,13 @@ def _training_set(platform: Platform, product: ModelProduct) -> TrainingSet:
 
 
 @keeps_problem("model")
-def train_model(platform: Platform, product: ModelProduct, reason: str, log: LogLine) -> TrainedModel:
-    """Fit at the verified commit on the training set; the same inputs give the model that is there already."""
+def train_model(
+    platform: Platform, product: ModelProduct, reason: str, log: LogLine, *, renew: bool = False
+) -> TrainedModel:
+    """Fit at the verified commit on the training set; the same inputs give the model that is there already.
+
+    To `renew` is to average the live version's fits anew instead.
+    """
     from mlauto.training.train import train
 
     commit = _verified(platform, product).commit
@@ -126,6 +131,7 @@ def train_model(platform: Platform, product: ModelProduct, reason: str, log: Log
         champion=champion,
         champion_predict=_champion_predict(platform, product, champion),
         reason=reason,
+        renew=renew,
         now=time.time(),
         on_line=log,
     )

@@ -24,6 +24,7 @@ __all__ = [
     "averaged",
     "averages",
     "filled",
+    "fits_in",
     "mean_answer",
     "member_losses",
     "tried_on",
@@ -123,9 +124,13 @@ def average_in(model: Any) -> Any:
 
 def answers_in(voting: Any, features: "pd.DataFrame", task: str) -> dict[Group, Answers]:
     """What each member of an average says of rows, by its places. Raises `TrainingError` where one cannot say."""
+    return {group: answers_of(model, features, task) for group, model in fits_in(voting).items()}
+
+
+def fits_in(voting: Any) -> dict[Group, Any]:
+    """The fitted members of an average, by their places."""
     return {
-        tuple(map(int, name.removeprefix(PREFIX).split("_"))): answers_of(model, features, task)
-        for name, model in voting.named_estimators_.items()
+        tuple(map(int, name.removeprefix(PREFIX).split("_"))): model for name, model in voting.named_estimators_.items()
     }
 
 

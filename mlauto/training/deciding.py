@@ -1,6 +1,6 @@
 """What a retraining policy sees and answers, whichever loop asks it: the seam between deciding and doing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,7 +26,8 @@ Check = Callable[[int, Losses, Score], Verdict]
 class Labelled:
     """A batch whose labels have come: mean loss of the model that answered it, over rows that it never saw.
 
-    `error` is the standard error of that mean; NaN for one row.
+    `error` is the standard error of that mean; NaN for one row. Models that average the same fits are one `model`,
+    whichever `version` of it answered.
     """
 
     number: int
@@ -34,6 +35,7 @@ class Labelled:
     loss: float
     error: float
     model: int | str
+    version: int | str = ""
 
 
 def sampled(rows: int) -> NDArray[np.intp] | slice:
@@ -41,21 +43,24 @@ def sampled(rows: int) -> NDArray[np.intp] | slice:
     return slice(None) if rows <= SCORED_ROWS else np.linspace(0, rows - 1, SCORED_ROWS).astype(np.intp)
 
 
-def labelled(number: int, losses: Losses, model: int | str) -> Labelled:
+def labelled(number: int, losses: Losses, model: int | str, version: int | str = "") -> Labelled:
     """The score of a batch whose scored rows have these losses."""
     rows = len(losses)
     error = float(losses.std(ddof=1)) / rows**0.5 if rows > 1 else float("nan")
-    return Labelled(number=number, rows=rows, loss=float(losses.mean()) if rows else 0.0, error=error, model=model)
+    loss = float(losses.mean()) if rows else 0.0
+    return Labelled(number=number, rows=rows, loss=loss, error=error, model=model, version=version)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Situation(Evidence):
     """What is known when the labels of batch `newest` have come. Batches and models count from 0, in order of time.
 
-    `verdict` is that of the live check on the live model, None when nobody checks.
+    `version` is the live one of the live model, `verdict` that of the live check on it, None when nobody checks.
     """
 
+    scores: Sequence[Labelled]
     newest: int
+    version: int
     verdict: Verdict | None
 
 
@@ -63,11 +68,13 @@ class Situation(Evidence):
 class Choice:
     """What to do and why: train on the histories of `members`, or go `back_to` an earlier model, or neither.
 
-    Their average is `corrected` by what the newest batches ask for.
+    To `renew` is to average the live model's fits anew, without a training. The average is `corrected` by what the
+    newest batches ask for.
     """
 
     train: bool
     reason: str
+    renew: bool = False
     members: tuple[Member, ...] = ALL
     corrected: bool = True
     back_to: int | None = None

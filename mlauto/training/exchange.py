@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from mlauto.averaged import Averaged
 from mlauto.errors import TrainingError
-from mlauto.records import Averaged, Score
+from mlauto.records import Score
 from mlauto.training.evaluate import Answers
 from mlauto.training.search.candidates import SearchPlan
 
@@ -53,6 +54,8 @@ class FitRequest:
     they can still show it. The average is `corrected` by what the newest of them ask for; of the newest `held` of those
     that were learned from, rows are held out.
 
+    Where `renewed` names the folder of a model, nothing is fitted: its fits are averaged anew.
+
     `cache` is a folder for what is the same for all models of this machine; `backend` and `address` the engine that
     fits are handed to; `search` what is to be searched before.
     """
@@ -73,6 +76,7 @@ class FitRequest:
     unseen: tuple[Unseen, ...] = ()
     corrected: bool = True
     held: int = 0
+    renewed: str = ""
     seed: int = 0
     exclude: tuple[str, ...] = ()
     timestamp: str | None = None

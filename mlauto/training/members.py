@@ -1,6 +1,7 @@
 """How the training child fits: one estimator on weighted rows, or one for each history, averaged by learned shares."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +9,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from mlauto.averaged import Averaged
 from mlauto.errors import TrainingError
-from mlauto.records import Averaged
 from mlauto.serving import trust
-from mlauto.training.averaging import able, answers_in, average_in, averaged, averages, member_losses, tried_on, weighty
+from mlauto.training.averaging import (
+    Group,
+    able,
+    answers_in,
+    average_in,
+    averaged,
+    averages,
+    fits_in,
+    member_losses,
+    tried_on,
+    weighty,
+)
 from mlauto.training.correcting import NONE, Tried, corrected_by, corrects
 from mlauto.training.estimator import fitted
 from mlauto.training.evaluate import batch_metric
@@ -30,7 +42,8 @@ Floats = NDArray[np.float64]
 class Recipe:
     """`weights` has a row for each member and a column for each row of the data; `averaged` is None for one member.
 
-    A `trial` is corrected by what was known without the batches that it is tried on, `before_trial`.
+    A `trial` is corrected by what was known without the batches that it is tried on, `before_trial`. What is `ready` is
+    not fitted again: an older average's members by their places, which never saw what they are tried on.
     """
 
     estimator: Any
@@ -39,6 +52,7 @@ class Recipe:
     averaged: Averaged | None = None
     before_trial: float = 0.0
     trial: bool = False
+    ready: Mapping[Group, Any] = field(default_factory=dict)
 
     def part(self, rows: slice) -> "Recipe":
         """The same for some of the rows, to be tried on others: without members that hardly count."""
@@ -48,6 +62,9 @@ class Recipe:
         """The fitted model, and a sentence on how the sample weights were used. Rows without weight are left out."""
         if self.averaged is None:
             return fitted(self.estimator, features, labels, self.weights[0])
+        amount = self.before_trial if self.trial else self.averaged.amount
+        if self.ready:
+            return averaged(self.ready, self.averaged.shares, self.task, amount=amount), "fitted before"
         models, said = {}, ""
         groups = able(labels, self.weights, self.task)
         for group in weighty(groups, self.averaged.shares) if self.trial else groups:
@@ -55,7 +72,6 @@ class Recipe:
             needed = weights > 0
             models[group], how = fitted(self.estimator, features[needed], labels[needed], weights[needed])
             said = how if not said or (weights[needed] != 1).any() else said
-        amount = self.before_trial if self.trial else self.averaged.amount
         return averaged(models, self.averaged.shares, self.task, amount=amount), said
 
 
@@ -103,6 +119,7 @@ def recipe(
             tried=tried,
         ),
         before_trial=known.amount,
+        ready=fits_in(average_in(_loaded(Path(request.renewed)))) if request.renewed else {},
     )
 
 

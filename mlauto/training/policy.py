@@ -12,10 +12,22 @@ from mlauto.product import ModelProduct
 from mlauto.product_training import Policy
 from mlauto.records import TrainedModel, TrainingSet
 from mlauto.store import digest_of
+from mlauto.training.challenge import split
 from mlauto.training.retraining import Evidence, Scored, afforded, due
 from mlauto.training.weighting import members_of
 
-__all__ = ["Decision", "Trigger", "evidence_of", "grown", "model_key", "new_batches", "on_new_data", "why_train"]
+__all__ = [
+    "Decision",
+    "Trigger",
+    "evidence_of",
+    "grown",
+    "model_key",
+    "new_batches",
+    "on_new_data",
+    "renewable",
+    "renewed_key",
+    "why_train",
+]
 
 Trigger = Literal["commit", "batch", "incident", "manual"]
 
@@ -24,11 +36,12 @@ FORMAT = 1  # of the artifact that training writes: a higher one makes every pro
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Whether to train, why (or why not), and the key of the model that there would be."""
+    """Whether to make a model, why (or why not), and the key that it would have; `renew`: of old fits."""
 
     train: bool
     reason: str
     key: str
+    renew: bool = False
 
 
 def model_key(tree: str, training_set: TrainingSet, product: ModelProduct, lock_digest: str) -> str:
@@ -52,14 +65,14 @@ def model_key(tree: str, training_set: TrainingSet, product: ModelProduct, lock_
 
 
 def new_batches(current: TrainedModel, training_set: TrainingSet) -> int:
-    """Batches of `training_set` that `current` was not fitted on."""
-    known = {batch.digest for batch in current.training_set.batches}
+    """Batches of `training_set` that came since the newest training."""
+    known = current.attempted
     return sum(batch.digest not in known for batch in training_set.batches)
 
 
 def grown(current: TrainedModel, training_set: TrainingSet) -> float:
-    """How many times the rows that there were for `current` there are now; batches left out count as the others do."""
-    known = {batch.digest for batch in current.training_set.batches}
+    """How many times the rows of the newest training there are now; batches left out count as the others do."""
+    known = current.attempted
     fresh = sum(batch.rows for batch in training_set.batches if batch.digest not in known)
     dropped = training_set.dropped * training_set.rows / len(training_set.batches)
     before = training_set.rows - fresh + dropped
@@ -87,28 +100,54 @@ def why_train(
     training_set: TrainingSet,
     lock_digest: str,
     trigger: Trigger,
-    live: str | None = None,
+    live: TrainedModel | None = None,
     scores: Callable[[], Sequence[Scored]] = tuple,
+    lag: Callable[[], int] = int,
 ) -> Decision:
-    """Should a model be trained now, given the newest one that was (`current`), whether or not it passed its checks.
+    """Should a model be made now, given the newest one that was (`current`), whether or not it passed its checks.
 
     New code, parameters or dependencies always train; new data trains as the product's policy says, which looks at the
     `scores` of the batches that have come so far, the newest by the version that is `live`; they are read only then.
+    Where it does not train, the fits of the live version may be averaged anew, unless labels come `lag` batches
+    late, which is asked for only then.
     """
     key = model_key(tree, training_set, product, lock_digest)
     if current is None:
         return Decision(train=True, reason="first model", key=key)
-    if current.key == key:
+    own = made_key(current, tree, product, lock_digest)
+    known = current.renewal.training_set if current.renewal else current.training_set.digest
+    if current.key == own and known == training_set.digest:
         return Decision(train=False, reason=f"nothing changed since version {current.version}", key=key)
     if current.commit.tree != tree:
         return Decision(train=True, reason="new commit", key=key)
-    if model_key(tree, current.training_set, product, lock_digest) != current.key:
+    if current.key != own:
         return Decision(train=True, reason="new parameters or dependencies", key=key)
     if {batch.digest for batch in current.training_set.batches} == {batch.digest for batch in training_set.batches}:
         return Decision(train=True, reason="new sample weights", key=key)
-    evidence = evidence_of(current, training_set, live=live, scores=scores())
+    evidence = evidence_of(current, training_set, live=live.line if live else None, scores=scores())
     train, reason = on_new_data(product.training.policy, trigger, evidence)
-    return Decision(train=train, reason=reason, key=key)
+    if train or live is None or not evidence.fresh or not product.training.renews(lag()):
+        return Decision(train=train, reason=reason, key=key)
+    if made_key(live, tree, product, lock_digest) != live.key or not renewable(live, training_set):
+        return Decision(train=False, reason=reason, key=key)
+    key = renewed_key(model_key(tree, live.training_set, product, lock_digest), training_set.digest)
+    return Decision(train=True, reason=f"{reason}; its fits are averaged anew", key=key, renew=True)
+
+
+def made_key(model: TrainedModel, tree: str, product: ModelProduct, lock_digest: str) -> str:
+    """The key that a model like this one, on its own data, would have now."""
+    own = model_key(tree, model.training_set, product, lock_digest)
+    return renewed_key(own, model.renewal.training_set) if model.renewal else own
+
+
+def renewed_key(fits: str, training_set: str) -> str:
+    """The key of a model made of fits (their key) by what a training set (its digest) shows of them."""
+    return digest_of("renewed", fits, training_set)
+
+
+def renewable(model: TrainedModel, training_set: TrainingSet) -> bool:
+    """Whether it averages fits, and there are enough rows that they never saw to try another average on."""
+    return model.averaged is not None and not split(training_set, model.training_set).absent
 
 
 def on_new_data(policy: Policy, trigger: Trigger, evidence: Evidence) -> tuple[bool, str]:

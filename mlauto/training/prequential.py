@@ -31,7 +31,8 @@ MOST_SCORES = 1000
 class BatchScore:
     """A batch by its digest: mean loss of the live version, its standard error (None for one row), rows.
 
-    `version` is "" where another version had answered the batch, because labels are late: it says nothing of this one.
+    `version` is that whose fits the live one averages, and "" where they had not answered the batch, because labels are
+    late: it says nothing of them.
     """
 
     digest: str
@@ -131,7 +132,7 @@ def _score(
         return "some of the live model's answers are not finite"
     score = labelled(0, losses, champion.version)
     error = None if math.isnan(score.error) else score.error
-    return BatchScore(digest=batch.digest, rows=score.rows, loss=score.loss, error=error, version=champion.version)
+    return BatchScore(digest=batch.digest, rows=score.rows, loss=score.loss, error=error, version=champion.line)
 
 
 def _usable(frame: "pd.DataFrame", target: str, champion: TrainedModel) -> "pd.DataFrame":

@@ -1,7 +1,7 @@
 """What training asks its child process to do: the rows, their weights, and whose members have proven what."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,12 @@ def fit_request(
     tree: Path,
     champion: TrainedModel | None,
     lag: int = 0,
+    renew: bool = False,
 ) -> FitRequest:
     """What the child is to do; rows and weights are written to `scratch`, which is where it writes too.
 
-    `lag`: labels come so many batches late. Raises `DataError` or `StoreError` when the training set cannot be read,
-    `TrainingError` when a model was changed in the store.
+    `lag`: labels come so many batches late. To `renew` is to average the champion's fits anew. Raises `DataError` or
+    `StoreError` when the training set cannot be read, `TrainingError` when a model was changed in the store.
     """
     frame, weights, _ = load_frame(store, training_set)
     frame.to_parquet(scratch / "frame.parquet", index=False)
@@ -65,7 +66,8 @@ def fit_request(
         request,
         members=tuple((str(one.history), one.share) for one in members),
         member_weights=str(scratch / "member_weights.npy"),
-        corrected=product.training.corrected,
+        corrected=product.training.corrected(lag),
+        renewed=_unchanged(store, champion) if renew and champion else "",
         **_learned(product, members, training_set, champion, store, lag=lag, holdout=holdout),
     )
 
@@ -89,7 +91,7 @@ def _learned(
         return {}
     place = {batch.digest: number for number, batch in enumerate(training_set.batches)}
     able = {
-        max((place.get(batch.digest, -1) for batch in model.training_set.batches), default=-1): model
+        max((place.get(batch, -1) for batch in _seen(model)), default=-1): model
         for model in reversed(_newest(store, product, champion, lag))  # the newest of equals stays
         if model.averaged is not None and model.averaged.histories == names and store.holds_tree(model.artifact)
     }
@@ -116,6 +118,12 @@ def _newest(store: Store, product: ModelProduct, champion: TrainedModel, lag: in
             model = store.read_record(product.name, f"models/{version}", TrainedModel)
             found += [model] if model is not None and model.passed else []
     return found
+
+
+def _seen(model: TrainedModel) -> Iterator[str]:
+    """The batches, by digest, that were known when it was made."""
+    yield from (batch.digest for batch in model.training_set.batches)
+    yield from model.averaged.batches if model.averaged and model.renewal else ()
 
 
 def _unchanged(store: Store, model: TrainedModel) -> str:

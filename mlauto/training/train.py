@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from mlauto.averaged import Renewal
 from mlauto.errors import TrainingError
 from mlauto.product import ModelProduct
 from mlauto.records import CheckOutcome, Commit, Signature, TrainedModel, TrainingSet
@@ -24,7 +25,7 @@ from mlauto.store import Store
 from mlauto.training.card import model_card
 from mlauto.training.challenge import ChampionPredict, Split, challenge, split
 from mlauto.training.exchange import WRITTEN, Evaluation, FitRequest, Holdout, check_written, written
-from mlauto.training.policy import model_key
+from mlauto.training.policy import model_key, renewable, renewed_key
 from mlauto.training.registry import Registration, Registry
 from mlauto.training.request import fit_request
 from mlauto.training.search.candidates import Found, SearchPlan
@@ -52,6 +53,7 @@ class _Task:
     reason: str
     now: float
     search: SearchPlan | None
+    renewal: Renewal | None = None
 
 
 def train(
@@ -71,9 +73,12 @@ def train(
     image: str = "",
     address: str = "",
     lag: int = 0,
+    renew: bool = False,
     on_line: Callable[[str], None] | None = None,
 ) -> TrainedModel:
     """Fit, check, store, register and record one model.
+
+    To `renew` is to average the champion's fits anew instead, as the training set's batches show that they are worth.
 
     `tree_dir` is the export of `commit`; `champion_predict` asks the live champion for rows (JSON values): one label or
     number per row, and a classifier's probabilities in the order of its signature's classes. The records
@@ -92,8 +97,10 @@ def train(
         image=image,
         reason=reason,
         now=now,
-        search=search_plan(product, champion, store),
+        search=None if renew else search_plan(product, champion, store),
     )
+    if renew:
+        task = _renewing(task, champion, environment, store)
     # the registry's imports and database are made ready while the child computes
     with ThreadPoolExecutor(1, thread_name_prefix="registry") as pool:
         ready = pool.submit(registry.prepare)
@@ -102,7 +109,15 @@ def train(
             rows = split(training_set, champion.training_set if champion else None)
             with _scratch(store) as scratch:
                 request = fit_request(
-                    product, training_set, rows.holdout, store, scratch, tree=tree_dir, champion=champion, lag=lag
+                    product,
+                    training_set,
+                    rows.holdout,
+                    store,
+                    scratch,
+                    tree=tree_dir,
+                    champion=champion,
+                    lag=lag,
+                    renew=renew,
                 )
                 request = replace(request, backend=product.training.backend, address=address, search=task.search)
                 _run(task, request, store, run_python, on_line)
@@ -110,6 +125,23 @@ def train(
                 fitted = _stored(task, scratch / "artifact", checks, store)
         ready.result()
     return _registered(product, fitted, store, registry)
+
+
+def _renewing(task: _Task, champion: TrainedModel | None, environment: str, store: Store) -> _Task:
+    """The same for a model that is made of the champion's fits. Raises `TrainingError` where it cannot be."""
+    known = task.training_set
+    if champion is None or champion.commit.tree != task.commit.tree or not renewable(champion, known):
+        raise TrainingError(
+            "the live version's fits cannot be averaged anew: there is none of this code, or no new rows"
+        )
+    newest = store.read_record(task.product.name, "model", TrainedModel)
+    attempted = (newest or champion).attempted
+    return replace(
+        task,
+        training_set=champion.training_set,
+        key=renewed_key(model_key(task.commit.tree, champion.training_set, task.product, environment), known.digest),
+        renewal=Renewal(line=champion.line, training_set=known.digest, attempted=tuple(sorted(attempted))),
+    )
 
 
 @contextmanager
@@ -220,6 +252,7 @@ def _stored(task: _Task, folder: Path, checks: tuple[CheckOutcome, ...], store: 
         trained=task.now,
         image=task.image,
         averaged=evaluation.averaged,
+        renewal=task.renewal,
     )
     store.write_record(task.product.name, f"{FITS}/{task.key}", model)
     return model
@@ -257,7 +290,9 @@ def _trainings(model: TrainedModel, before: TrainedModel | None) -> int:
     """How many trainings new data has caused so far; new code and first models are not what a policy's budget pays."""
     if before is None:
         return 0
-    new_data = before.training_set.digest != model.training_set.digest and before.commit.tree == model.commit.tree
+    if model.renewal is not None:
+        return before.trainings
+    new_data = before.attempted != model.attempted and before.commit.tree == model.commit.tree
     return before.trainings + new_data
 
 
@@ -288,6 +323,7 @@ def _tags(model: TrainedModel, card: str) -> dict[str, str]:
     return {
         "mlauto.commit": model.commit.sha,
         **({"mlauto.workshop_image": model.image} if model.image else {}),
+        **({"mlauto.renews": model.renewal.line} if model.renewal else {}),
         "mlauto.tree": model.commit.tree,
         "mlauto.training_set": model.training_set.digest,
         "mlauto.artifact": model.artifact,

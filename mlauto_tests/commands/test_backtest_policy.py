@@ -155,7 +155,7 @@ def test_a_batch_of_one_row_is_no_evidence() -> None:
 
 def test_decisions_need_a_check() -> None:
     """A walk without verdicts has no live loop in it."""
-    situation = Situation(newest=2, scores=(), live=0, fresh=1, grown=1.5, trainings=0, verdict=None)
+    situation = Situation(newest=2, scores=(), live=0, version=0, fresh=1, grown=1.5, trainings=0, verdict=None)
 
     with pytest.raises(ValueError, match="simulate with a check"):
         LivePolicy(product("economy"))(situation)

@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 
+from mlauto.averaged import Averaged
 from mlauto.product import ModelProduct
-from mlauto.records import Averaged, BatchWeight, CheckOutcome, Commit, Score, TrainingSet
+from mlauto.records import BatchWeight, CheckOutcome, Commit, Score, TrainingSet
 from mlauto.training.card import model_card
 from mlauto.training.exchange import Evaluation, Importance
 

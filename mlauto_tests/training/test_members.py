@@ -13,7 +13,7 @@ from sklearn.ensemble import VotingRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from mlauto.records import Averaged
+from mlauto.averaged import Averaged
 from mlauto.training.averaging import average_in, averaged
 from mlauto.training.correcting import NONE, corrected_by, threshold_of
 from mlauto.training.exchange import FitRequest, Unseen

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from mlauto.averaged import Averaged, Renewal
 from mlauto.product import ModelProduct
 from mlauto.product_training import Policy
 from mlauto.records import BatchWeight, Commit, Score, Signature, TrainedModel, TrainingSet
 from mlauto.training.deciding import Labelled
-from mlauto.training.policy import Decision, Trigger, grown, model_key, new_batches, on_new_data, why_train
+from mlauto.training.policy import Decision, Trigger, grown, model_key, new_batches, on_new_data, renewed_key, why_train
 from mlauto.training.retraining import Evidence
 
 TRIGGERS: tuple[Trigger, ...] = ("commit", "batch", "incident", "manual")
@@ -137,10 +138,10 @@ def test_proven_losses_of_the_live_version_train(product: Make) -> None:
     usual = [Labelled(number=n, rows=500, loss=0.2, error=0.018, model="7") for n in range(6)]
     bad = [*usual, Labelled(number=6, rows=500, loss=0.4, error=0.02, model="7")]
 
-    found = decide(product(), "batch", new, current=before, live="7", scores=lambda: bad)
-    other = decide(product(), "batch", new, current=before, live="6", scores=lambda: bad)
-    spent = decide(product(), "batch", new, current=replace(before, trainings=9), live="7", scores=lambda: bad)
-    incident = decide(product(), "incident", new, current=replace(before, trainings=9), live="7", scores=lambda: bad)
+    found = decide(product(), "batch", new, current=before, live=before, scores=lambda: bad)
+    other = decide(product(), "batch", new, current=before, live=replace(before, version="6"), scores=lambda: bad)
+    spent = decide(product(), "batch", new, current=replace(before, trainings=9), live=before, scores=lambda: bad)
+    incident = decide(product(), "incident", new, current=replace(before, trainings=9), live=before, scores=lambda: bad)
 
     assert (found.train, found.reason) == (
         True,
@@ -247,3 +248,62 @@ def test_new_data_alone_is_judged_without_a_model(policy: Policy, fresh: int, sa
     evidence = Evidence(scores=(), live=0, fresh=fresh, grown=2.0, trainings=0)
 
     assert on_new_data(policy, "batch", evidence) == said
+
+
+def averaging(model: TrainedModel, **changes: Any) -> TrainedModel:
+    """As a live version that averages two histories."""
+    return replace(model, averaged=Averaged(histories=("a", "b"), shares=(0.5, 0.5)), **changes)
+
+
+def test_fits_are_averaged_anew_where_nothing_trains(product: Make) -> None:
+    """Under `economy`, once for what there is; not those of other code, of a single fit, or for too few rows."""
+    made, new = product(), batches(*"12345678", "9")
+    before = trained(made, "tree", batches(*"12345678"))
+    live = averaging(before)
+    decision = decide(made, "batch", new, current=before, live=live)
+    few = replace(new, batches=(*new.batches[:-1], replace(new.batches[-1], rows=29)))
+    never = product(training={"retrain": "never"})
+    still = averaging(trained(never, "tree", batches(*"12345678")))
+
+    assert (decision.train, decision.renew) == (True, True)
+    assert decision.key == renewed_key(before.key, new.digest)
+    assert decision.reason == (
+        "1 new batch: the live model is not proven worse than at its start or before it; its fits are averaged anew"
+    )
+    for other in (None, before, averaging(trained(made, "older", batches("1")))):
+        assert not decide(made, "batch", new, current=before, live=other).train
+    assert not decide(made, "batch", few, current=before, live=live).train
+    assert not decide(never, "batch", new, current=still, live=still).train
+
+
+def test_a_renewed_model_is_as_old_as_its_fits(product: Make) -> None:
+    """The same data make nothing new; one more batch averages again; growth counts from the newest training."""
+    made, old, new = product(), batches(*"1234"), batches(*"12345")
+    base = trained(made, "tree", old)
+    renewal = Renewal(line="7", training_set=new.digest, attempted=tuple("1234"))
+    renewed = averaging(base, version="8", key=renewed_key(base.key, new.digest), renewal=renewal)
+    more = batches(*"123456")
+    again = decide(made, "batch", more, current=renewed, live=renewed)
+    twice = decide(made, "batch", batches(*"12345678"), current=renewed, live=renewed)
+    attempted = replace(renewed, renewal=replace(renewal, attempted=tuple("12345")))
+
+    assert decide(made, "batch", new, current=renewed, live=renewed).reason == "nothing changed since version 8"
+    assert (again.renew, again.key) == (True, renewed_key(base.key, more.digest))
+    assert (twice.train, twice.renew, twice.reason) == (True, False, "history has grown by 100%")
+    assert new_batches(attempted, more) == new_batches(renewed, more) - 1 == 1
+    assert decide(made, "commit", new, current=renewed, live=renewed, tree="other").reason == "new commit"
+    assert decide(made, "batch", new, current=renewed, live=renewed, lock_digest="x").reason.startswith("new param")
+
+
+def test_an_alarm_counts_a_line_of_versions_as_one_model(product: Make) -> None:
+    """Scores are by the version that was fitted, and the live one is of that line."""
+    made, old, new = product(), batches(*"1234"), batches(*"12345678")
+    base = trained(made, "tree", old)
+    renewal = Renewal(line="7", training_set="x", attempted=tuple("1234567"))
+    renewed = averaging(base, version="9", key=renewed_key(base.key, "x"), renewal=renewal)
+    scores = [Labelled(number=n, rows=100, loss=0.1 if n < 3 else 0.9, error=0.03, model="7") for n in range(4)]
+
+    decision = decide(made, "batch", new, current=renewed, live=renewed, scores=lambda: scores)
+
+    assert (decision.train, decision.renew) == (True, False)
+    assert decision.reason.startswith("the live model lost 0.9 a row")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlauto.averaged import Renewal
 from mlauto.errors import DeliveryError, StoreError
 from mlauto.product import ModelProduct
 from mlauto.records import BatchWeight, Signature, TrainedModel, TrainingSet
@@ -97,6 +98,18 @@ def test_late_labels_tell_of_who_answered_then(store: Store, counted: ModelProdu
     score_arrivals(store, counted, five, live(five), Answering(2.0), lag=2)
 
     assert [one.model for one in scores_of(store, counted)] == ["", "", "7", "7"]
+
+
+def test_a_renewed_champion_scores_for_its_line(store: Store, counted: ModelProduct, live: Live) -> None:
+    """Versions that average the same fits are one model to the policy, also in batches that came before the newest."""
+    two, four = (given(store, *(batch(10.0 * n) for n in range(count))) for count in (2, 4))
+    renewal = Renewal(line="7", training_set="x", attempted=())
+
+    score_arrivals(store, counted, two, live(two), Answering(1.0))
+    renewed = replace(live(four, "9"), renewal=renewal)
+    score_arrivals(store, counted, four, renewed, Answering(2.0))
+
+    assert [(one.loss, one.model) for one in scores_of(store, counted)] == [(1.0, "7"), (2.0, "7"), (2.0, "7")]
 
 
 def test_before_a_release_there_is_nothing_to_score(store: Store, counted: ModelProduct) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlauto.averaged import Averaged
 from mlauto.errors import TrainingError
 from mlauto.product import ModelProduct
-from mlauto.records import Averaged, TrainedModel, TrainingSet
+from mlauto.records import TrainedModel, TrainingSet
 from mlauto.store import Store
 from mlauto.training.exchange import FitRequest, Unseen
 from mlauto.training.request import fit_request

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from mlauto.orchestration import render, steps
-from mlauto.orchestration.names import REASON_TAG, asset_key, batch_partitions
+from mlauto.orchestration.names import REASON_TAG, RENEWS_TAG, asset_key, batch_partitions
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.tidy import tidy_up
 from mlauto.product import ModelProduct
@@ -84,7 +84,8 @@ def _model_asset(product: ModelProduct) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Iterator[dg.MaterializeResult[None]]:
         reason = context.run.tags.get(REASON_TAG, "asked for by hand")
-        trained = steps.train_model(platform, product, reason, context.log.info)
+        renew = RENEWS_TAG in context.run.tags
+        trained = steps.train_model(platform, product, reason, context.log.info, renew=renew)
         yield dg.MaterializeResult(
             metadata=render.model(trained, platform),
             data_version=dg.DataVersion(trained.key),

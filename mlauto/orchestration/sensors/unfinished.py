@@ -3,7 +3,8 @@
 from mlauto.delivery.decisions import approved, rejected_versions
 from mlauto.delivery.reconcile import wanted
 from mlauto.orchestration import rollouts
-from mlauto.orchestration.names import DELIVERS_TAG, PRODUCT_TAG, REASON_TAG, TRIGGER_TAG, delivery_keys
+from mlauto.orchestration.label_lag import label_lag
+from mlauto.orchestration.names import DELIVERS_TAG, PRODUCT_TAG, REASON_TAG, RENEWS_TAG, TRIGGER_TAG, delivery_keys
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.sensors.requests import delivery
 from mlauto.orchestration.sensors.work import Tick, Work
@@ -22,6 +23,7 @@ def finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> bo
     training_set = store.read_record(product.name, "training_set", TrainingSet)
     current = store.read_record(product.name, "model", TrainedModel)
     production = store.read_record(product.name, "production", Deployment)
+    live = store.read_record(product.name, f"models/{production.version}", TrainedModel) if production else None
     if verified is not None and training_set is not None and training_set.batches:
         decision = why_train(
             current=current,
@@ -30,8 +32,9 @@ def finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> bo
             training_set=training_set,
             lock_digest=platform.workshop.environment(),
             trigger="batch",
-            live=production.version if production else None,
+            live=live,
             scores=lambda: scores_of(store, product),
+            lag=lambda: label_lag(store, product),
         )
         if decision.train:
             work = Work(
@@ -42,6 +45,7 @@ def finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> bo
                     DELIVERS_TAG: product.name,
                     TRIGGER_TAG: "batch",
                     REASON_TAG: decision.reason,
+                    **({RENEWS_TAG: live.line} if decision.renew and live else {}),
                 },
             )
             if tick.ask(work):

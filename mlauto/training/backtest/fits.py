@@ -136,16 +136,31 @@ class Fits:
 
         The rows and the test are those of training. Raises `TrainingError` as `fit` does.
         """
-        rows = split(self.training_set(model), self.training_set(champion) if champion else None)
-        end = self.edges[model.batches]
-        own = self.said(model, rows.holdout)
+        there = self.training_set(replace(model, batches=model.known))
+        rows = split(there, self.training_set(champion) if champion else None)
+        own, seconds = self._held_out(model, rows.holdout)
         found = None
         if champion is not None and not rows.absent:
-            theirs = np.concatenate(self.fit(champion).later)[: end - self.edges[champion.batches]]
-            found = compare(own.losses, theirs[-rows.holdout :], self.sigmas)
+            found = compare(own, self._before(champion, model.known)[-rows.holdout :], self.sigmas)
         verdict = not_worse_than_champion(found, limit=self.sigmas, absent=rows.absent)
-        reference = score_of(self.metric, own.losses)
-        return Trial(reference=reference, passed=verdict.passed, summary=verdict.summary, seconds=own.seconds)
+        return Trial(
+            reference=score_of(self.metric, own), passed=verdict.passed, summary=verdict.summary, seconds=seconds
+        )
+
+    def _held_out(self, model: Model, holdout: int) -> tuple[Losses, float]:
+        """The losses of the newest rows by the model without them, and the CPU seconds that this took.
+
+        Those of a renewed one were fitted on by nobody: only its correction must not know them.
+        """
+        if model.learned is None:
+            own = self.said(model, holdout)
+            return own.losses, own.seconds
+        known = model.tried[: max(0, len(model.tried) - self._touched(model, holdout))]
+        return self._before(replace(model, tried=known), model.known)[-holdout:], 0.0
+
+    def _before(self, model: Model, batches: int) -> Losses:
+        """A fitted model's losses in its later rows of the first so many batches."""
+        return np.concatenate(self.fit(model).later)[: self.edges[batches] - self.edges[model.batches]]
 
     def said(self, model: Model, holdout: int = 0) -> Said:
         """What a model, fitted without the newest `holdout` rows of its history, says of those, or else of later rows.
@@ -218,8 +233,8 @@ class Fits:
 
     def _touched(self, model: Model, holdout: int) -> int:
         """How many of the newest batches have rows that are held out: a trial is not corrected by what they show."""
-        first = self.edges[model.batches] - holdout
-        return sum(first < end for end in self.edges[1 : model.batches + 1])
+        first = self.edges[model.known] - holdout
+        return sum(first < end for end in self.edges[1 : model.known + 1])
 
     def _corrected(self, answers: NDArray[np.float64], classes: NDArray[Any], asked: slice, amount: float) -> Losses:
         """The losses of an average's answers, once they are corrected."""

@@ -6,7 +6,7 @@ may be trained on. A new model answers from the next batch on.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from mlauto.errors import TrainingError
 from mlauto.records import Score, Status
 from mlauto.training.correcting import Tried
 from mlauto.training.deciding import Check, Choice, Decide, Labelled, Losses, Situation, labelled, sampled
-from mlauto.training.evaluate import compare
+from mlauto.training.evaluate import COMPARABLE_ROWS, compare
 from mlauto.training.weighting import RECALLED, Member, shared
 
 __all__ = ["Fit", "Model", "Models", "Outcome", "Step", "Trial", "simulate"]
@@ -30,12 +30,19 @@ REGRET_LEAST = {"error_rate": 0.005, "mae": 0.02, "rmse": 0.04, "log_loss": 0.02
 class Model:
     """A model by what determines it: fitted when the first `batches` batches had labels, on its members' histories.
 
-    Where it averages several, the mean is corrected by what the newest batches have shown, `tried`, oldest first.
+    Where it averages several, the mean is corrected by what the newest batches have shown, `tried`, oldest first. A
+    renewed one was averaged when the first `learned` batches had labels, of the fits that there were.
     """
 
     batches: int
     members: tuple[Member, ...]
     tried: tuple[Tried, ...] = ()
+    learned: int | None = None
+
+    @property
+    def known(self) -> int:
+        """How many batches had labels when it was made."""
+        return self.batches if self.learned is None else self.learned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +101,9 @@ class Outcome:
     """What it came to. Figures are over all predicted batches; `trainings` and `seconds` leave out the first model.
 
     `loss` is the prequential one, over rows; `blocked` trainings failed or were not let to follow the champion;
-    `degraded` counts batches after which the live check found the quality bad; `regretted` counts promotions after
-    which the new model was worse than the replaced one over the next five batches.
+    `renewals` are models made without a training; `degraded` counts batches after which the live check found the
+    quality bad; `regretted` counts promotions after which the new model was worse than the replaced one over the next
+    five batches.
     """
 
     loss: float
@@ -104,6 +112,7 @@ class Outcome:
     blocked: int = 0
     rollbacks: int = 0
     degraded: int = 0
+    renewals: int = 0
     promotions: int = 0
     regretted: int = 0
     steps: tuple[Step, ...] = ()
@@ -111,11 +120,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A model that went live."""
+    """A model that went live; `line` is the first of those that average the same fits."""
 
     model: Model
     fit: Fit
     trial: Trial | None
+    line: int
 
 
 @dataclass
@@ -130,6 +140,7 @@ class _Run:
     newest: int = 0  # batches that the newest model was to be fitted on, whether or not that worked
     seconds: float = 0.0
     trainings: int = 0
+    renewals: int = 0
     blocked: int = 0
     rollbacks: int = 0
     promotions: list[tuple[int, int, int]] = field(default_factory=list)
@@ -137,10 +148,28 @@ class _Run:
 
     def train(self, batches: int, members: tuple[Member, ...], first: int, *, corrected: bool = False) -> str:
         """Fit, and let it answer from batch `first` on unless its trial says no; then why not."""
-        champion = self.fits[self.live] if self.fits else None
         self.newest = batches
         losses, tried = self.learned(batches, members)
         model = Model(batches=batches, members=shared(members, losses), tried=tuple(tried) if corrected else ())
+        return self.follow(model, len(self.fits), first)
+
+    def renew(self, batches: int, members: tuple[Member, ...], first: int, *, corrected: bool) -> None:
+        """Average the live model's fits anew; it stays where there is nothing to average, or too little to try it on.
+
+        As in `train` the new one answers from batch `first` on unless its trial says no.
+        """
+        live = self.fits[self.live]
+        if not live.fit.parts or sum(self.rows[live.model.batches : batches]) < COMPARABLE_ROWS:
+            return
+        losses, tried = self.learned(batches, members)
+        model = replace(
+            live.model, members=shared(members, losses), tried=tuple(tried) if corrected else (), learned=batches
+        )
+        self.renewals += not self.follow(model, live.line, first)
+
+    def follow(self, model: Model, line: int, first: int) -> str:
+        """Let a model follow the live one; why it may not."""
+        champion = self.fits[self.live] if self.fits else None
         try:
             fit = self.models.fit(model)
             trial = None if self.check is None else self.models.trial(model, champion.model if champion else None)
@@ -148,10 +177,11 @@ class _Run:
             if champion is None:
                 raise
             return str(error)
-        self.seconds += fit.seconds + (trial.seconds if trial else 0.0)
+        if model.learned is None:
+            self.seconds += fit.seconds + (trial.seconds if trial else 0.0)
         if champion is not None and trial is not None and not trial.passed:
             return trial.summary
-        self.fits.append(_Fitted(model, fit, trial))
+        self.fits.append(_Fitted(model, fit, trial, line))
         if champion is not None:
             self.promotions.append((self.live, len(self.fits) - 1, first))
         self.live = len(self.fits) - 1
@@ -185,7 +215,8 @@ class _Run:
         return Situation(
             newest=due,
             scores=tuple(scored),
-            live=self.live,
+            live=self.fits[self.live].line,
+            version=self.live,
             fresh=due + 1 - self.newest,
             grown=sum(self.rows[: due + 1]) / sum(self.rows[: self.newest]),
             trainings=self.trainings,
@@ -198,6 +229,8 @@ class _Run:
             self.live = choice.back_to
             self.rollbacks += 1
             return choice.reason
+        if choice.renew:
+            self.renew(due + 1, choice.members, number + 1, corrected=choice.corrected)
         if not choice.train:
             return choice.reason
         self.trainings += 1
@@ -245,7 +278,7 @@ def simulate(
         due, status, reason, trained = number - delay, "", "", False
         if due >= initial:
             answering, came = run.answered[due - initial]
-            scored.append(labelled(due, came[sampled(len(came))], answering))
+            scored.append(labelled(due, came[sampled(len(came))], run.fits[answering].line, answering))
             situation = run.situation(due, initial, scored)
             choice = decide(situation)
             reason, trained = run.act(choice, due, number), choice.train
@@ -262,6 +295,7 @@ def simulate(
         seconds=run.seconds,
         blocked=run.blocked,
         rollbacks=run.rollbacks,
+        renewals=run.renewals,
         degraded=sum(step.status == Status.DEGRADED for step in steps),
         promotions=len(run.promotions),
         regretted=run.regretted(batches),

@@ -318,3 +318,93 @@ def test_what_cannot_be_corrected_is_averaged_all_the_same() -> None:
 
     assert [model.tried for model in models] == [()] * 3
     assert models[-1].members == shared(PAIR, [(0.1, 0.2)] * 2)
+
+
+def averaging(batches: int, rows: int = 30) -> Averaging:
+    """Averages of a history whose batches are large enough to try a renewed one on, or not."""
+    models = Averaging(batches)
+    models.rows = [rows] * batches
+    return models
+
+
+def renewing(situation: Situation) -> Choice:
+    """Average anew after each batch; train after the fourth."""
+    train = situation.newest == 4
+    return Choice(train=train, renew=not train, reason="as it comes", members=PAIR)
+
+
+def test_fits_are_averaged_anew_without_a_training() -> None:
+    """Shares and correction come from all labelled batches, the fits from the last training, and no time is spent."""
+    models = averaging(8)
+
+    found = simulate(models, renewing, metric="mae", batches=8, initial=2, delay=0, members=PAIR)
+
+    assert [(one.batches, one.learned) for one in models.fitted] == [
+        (2, None),
+        *[(2, 3), (2, 4)],
+        (5, None),
+        *[(5, 6), (5, 7), (5, 8)],
+    ]
+    assert (found.trainings, found.renewals, found.promotions, found.seconds) == (1, 5, 6, 1.0)
+    assert [step.model for step in found.steps] == [0, 1, 2, 3, 4, 5]
+    assert [len(one.tried) for one in models.fitted] == [0, 1, 2, 3, 4, 5, 6]
+    assert [one.tried[-1].best for one in models.fitted[1:]] == [202, 203, 204, 505, 506, 507]
+    shares = [one.members[0].share for one in models.fitted]
+    assert shares == [shared(PAIR, [(0.1, 0.2)] * count)[0].share for count in range(7)]
+
+
+def test_a_line_of_models_is_one_to_the_policy() -> None:
+    """What it decides from are the losses of one model, whichever version of it answered."""
+    seen: list[Situation] = []
+
+    def noting(situation: Situation) -> Choice:
+        seen.append(situation)
+        return renewing(situation)
+
+    simulate(averaging(10), noting, metric="mae", batches=10, initial=2, delay=2, members=PAIR)
+
+    assert [one.live for one in seen] == [0, 0, 0, 3, 3, 3]
+    assert [one.version for one in seen] == [0, 1, 2, 3, 4, 5]
+    assert [batch.model for batch in seen[-1].scores] == [0, 0, 0, 0, 0, 3]
+    assert [batch.version for batch in seen[-1].scores] == [0, 0, 0, 1, 2, 3]
+
+
+def test_what_is_no_average_is_not_renewed() -> None:
+    """A single fit stays, and so does an average with fewer new rows than a trial needs."""
+    single = averaging(6)
+
+    def alone(situation: Situation) -> Choice:
+        return Choice(train=False, renew=True, reason="", members=ALL)
+
+    found = simulate(single, alone, metric="mae", batches=6, initial=2, delay=0, members=ALL)
+    few = averaging(5, rows=9)
+    stayed = simulate(few, renewing, metric="mae", batches=5, initial=2, delay=0, members=PAIR)
+
+    assert (found.renewals, found.promotions, len(single.fitted)) == (0, 0, 1)
+    assert (stayed.renewals, [one.learned for one in few.fitted]) == (0, [None, None])
+
+
+def test_a_renewed_average_needs_leave_to_follow() -> None:
+    """As a trained one does; the live version stays, and the next one is made of its fits."""
+
+    class Refusing(Averaging):
+        def trial(self, model: Model, champion: Model | None) -> Trial:
+            score = Score(metric="mae", value=0.0, low=0.0, high=0.1, rows=ROWS)
+            return Trial(reference=score, passed=model.learned != 3, summary="too bad", seconds=0.5)
+
+    models = Refusing(5)
+    models.rows = [30] * 5
+
+    found = simulate(
+        models,
+        lambda _: Choice(train=False, renew=True, reason="", members=PAIR),
+        metric="mae",
+        batches=5,
+        initial=2,
+        delay=0,
+        members=PAIR,
+        check=check,
+    )
+
+    assert [step.model for step in found.steps] == [0, 0, 1]
+    assert (found.renewals, found.blocked, found.seconds) == (2, 0, 0.0)

@@ -1,0 +1,35 @@
+"""What is known of a model that averages several histories, and of one that was made of another one's fits."""
+
+from dataclasses import dataclass
+
+__all__ = ["Averaged", "Renewal"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Averaged:
+    """What a model averages: histories by name, their shares, and what decided them: each one's mean losses in batches.
+
+    `batches` are the digests of those batches. The average is moved by `amount`, a part of `offset`, as the newest of
+    them have shown (`tried`): mean loss without, mean loss moved by all of the offset there was, what was asked for.
+    """
+
+    histories: tuple[str, ...]
+    shares: tuple[float, ...]
+    losses: tuple[tuple[float, ...], ...] = ()
+    batches: tuple[str, ...] = ()
+    offset: float = 0.0
+    amount: float = 0.0
+    tried: tuple[tuple[float, float, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renewal:
+    """What tells a model that was made of an older one's fits from that one: `line` is the version that was fitted.
+
+    `training_set` is the digest of the one that its shares and correction were learned from, `attempted` the batches of
+    the newest training by then, by digest, whether or not that went live.
+    """
+
+    line: str
+    training_set: str
+    attempted: tuple[str, ...]
