@@ -60,7 +60,7 @@ def product(policy: str) -> ModelProduct:
 
 def play(models: Given, policy: str, *, delay: int = 0) -> Outcome:
     """All batches, of which two are there at first."""
-    decide = LivePolicy(product(policy))
+    decide = LivePolicy(product(policy), delay)
     return simulate(
         models,
         decide,
@@ -212,3 +212,22 @@ def test_the_live_loop_proves_the_same_of_the_same_labels(tmp_path: Path, seed: 
 
     assert told[0] is False
     assert told[-1] is True
+
+
+@pytest.mark.parametrize(
+    ("policy", "delay", "renewed"),
+    [("economy", 0, True), ("economy", 1, False), ("{false_alarms: 0.01, average: true}", 0, False)],
+)
+def test_economy_averages_anew_where_labels_are_at_once(policy: str, delay: int, renewed: bool) -> None:
+    """With a correction; where they are late neither."""
+    decide = LivePolicy(product(policy), delay)
+    check = LiveCheck(decide.product)
+    verdict = check(0, np.zeros(ROWS), TRAINED)
+    given = {"newest": 20, "scores": (), "live": 0, "version": 0, "grown": 1.1, "trainings": 0, "verdict": verdict}
+
+    choice = decide(Situation(fresh=1, **given))
+    nothing_new = decide(Situation(fresh=0, **given))
+
+    assert (choice.train, choice.renew, choice.corrected) == (False, renewed, renewed)
+    assert choice.members == decide.members
+    assert (nothing_new.train, nothing_new.renew) == (False, False)

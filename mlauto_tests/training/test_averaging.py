@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import skops.io
 from sklearn.base import clone
+from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.svm import LinearSVC
 
@@ -20,6 +21,7 @@ from mlauto.training.averaging import (
     averaged,
     averages,
     filled,
+    fits_in,
     mean_answer,
     member_losses,
     tried_on,
@@ -258,3 +260,13 @@ def test_who_hardly_counts_is_not_tried() -> None:
     assert weighty([(0,), (2,), (3,)], [0.05, 0.9, 0.049, 0.001]) == [(0,)]
     assert weighty([(2,), (3,)], [0.05, 0.9, 0.049, 0.001]) == [(2,), (3,)]
     assert weighty([(1,), (2, 3)], [0.05, 0.9, 0.049, 0.001]) == [(1,), (2, 3)]
+
+
+def test_an_averages_fits_are_found_by_their_places() -> None:
+    """Also those that stand for several members, and within a correction."""
+    fits = {
+        place: DummyRegressor(strategy="constant", constant=by).fit([[0]], [by])
+        for place, by in (((0, 2), 1.0), ((1,), 3.0))
+    }
+
+    assert fits_in(average_in(averaged(fits, (0.25, 0.5, 0.25), "regression", amount=1.0))) == fits

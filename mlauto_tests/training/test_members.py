@@ -349,3 +349,21 @@ def test_answers_that_are_no_numbers_do_not_stop_a_training(
     assert how.averaged is not None
     assert how.averaged.tried == ()
     assert "could not be compared on a new batch" in capsys.readouterr().out
+
+
+def test_what_is_ready_is_not_fitted_again(tmp_path: Path, features: pd.DataFrame) -> None:
+    """An older average's members, with the shares that they have now; a trial keeps also those that hardly count."""
+    live = str(champion(tmp_path / "live", 5.0, 4.0))
+    asked = request(
+        tmp_path, unseen=(Unseen(batch="c", first=40, end=60, model=live),), learned=known((1.0, 1.0)), renewed=live
+    )
+
+    how = asking(asked, DummyRegressor(), features)
+    (model, said), (trial, _) = how.fit(features, LABELS), how.part(slice(50)).fit(features[:50], LABELS[:50])
+
+    assert said == "fitted before"
+    assert how.averaged is not None
+    assert how.averaged.shares[0] > 0.999
+    for one in (average_in(model), average_in(trial)):
+        assert one.weights == list(how.averaged.shares)
+        assert [fit.constant for fit in one.named_estimators_.values()] == [5.0, 4.0]

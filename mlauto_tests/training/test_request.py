@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from mlauto.averaged import Averaged
+from mlauto.averaged import Averaged, Renewal
 from mlauto.errors import TrainingError
 from mlauto.product import ModelProduct
 from mlauto.records import TrainedModel, TrainingSet
@@ -42,11 +43,11 @@ def live(live_model: Callable[..., TrainedModel], artifact: str) -> Callable[...
 @pytest.fixture
 def asked(store: Store, tmp_path: Path) -> Callable[..., FitRequest]:
     def made(
-        product: ModelProduct, training_set: TrainingSet, champion: TrainedModel | None = None, lag: int = 0
+        product: ModelProduct, training_set: TrainingSet, champion: TrainedModel | None = None, **more: Any
     ) -> FitRequest:
         scratch = tmp_path / "scratch"
         scratch.mkdir(exist_ok=True)
-        return fit_request(product, training_set, 5, store, scratch, tree=tmp_path, champion=champion, lag=lag)
+        return fit_request(product, training_set, 5, store, scratch, tree=tmp_path, champion=champion, **more)
 
     return made
 
@@ -141,6 +142,31 @@ def test_late_labels_are_of_what_answered_then(
     assert [batch.batch for batch in request.unseen] == [six.batches[n].digest for n in (4, 5)]
     assert [(batch.first, batch.end) for batch in request.unseen] == [(8, 10), (10, 12)]
     assert [batch.offset for batch in request.unseen] == [5.0, 6.0]
+
+
+def test_a_renewed_champion_knows_what_it_learned_from(
+    asked: Callable[..., FitRequest],
+    product: Make,
+    training_set: Sets,
+    rows: Rows,
+    store: Store,
+    artifact: str,
+    live: Live,
+) -> None:
+    """It answered what came after that; to renew it again is to take its own files."""
+    five = training_set(*(rows(20, seed) for seed in range(5)))
+    digests = tuple(batch.digest for batch in five.batches)
+    averaged = Averaged(histories=NAMES, shares=(0.5, 0.5), losses=((1.0, 1.0),), batches=digests[2:3], offset=2.0)
+    base = live(TrainingSet(batches=five.batches[:2], digest="two"), averaged)
+    champion = replace(base, renewal=Renewal(line="6", training_set="three", attempted=digests[:2]))
+    made = product(training={"histories": PAIR})
+
+    request = asked(made, five, champion, renew=True)
+
+    assert [(batch.batch, batch.offset) for batch in request.unseen] == [(digest, 2.0) for digest in digests[3:]]
+    assert request.renewed == request.unseen[0].model == str(store.tree_path(artifact))
+    assert request.learned == averaged
+    assert asked(made, five, champion).renewed == ""
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Averages of fits that are corrected: what they lose, and what each later batch tells of the correction."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,43 @@ def test_probabilities_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(TrainingError, match="not finite"):
         fits.fit(blend(2, 0.5, 0.5))
+
+
+def renewed(model: Model, learned: int, *shares: float, tried: tuple[Tried, ...] = ()) -> Model:
+    """Its fits, averaged anew when so many batches had labels."""
+    members = tuple(replace(one, share=share) for one, share in zip(model.members, shares, strict=True))
+    return replace(model, members=members, tried=tried, learned=learned)
+
+
+def test_a_renewed_average_needs_no_fit(mean: Fits, tmp_path: Path) -> None:
+    """Of batches 0 to 2 one fit says 2 and one says 1: with other shares, and moved by one, 1.5 + 1."""
+    base = blend(3, 0.25, 0.75)
+    mean.fit(base)
+    files = list(tmp_path.rglob("*.npz"))
+
+    fit = mean.fit(renewed(base, 4, 0.5, 0.5, tried=HALF))
+    trial = mean.trial(renewed(base, 4, 0.5, 0.5), base)
+
+    assert [part.mean() for part in fit.later] == pytest.approx([3 - 2.5, 4 - 2.5])
+    assert list(tmp_path.rglob("*.npz")) == files
+    assert (trial.reference.rows, trial.reference.value, trial.seconds) == (30, pytest.approx(3 - 1.5), 0.0)
+    assert trial.passed
+
+
+def test_a_renewed_average_is_tried_without_what_the_newest_batch_asks_for(mean: Fits) -> None:
+    """Its correction is served; on the rows that it came from it would prove nothing."""
+    base = blend(3, 0.5, 0.5)
+    newest = Tried(1.0, 1.0, 50.0)
+
+    trial = mean.trial(renewed(base, 5, 0.5, 0.5, tried=(*HALF, newest)), base)
+
+    assert trial.reference.rows == 60
+    assert trial.reference.value == pytest.approx(4 - (1.5 + 1))
+
+
+def test_a_renewed_average_that_is_worse_may_not_follow(mean: Fits) -> None:
+    """It is held against the live one on the newest rows, as a trained one is."""
+    base = blend(3, 1.0, 0.0)
+
+    assert not mean.trial(renewed(base, 4, 0.0, 1.0), base).passed
+    assert mean.trial(renewed(base, 4, 1.0, 0.0), renewed(base, 4, 0.5, 0.5)).passed
