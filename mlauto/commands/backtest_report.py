@@ -109,7 +109,7 @@ def print_report(console: Console, report: Report) -> None:
     title = f"{report.file}, {report.model}: batches {report.initial + 1} to {report.batches}, labels"
     title += " at once" if report.delay == 0 else f" {report.delay} batches late"
     rate = report.metric == "error_rate"
-    heads = ("error rate" if rate else report.metric, "gap, pp" if rate else "gap, %", "trainings", "CPU s")
+    heads = ("error rate" if rate else report.metric, "gap, pp" if rate else "gap, %", "trainings", "renewed", "CPU s")
     table = Table(title=title, title_justify="left", box=None)
     table.add_column("policy", no_wrap=True)
     for head in (*heads, "degraded", "regretted", "rolled back", "blocked"):
@@ -126,7 +126,7 @@ def print_report(console: Console, report: Report) -> None:
 def _figures(row: Row, rate: bool) -> tuple[str, ...]:
     found = row.outcome
     loss = f"{found.loss:.2%}" if rate else f"{found.loss:.4g}"
-    return loss, f"{100 * row.gap:+.2f}", str(found.trainings), f"{found.seconds:.1f}"
+    return loss, f"{100 * row.gap:+.2f}", str(found.trainings), str(found.renewals), f"{found.seconds:.1f}"
 
 
 def publish(report: Report, json_path: Path | None, chart: Path | None, console: Console) -> None:

@@ -22,7 +22,7 @@ from mlauto.commands.history import Plan, attributes_of, cut
 from mlauto.commands.loop import Loop
 from mlauto.commands.observe import Observer
 from mlauto.commands.replay_report import BatchResult, ReplayResult, print_result, progress, write_report
-from mlauto.records import Action, Deployment
+from mlauto.records import Action, Deployment, TrainedModel
 from mlauto.settings import Settings
 from mlauto.store import Store, atomic_write
 
@@ -113,11 +113,15 @@ class _Replay:
                     results.append(self._batch(client, number))
                     loss = _prequential(results)
                     bar.update(live, advance=1, description=f"live batches, prequential loss {loss:.4g}")
+        read, names = self.store.read_record, self.store.record_names(PRODUCT, "models")
+        models = [read(PRODUCT, f"models/{name}", TrainedModel) for name in names]
+        fitted = [model for model in models if model is not None and model.renewal is None]
         return ReplayResult(
             file=self.name,
             metric=self.plan.metric,
             prequential=_prequential(results),
-            trainings=sum(1 for _ in self.store.record_names(PRODUCT, "models")),
+            trainings=len(fitted),
+            renewals=len(models) - len(fitted),
             rollouts=sum(1 for _ in self.store.record_names(PRODUCT, "deployments")),
             requests=self.requests,
             failed_requests=self.failed,

@@ -36,6 +36,7 @@ class ReplayResult:
     metric: str
     prequential: float
     trainings: int
+    renewals: int
     rollouts: int
     requests: int
     failed_requests: int
@@ -81,6 +82,7 @@ def _figures(result: ReplayResult) -> list[tuple[str, str]]:
     return [
         ("prequential " + result.metric.replace("_", " "), f"{result.prequential:.4g} (batches {first} to {last})"),
         ("trainings", str(result.trainings)),
+        ("averaged anew, without a training", str(result.renewals)),
         ("rollouts", str(result.rollouts)),
         ("requests", str(result.requests)),
         ("failed requests", str(result.failed_requests)),

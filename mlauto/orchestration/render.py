@@ -215,6 +215,7 @@ def model(trained: TrainedModel, platform: Platform) -> Metadata:
     return {
         "version": dg.MetadataValue.text(trained.version),
         "reason": dg.MetadataValue.text(trained.reason),
+        **({"fits_of_version": dg.MetadataValue.text(trained.line)} if trained.renewal else {}),
         "commit": dg.MetadataValue.text(trained.commit.sha),
         "training_set": dg.MetadataValue.text(trained.training_set.digest),
         "dagster/row_count": dg.MetadataValue.int(trained.training_set.rows),

@@ -24,8 +24,12 @@ def model_card(
     reason: str,
     trained: float,
     searched: str = "",
+    line: str = "",
 ) -> str:
-    """The card as Markdown; `searched` says what a search of parameters found, if there was one."""
+    """The card as Markdown; `searched` says what a search of parameters found, if there was one.
+
+    `line` is the version whose fits it averages anew, if it was not fitted itself.
+    """
     data = product.data
     when = datetime.fromtimestamp(trained, UTC).strftime("%Y-%m-%d %H:%M UTC")
     sections = [
@@ -35,7 +39,7 @@ def model_card(
         product.description or f"Predictions of `{data.target}` from the columns below. Nothing else was considered.",
         *([f"Owners: {', '.join(product.owners)}."] if product.owners else []),
         "## Quality",
-        _protocol(evaluation),
+        _protocol(evaluation, line),
         _scores(evaluation.scores, evaluation.baseline),
         "\n".join(f"- {'passed' if check.passed else 'FAILED'} `{check.name}`: {check.summary}" for check in checks),
         "## Data",
@@ -52,11 +56,11 @@ def model_card(
     return "\n\n".join(sections) + "\n"
 
 
-def _protocol(evaluation: Evaluation) -> str:
-    return (
-        f"On the newest {evaluation.scores[0].rows:,} rows, which it was not fitted on; "
-        f"afterwards it was fitted again on all {evaluation.rows:,} rows. Intervals: 95 %."
-    )
+def _protocol(evaluation: Evaluation, line: str) -> str:
+    after = f"afterwards it was fitted again on all {evaluation.rows:,} rows"
+    if line:
+        after = f"its fits are those of version {line}, on {evaluation.rows:,} older rows, averaged anew"
+    return f"On the newest {evaluation.scores[0].rows:,} rows, which it was not fitted on; {after}. Intervals: 95 %."
 
 
 def _data(product: ModelProduct, training_set: TrainingSet, evaluation: Evaluation) -> str:

@@ -28,7 +28,7 @@ from mlauto.training.allowed import check_allowed
 from mlauto.training.backend import parallel
 from mlauto.training.estimator import answers_of, build, classes_of, described, import_root, seed
 from mlauto.training.evaluate import METRICS, NEEDS_ODDS, Answers, batch_metric, score
-from mlauto.training.exchange import Evaluation, FitRequest, Holdout, Importance
+from mlauto.training.exchange import Evaluation, FitRequest, Holdout, Importance, written
 from mlauto.training.members import Recipe, recipe
 from mlauto.training.plan import add_plan
 from mlauto.training.requirements import pinned
@@ -153,9 +153,19 @@ def _fit(request: FitRequest) -> None:
         compiling=compiling,
         averaged=how.averaged,
     )
-    (folder / "evaluation.json").write_bytes(msgspec.json.encode(evaluation))
+    (folder / "evaluation.json").write_bytes(msgspec.json.encode(_of_the_fits(evaluation, request.renewed)))
     _keep(trial.holdout, folder)
     (output / "holdout.json").write_bytes(msgspec.json.encode(trial.holdout))
+
+
+def _of_the_fits(evaluation: Evaluation, older: str) -> Evaluation:
+    """With what only the training of an older model knows of its fits: a search may have found their parameters."""
+    if not older:
+        return evaluation
+    before = written(Path(older) / "evaluation.json", Evaluation)
+    return replace(
+        evaluation, parameters=before.parameters, seeded=before.seeded, weights=before.weights, rows=before.rows
+    )
 
 
 def _keep(holdout: Holdout, folder: Path) -> None:

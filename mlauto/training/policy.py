@@ -21,6 +21,7 @@ __all__ = [
     "Trigger",
     "evidence_of",
     "grown",
+    "made_key",
     "model_key",
     "new_batches",
     "on_new_data",

@@ -76,9 +76,7 @@ def train(
     renew: bool = False,
     on_line: Callable[[str], None] | None = None,
 ) -> TrainedModel:
-    """Fit, check, store, register and record one model.
-
-    To `renew` is to average the champion's fits anew instead, as the training set's batches show that they are worth.
+    """Fit, check, store, register and record one model; to `renew` is to average the champion's fits anew instead.
 
     `tree_dir` is the export of `commit`; `champion_predict` asks the live champion for rows (JSON values): one label or
     number per row, and a classifier's probabilities in the order of its signature's classes. The records
@@ -97,10 +95,9 @@ def train(
         image=image,
         reason=reason,
         now=now,
-        search=None if renew else search_plan(product, champion, store),
+        search=search_plan(product, champion, store),
     )
-    if renew:
-        task = _renewing(task, champion, environment, store)
+    task = _renewing(task, champion, environment, store) if renew else task
     # the registry's imports and database are made ready while the child computes
     with ThreadPoolExecutor(1, thread_name_prefix="registry") as pool:
         ready = pool.submit(registry.prepare)
@@ -108,17 +105,8 @@ def train(
         if fitted is None:
             rows = split(training_set, champion.training_set if champion else None)
             with _scratch(store) as scratch:
-                request = fit_request(
-                    product,
-                    training_set,
-                    rows.holdout,
-                    store,
-                    scratch,
-                    tree=tree_dir,
-                    champion=champion,
-                    lag=lag,
-                    renew=renew,
-                )
+                given = (product, training_set, rows.holdout, store, scratch)
+                request = fit_request(*given, tree=tree_dir, champion=champion, lag=lag, renew=renew)
                 request = replace(request, backend=product.training.backend, address=address, search=task.search)
                 _run(task, request, store, run_python, on_line)
                 checks = _challenged(product, scratch, rows, champion, champion_predict)
@@ -138,6 +126,7 @@ def _renewing(task: _Task, champion: TrainedModel | None, environment: str, stor
     attempted = (newest or champion).attempted
     return replace(
         task,
+        search=None,
         training_set=champion.training_set,
         key=renewed_key(model_key(task.commit.tree, champion.training_set, task.product, environment), known.digest),
         renewal=Renewal(line=champion.line, training_set=known.digest, attempted=tuple(sorted(attempted))),
@@ -234,6 +223,7 @@ def _stored(task: _Task, folder: Path, checks: tuple[CheckOutcome, ...], store: 
         reason=task.reason,
         trained=task.now,
         searched=written(search, Found).summary if search.exists() else "",
+        line=task.renewal.line if task.renewal else "",
     )
     (folder / "card.md").write_text(card)
     model = TrainedModel(

@@ -25,7 +25,9 @@ from mlauto.training.weighting import History
 
 def row(name: str, loss: float, trainings: int, metric: str = "error_rate") -> Row:
     step = Step(number=5, rows=10, loss=loss, model=0, status="healthy", trained=True, reason="because")
-    outcome = Outcome(loss=loss, trainings=trainings, seconds=1.25, promotions=4, regretted=1, steps=(step,))
+    outcome = Outcome(
+        loss=loss, trainings=trainings, seconds=1.25, renewals=3, promotions=4, regretted=1, steps=(step,)
+    )
     return Row.of(name, outcome, 0.2, metric)
 
 
@@ -64,7 +66,7 @@ def test_the_table_is_whole() -> None:
     assert title.strip() == "elec.csv, hgb: batches 6 to 50, labels at once"
     assert head.split()[:5] == ["policy", "error", "rate", "gap,", "pp"]
     assert [line.split()[0] for line in rows] == ["every_batch", "economy", "never", "hindsight:"]
-    assert rows[1].split() == ["economy", "25.00%", "+5.00", "5", "1.2", "0", "1", "of", "4", "0", "0"]
+    assert rows[1].split() == ["economy", "25.00%", "+5.00", "5", "3", "1.2", "0", "1", "of", "4", "0", "0"]
     assert rows[3].split()[:5] == ["hindsight:", "half-life", "2", "20.00%", "+0.00"]
 
 

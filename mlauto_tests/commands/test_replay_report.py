@@ -17,6 +17,7 @@ def _result() -> ReplayResult:
         metric="error_rate",
         prequential=0.25,
         trainings=2,
+        renewals=3,
         rollouts=2,
         requests=30,
         failed_requests=0,
@@ -48,5 +49,6 @@ def test_the_figures_are_printed_with_the_way_to_the_report(tmp_path: Path) -> N
     text = output.getvalue()
     assert "prequential error rate" in text
     assert "0.25 (batches 6 to 8)" in text
+    assert "averaged anew, without a training  3" in text
     assert "failed requests" in text
     assert "report.html" in text

@@ -48,7 +48,7 @@ def evaluation() -> Evaluation:
 def card(product: Callable[..., ModelProduct], commit: Commit) -> Card:
     """`card(evaluation, **sections of the product)`."""
 
-    def write(evaluation: Evaluation, searched: str = "", **sections: object) -> str:
+    def write(evaluation: Evaluation, searched: str = "", line: str = "", **sections: object) -> str:
         return model_card(
             product(**sections),
             commit=commit,
@@ -59,6 +59,7 @@ def card(product: Callable[..., ModelProduct], commit: Commit) -> Card:
             reason="live quality, 2 new batches",
             trained=1_700_000_000.0,
             searched=searched,
+            line=line,
         )
 
     return write
@@ -143,3 +144,11 @@ def test_a_product_without_description_has_a_card_too(card: Card, evaluation: Ev
     assert "Predictions of `target`" in text
     assert "Owners" not in text
     assert "nothing took one" in text
+
+
+def test_a_card_says_whose_fits_are_averaged_anew(card: Card, evaluation: Evaluation) -> None:
+    """Nothing was fitted again then."""
+    text = card(evaluation, line="3")
+
+    assert "which it was not fitted on; its fits are those of version 3, on 300 older rows, averaged anew." in text
+    assert "fitted again" not in text

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,8 +14,9 @@ from mlauto.runtime.workshop import environment_digest
 from mlauto.serving.trust import load_model
 from mlauto.store import Store
 from mlauto.training.averaging import average_in, fits_in
+from mlauto.training.exchange import Evaluation
 from mlauto.training.policy import model_key, renewed_key
-from mlauto_tests.training.test_train import Train, child, registry, trained
+from mlauto_tests.training.test_train import FakeRegistry, Train, child, registry, trained
 
 __all__ = ["child", "registry", "trained"]  # fixtures
 Make = Callable[..., ModelProduct]
@@ -67,6 +69,28 @@ def test_fits_are_averaged_anew(
     assert second.key == renewed_key(fitted, after.digest)
     assert second.attempted == first.attempted == {batch.digest for batch in before.batches}
     assert store.read_record("tides", "models/2", TrainedModel) == second
+
+
+def test_it_says_what_is_known_of_its_fits(
+    trained: Train, product: Make, training_set: Sets, changed: list[pd.DataFrame], store: Store, registry: FakeRegistry
+) -> None:
+    """Their rows and parameters, which a search found, whatever the code says now; nothing is searched again."""
+    search = {"parameters": {"final__max_iter": [60, 80]}, "budget": 60}
+    made = product("boosted", training={**TWO, "search": search})
+    first = trained(made, training_set(*changed[:3]))
+    second = trained(made, training_set(*changed[:4]), champion=first, renew=True)
+
+    older, newer = (
+        msgspec.json.decode((store.tree_path(one.artifact) / "evaluation.json").read_bytes(), type=Evaluation)
+        for one in (first, second)
+    )
+    assert older.parameters["final__max_iter"] in ("60", "80")
+    assert (newer.parameters, newer.rows, newer.weights) == (older.parameters, 600, older.weights)
+    assert not (store.tree_path(second.artifact) / "search.json").exists()
+    card = (store.tree_path(second.artifact) / "card.md").read_text()
+    assert "its fits are those of version 1, on 600 older rows, averaged anew" in card
+    assert registry.registrations["tides"][1].tags["mlauto.renews"] == "1"
+    assert "mlauto.renews" not in registry.registrations["tides"][0].tags
 
 
 def test_it_is_tried_on_rows_that_its_fits_never_saw(
