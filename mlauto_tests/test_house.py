@@ -164,7 +164,7 @@ def test_every_module_has_a_twin_test(source: Source) -> None:
 
 @pytest.mark.parametrize("source", sources(TESTS), ids=lambda source: source.name)
 def test_every_test_says_what_it_shows_and_shows_it(source: Source) -> None:
-    """A docstring on every test, and an assertion or an expected error in it or in what it calls, there or in waiting."""
+    """A docstring on every test, and an assertion or an expected error in it or in what it calls."""
     shared = Source(TESTS / "waiting.py").functions()
     asserting = {node.name for node in (*source.functions(), *shared) if _asserts(node, set())}
     tests = [node for node in source.functions() if node.name.startswith("test_")]

@@ -72,23 +72,24 @@ def test_fits_are_averaged_anew(
 
 
 def test_it_says_what_is_known_of_its_fits(
-    trained: Train, product: Make, training_set: Sets, changed: list[pd.DataFrame], store: Store, registry: FakeRegistry
+    trained: Train, product: Make, training_set: Sets, rows: Rows, store: Store, registry: FakeRegistry
 ) -> None:
     """Their rows and parameters, which a search found, whatever the code says now; nothing is searched again."""
     search = {"parameters": {"final__max_iter": [60, 80]}, "budget": 60}
     made = product("boosted", training={**TWO, "search": search})
-    first = trained(made, training_set(*changed[:3]))
-    second = trained(made, training_set(*changed[:4]), champion=first, renew=True)
+    frames = [rows(400, seed) for seed in range(4)]
+    first = trained(made, training_set(*frames[:3]))
+    second = trained(made, training_set(*frames), champion=first, renew=True)
 
     older, newer = (
         msgspec.json.decode((store.tree_path(one.artifact) / "evaluation.json").read_bytes(), type=Evaluation)
         for one in (first, second)
     )
     assert older.parameters["final__max_iter"] in ("60", "80")
-    assert (newer.parameters, newer.rows, newer.weights) == (older.parameters, 600, older.weights)
+    assert (newer.parameters, newer.rows, newer.weights) == (older.parameters, 1200, older.weights)
     assert not (store.tree_path(second.artifact) / "search.json").exists()
     card = (store.tree_path(second.artifact) / "card.md").read_text()
-    assert "its fits are those of version 1, on 600 older rows, averaged anew" in card
+    assert "its fits are those of version 1, on 1,200 older rows, averaged anew" in card
     assert registry.registrations["tides"][1].tags["mlauto.renews"] == "1"
     assert "mlauto.renews" not in registry.registrations["tides"][0].tags
 
