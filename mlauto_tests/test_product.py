@@ -170,7 +170,7 @@ def test_a_written_tolerance_counts() -> None:
     ("written", "policy"),
     [
         ("never", Policy(on_degraded=False)),
-        ("economy", Policy(false_alarms=0.01, growth=2.0, average=True)),
+        ("economy", Policy(false_alarms=0.01, growth=2.0, average=True, renew=True)),
         ("quality", Policy(every_batches=1, average=True)),
         ("every_batch", Policy(every_batches=1)),
         ({"on_degraded": False, "every_batches": 7}, Policy(on_degraded=False, every_batches=7)),

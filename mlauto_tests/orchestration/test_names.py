@@ -29,5 +29,5 @@ def test_tags_are_ours_and_distinct() -> None:
     """Dagster reserves its own prefix; no two tags mean the same."""
     tags = [getattr(names, name) for name in names.__all__ if name.endswith("_TAG")]
 
-    assert len(set(tags)) == len(tags) == 9
+    assert len(set(tags)) == len(tags) == 10
     assert all(tag.startswith("mlauto/") for tag in tags)

@@ -27,7 +27,7 @@ from mlauto.orchestration.problems import kept_problem
 from mlauto.orchestration.receivers import receivers
 from mlauto.orchestration.sensors.report import report
 from mlauto.orchestration.sensors.requests import retraining, rollback
-from mlauto.orchestration.sensors.unfinished import finish_delivery
+from mlauto.orchestration.sensors.unfinished import average_anew, finish_delivery
 from mlauto.orchestration.sensors.work import Tick, Work, active, each_product
 from mlauto.product import ModelProduct
 from mlauto.records import Action, Image
@@ -116,6 +116,8 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
         in_vain = incident is not None and tried.attempts >= product.monitoring.max_attempts
         to = incident.version if incident is not None and in_vain else None
         tick.ask(rollback(product, observed.production, verdict.cause, regret[0] if regret else to))
+    elif not delivering and not beside:
+        average_anew(tick, platform, product)
     if not delivering:
         _keep_alive(tick, platform, product, observed)  # last: what was seen is reported even if this fails
 

@@ -10,46 +10,18 @@ from mlauto.orchestration.sensors.requests import delivery
 from mlauto.orchestration.sensors.work import Tick, Work
 from mlauto.product import ModelProduct
 from mlauto.records import Deployment, Image, TrainedModel, TrainingSet, VerifiedCommit
-from mlauto.training.policy import why_train
+from mlauto.training.policy import Decision, why_train
 from mlauto.training.prequential import scores_of
 
-__all__ = ["finish_delivery"]
+__all__ = ["average_anew", "finish_delivery"]
 
 
 def finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> bool:
     """Ask for the model that new code or the policy wants, or for what is left of a delivery; True when asked."""
-    store = platform.store
-    verified = store.read_record(product.name, "verified_commit", VerifiedCommit)
-    training_set = store.read_record(product.name, "training_set", TrainingSet)
-    current = store.read_record(product.name, "model", TrainedModel)
-    production = store.read_record(product.name, "production", Deployment)
-    live = store.read_record(product.name, f"models/{production.version}", TrainedModel) if production else None
-    if verified is not None and training_set is not None and training_set.batches:
-        decision = why_train(
-            current=current,
-            product=product,
-            tree=verified.commit.tree,
-            training_set=training_set,
-            lock_digest=platform.workshop.environment(),
-            trigger="batch",
-            live=live,
-            scores=lambda: scores_of(store, product),
-            lag=lambda: label_lag(store, product),
-        )
-        if decision.train:
-            work = Work(
-                name=f"{product.name}/model/{decision.key[:20]}",
-                selection=delivery_keys(product),
-                tags={
-                    PRODUCT_TAG: product.name,
-                    DELIVERS_TAG: product.name,
-                    TRIGGER_TAG: "batch",
-                    REASON_TAG: decision.reason,
-                    **({RENEWS_TAG: live.line} if decision.renew and live else {}),
-                },
-            )
-            if tick.ask(work):
-                return True
+    decision = _decision(platform, product)
+    if decision is not None and decision.train and not decision.renew and tick.ask(_model(product, decision)):
+        return True
+    current = platform.store.read_record(product.name, "model", TrainedModel)
     steps = _unfinished(platform, product, current)
     if current is not None and steps:
         name, reason = f"{product.name}/deliver/{current.version}", f"finish version {current.version}"
@@ -57,6 +29,61 @@ def finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> bo
             return True
     due = rollouts.step_due(platform, product)
     return due is not None and tick.ask(delivery(product, *due, ("production",)))
+
+
+def average_anew(tick: Tick, platform: Platform, product: ModelProduct) -> None:
+    """Ask for a model of the live version's fits where new labels train nothing; a newer one that waits goes first."""
+    live, current = _live(platform, product), platform.store.read_record(product.name, "model", TrainedModel)
+    if live is None or current is None:
+        return
+    given_up = not current.passed or current.version in rejected_versions(product.name, platform.store)
+    if current.version != live.version and not given_up:
+        return
+    decision = _decision(platform, product)
+    if decision is not None and decision.renew:
+        tick.ask(_model(product, decision, live.line))
+
+
+def _decision(platform: Platform, product: ModelProduct) -> Decision | None:
+    """Whether there should be another model now; None before there is code and data."""
+    store = platform.store
+    verified = store.read_record(product.name, "verified_commit", VerifiedCommit)
+    training_set = store.read_record(product.name, "training_set", TrainingSet)
+    if verified is None or training_set is None or not training_set.batches:
+        return None
+    return why_train(
+        current=store.read_record(product.name, "model", TrainedModel),
+        product=product,
+        tree=verified.commit.tree,
+        training_set=training_set,
+        lock_digest=platform.workshop.environment(),
+        trigger="batch",
+        live=_live(platform, product),
+        scores=lambda: scores_of(store, product),
+        lag=lambda: label_lag(store, product),
+    )
+
+
+def _live(platform: Platform, product: ModelProduct) -> TrainedModel | None:
+    production = platform.store.read_record(product.name, "production", Deployment)
+    if production is None:
+        return None
+    return platform.store.read_record(product.name, f"models/{production.version}", TrainedModel)
+
+
+def _model(product: ModelProduct, decision: Decision, line: str = "") -> Work:
+    """The model and its way to production."""
+    return Work(
+        name=f"{product.name}/model/{decision.key[:20]}",
+        selection=delivery_keys(product),
+        tags={
+            PRODUCT_TAG: product.name,
+            DELIVERS_TAG: product.name,
+            TRIGGER_TAG: "batch",
+            REASON_TAG: decision.reason,
+            **({RENEWS_TAG: line} if line else {}),
+        },
+    )
 
 
 def _unfinished(platform: Platform, product: ModelProduct, current: TrainedModel | None) -> tuple[str, ...]:
