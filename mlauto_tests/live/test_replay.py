@@ -35,6 +35,7 @@ def test_ten_batches_of_bike_sharing_drive_the_loop(tmp_path: Path, streams: Pat
     assert result.requests == 10 * 7
     assert result.quarantined == 0
     assert result.trainings > 1, "nothing was retrained although spring is not winter"
+    assert result.renewals > 1, "its fits were never averaged anew"
     assert result.rollouts > 1
     assert 15 < result.prequential < 80
     assert "data:image/png;base64" in (tmp_path / "report.html").read_text()

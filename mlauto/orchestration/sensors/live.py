@@ -108,7 +108,9 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
         needed=product.monitoring.healthy_windows,
         evidence=evidence_of(observed.metrics, incident.kind) if incident else None,
     )
-    report(tick, platform, product, observed, verdict=verdict, incident=incident, delivering=delivering)
+    acts = verdict.action in (Action.RETRAIN, Action.ROLL_BACK) or delivering or beside
+    renewing = not acts and average_anew(tick, platform, product)
+    report(tick, platform, product, observed, verdict=verdict, incident=incident, delivering=delivering or renewing)
     write_gauges(platform, product, observed.metrics, verdict, incident)
     if verdict.action is Action.RETRAIN and incident is not None:
         tick.ask(retraining(product, incident_id(product, incident.opened), tried, verdict.cause))
@@ -116,8 +118,6 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
         in_vain = incident is not None and tried.attempts >= product.monitoring.max_attempts
         to = incident.version if incident is not None and in_vain else None
         tick.ask(rollback(product, observed.production, verdict.cause, regret[0] if regret else to))
-    elif not delivering and not beside:
-        average_anew(tick, platform, product)
     if not delivering:
         _keep_alive(tick, platform, product, observed)  # last: what was seen is reported even if this fails
 

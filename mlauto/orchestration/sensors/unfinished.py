@@ -31,17 +31,19 @@ def finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> bo
     return due is not None and tick.ask(delivery(product, *due, ("production",)))
 
 
-def average_anew(tick: Tick, platform: Platform, product: ModelProduct) -> None:
-    """Ask for a model of the live version's fits where new labels train nothing; a newer one that waits goes first."""
+def average_anew(tick: Tick, platform: Platform, product: ModelProduct) -> bool:
+    """Ask for a model of the live version's fits where new labels train nothing; True when asked.
+
+    A newer one that waits for its delivery, or for an approval, goes first.
+    """
     live, current = _live(platform, product), platform.store.read_record(product.name, "model", TrainedModel)
     if live is None or current is None:
-        return
+        return False
     given_up = not current.passed or current.version in rejected_versions(product.name, platform.store)
     if current.version != live.version and not given_up:
-        return
+        return False
     decision = _decision(platform, product)
-    if decision is not None and decision.renew:
-        tick.ask(_model(product, decision, live.line))
+    return decision is not None and decision.renew and tick.ask(_model(product, decision, live.line))
 
 
 def _decision(platform: Platform, product: ModelProduct) -> Decision | None:

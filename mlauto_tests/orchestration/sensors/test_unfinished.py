@@ -47,7 +47,7 @@ def averaging(released: World) -> World:
 def anew(world: World) -> list[dg.RunRequest]:
     """What is asked for to average old fits."""
     tick = Tick(instance=world.instance, cursors={})
-    average_anew(tick, world.platform, world.product)
+    assert average_anew(tick, world.platform, world.product) == bool(tick.requests)
     return tick.requests
 
 
