@@ -177,7 +177,11 @@ def _keep(holdout: Holdout, folder: Path) -> None:
 def _tried(request: FitRequest, how: Recipe, rows: _Rows, folder: Path, clock: _Clock) -> _Trial:
     """Fit on the older rows, then score, explain and draw on the newest."""
     old, new = rows.part(slice(None, -request.holdout)), rows.part(slice(-request.holdout, None))
-    print(f"fitting {described(how.estimator)} on {len(old.features):,} rows", flush=True)
+    what = described(how.estimator)
+    print(
+        f"averaging older fits of {what} anew" if how.ready else f"fitting {what} on {len(old.features):,} rows",
+        flush=True,
+    )
     model, weights = how.part(slice(None, -request.holdout)).fit(old.features, old.labels)
     clock.lap("fit")
     holdout = _finite_only(

@@ -166,6 +166,7 @@ def _run(
         MPLCONFIGDIR=str(store.home / "cache" / "matplotlib"),
     )
     limit = task.product.training.timeout
+    models = dict.fromkeys([request.renewed, *(one.model for one in request.unseen)])
     walker_file.compiled(Path(request.cache))  # here: where the child runs there may be no compiler
     ended = run_python(
         "mlauto.training.fit",
@@ -174,7 +175,7 @@ def _run(
         env=environment,
         timeout=limit,
         on_line=on_line,
-        reads=[Path(request.cache), *(Path(model) for model in dict.fromkeys(one.model for one in request.unseen))],
+        reads=[Path(request.cache), *(Path(model) for model in models if model)],
         fetch=WRITTEN,
     )
     if ended.timed_out:

@@ -1,5 +1,5 @@
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,12 @@ class Counted:
         self.real = real
         self.requests: list[FitRequest] = []
         self.environments: list[dict[str, str]] = []
+        self.reads: list[Sequence[Path]] = []
 
     def __call__(self, module: str, argument: Path, *, env: Mapping[str, str], **rest: Any) -> Finished:
         self.requests.append(msgspec.json.decode(argument.read_bytes(), type=FitRequest))
         self.environments.append(dict(env))
+        self.reads.append(rest.get("reads", ()))
         return self.real(module, argument, env=env, **rest)
 
 

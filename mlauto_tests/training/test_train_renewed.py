@@ -16,7 +16,7 @@ from mlauto.store import Store
 from mlauto.training.averaging import average_in, fits_in
 from mlauto.training.exchange import Evaluation
 from mlauto.training.policy import model_key, renewed_key
-from mlauto_tests.training.test_train import FakeRegistry, Train, child, registry, trained
+from mlauto_tests.training.test_train import Counted, FakeRegistry, Train, child, registry, trained
 
 __all__ = ["child", "registry", "trained"]  # fixtures
 Make = Callable[..., ModelProduct]
@@ -45,13 +45,20 @@ def saying(store: Store, model: TrainedModel, frame: pd.DataFrame) -> np.ndarray
 
 
 def test_fits_are_averaged_anew(
-    trained: Train, product: Make, training_set: Sets, changed: list[pd.DataFrame], store: Store, commit: Commit
+    trained: Train,
+    product: Make,
+    training_set: Sets,
+    changed: list[pd.DataFrame],
+    store: Store,
+    commit: Commit,
+    child: Counted,
 ) -> None:
     """The same fits with other shares, corrected; the next one goes on from there, and again from the same fits."""
     made = product(training=TWO)
     before, after = training_set(*changed[:3]), training_set(*changed[:4])
     first = trained(made, before)
-    second = trained(made, after, champion=first, renew=True, reason="1 new batch")
+    lines: list[str] = []
+    second = trained(made, after, champion=first, renew=True, reason="1 new batch", on_line=lines.append)
     third = trained(made, training_set(*changed), champion=second, renew=True)
 
     assert first.averaged is not None
@@ -69,6 +76,8 @@ def test_fits_are_averaged_anew(
     assert second.key == renewed_key(fitted, after.digest)
     assert second.attempted == first.attempted == {batch.digest for batch in before.batches}
     assert store.read_record("tides", "models/2", TrainedModel) == second
+    assert store.tree_path(first.artifact) in child.reads[1]
+    assert [line for line in lines if "fit" in line] == ["averaging older fits of Pipeline with Ridge anew"]
 
 
 def test_it_says_what_is_known_of_its_fits(
