@@ -19,6 +19,7 @@ from mlauto.monitoring.triage import Context, triage
 from mlauto.product import ModelProduct
 from mlauto.product_training import Policy, Training
 from mlauto.records import Action, Score, Status, Verdict
+from mlauto.training.correcting import first_belief
 from mlauto.training.deciding import Choice, Losses, Situation
 from mlauto.training.policy import on_new_data
 from mlauto.training.weighting import members_of
@@ -102,7 +103,7 @@ class LivePolicy:
         self.product = product
         self.policy = product.training.policy
         self.members = members_of(product.training)
-        self.corrected = product.training.corrected(delay)
+        self.belief = first_belief(delay) if product.training.corrected(delay) else 0.0
         self.renews = product.training.renews(delay)
         self.incident: Incident | None = None
         self.attempts = 0
@@ -114,10 +115,10 @@ class LivePolicy:
         verdict = self._triaged(situation, delivering=train, refused="" if allowed else refusal)
         self._record(situation, verdict)
         if train:
-            return Choice(train=True, reason=reason, members=self.members, corrected=self.corrected)
+            return Choice(train=True, reason=reason, members=self.members, belief=self.belief)
         if verdict.action is Action.RETRAIN:
             self.attempts += 1
-            return Choice(train=True, reason=verdict.cause, members=self.members, corrected=self.corrected)
+            return Choice(train=True, reason=verdict.cause, members=self.members, belief=self.belief)
         if verdict.action is Action.ROLL_BACK and self.incident is not None:
             return Choice(train=False, reason=verdict.cause, back_to=int(self.incident.version or 0))
         bad = verdict.status is Status.DEGRADED
@@ -126,7 +127,7 @@ class LivePolicy:
             reason=f"{verdict.action}: {verdict.cause}" if bad else reason,
             renew=self.renews and situation.fresh > 0,
             members=self.members,
-            corrected=self.corrected,
+            belief=self.belief,
         )
 
     def _triaged(self, situation: Situation, *, delivering: bool, refused: str) -> Verdict:

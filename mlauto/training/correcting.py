@@ -15,11 +15,23 @@ from numpy.typing import NDArray
 from mlauto.errors import TrainingError
 from mlauto.training.weighting import shares_after
 
-__all__ = ["NONE", "Correction", "Tried", "corrected_by", "corrects", "second_wins", "threshold_of", "tried"]
+__all__ = [
+    "LATE",
+    "NONE",
+    "Correction",
+    "Tried",
+    "corrected_by",
+    "corrects",
+    "first_belief",
+    "second_wins",
+    "threshold_of",
+    "tried",
+]
 
 Floats = NDArray[np.float64]
 
-FIRST_BELIEF = 0.1
+AT_ONCE = 0.3  # the belief to begin with
+LATE = 0.1  # where labels are: what a batch asks for may have passed when it is known
 PRIOR_ROWS = 100.0  # a batch of so many rows moves an average half as far as it would by itself
 LEAST_ODDS = 1e-3  # a probability closer to 0 or 1 says no more about the odds
 FADES_NOT = 1.0
@@ -58,8 +70,13 @@ def corrects(metric: str, classes: Sequence[Any] | NDArray[Any]) -> bool:
     return len(classes) == 0 or (len(classes) == 2 and metric == "error_rate")
 
 
-def corrected_by(batches: Sequence[Sequence[float]]) -> Correction:
-    """The correction after such labelled batches (as `Tried`), oldest first.
+def first_belief(lag: int) -> float:
+    """How far a correction is believed before it was tried, when labels come `lag` batches late."""
+    return LATE if lag else AT_ONCE
+
+
+def corrected_by(batches: Sequence[Sequence[float]], first: float = LATE) -> Correction:
+    """The correction after such labelled batches (as `Tried`), oldest first; belief begins with `first`.
 
     Belief is the share of the moved average beside the unmoved one by the Hedge algorithm, as for members, but none of
     these batches is forgotten: where labels are late, or what a batch asks for does not last, it goes to nothing and
@@ -68,7 +85,7 @@ def corrected_by(batches: Sequence[Sequence[float]]) -> Correction:
     if not batches:
         return NONE
     losses = [(without, moved) for without, moved, _ in batches]
-    _, belief = shares_after((1 - FIRST_BELIEF, FIRST_BELIEF), losses, memory=FADES_NOT, worst=ONCE_TWICE)
+    _, belief = shares_after((1 - first, first), losses, memory=FADES_NOT, worst=ONCE_TWICE)
     return Correction(offset=batches[-1][2], belief=belief)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlauto.records import Score, Verdict
+from mlauto.training.correcting import LATE
 from mlauto.training.retraining import Evidence
 from mlauto.training.weighting import ALL, Member
 
@@ -68,15 +69,15 @@ class Situation(Evidence):
 class Choice:
     """What to do and why: train on the histories of `members`, or go `back_to` an earlier model, or neither.
 
-    To `renew` is to average the live model's fits anew, without a training. The average is `corrected` by what the
-    newest batches ask for.
+    To `renew` is to average the live model's fits anew, without a training. The average is corrected by what the
+    newest batches ask for, of which so much is believed at first (`belief`, 0 for no correction).
     """
 
     train: bool
     reason: str
     renew: bool = False
     members: tuple[Member, ...] = ALL
-    corrected: bool = True
+    belief: float = LATE
     back_to: int | None = None
 
 

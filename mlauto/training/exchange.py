@@ -13,6 +13,7 @@ import msgspec
 from mlauto.averaged import Averaged
 from mlauto.errors import TrainingError
 from mlauto.records import Score
+from mlauto.training.correcting import LATE
 from mlauto.training.evaluate import Answers
 from mlauto.training.search.candidates import SearchPlan
 
@@ -51,8 +52,8 @@ class FitRequest:
 
     Where several histories are to be averaged, `members` has their names and first shares, and `member_weights` (npy) a
     row of weights for each. `learned` is how they did before, as the live model has it; `unseen` are batches in which
-    they can still show it. The average is `corrected` by what the newest of them ask for; of the newest `held` of those
-    that were learned from, rows are held out.
+    they can still show it. The average is corrected by what the newest of them ask for, of which so much is believed at
+    first (`belief`, 0 for no correction); of the newest `held` of those that were learned from, rows are held out.
 
     Where `renewed` names the folder of a model, nothing is fitted: its fits are averaged anew.
 
@@ -74,7 +75,7 @@ class FitRequest:
     member_weights: str = ""
     learned: Averaged | None = None
     unseen: tuple[Unseen, ...] = ()
-    corrected: bool = True
+    belief: float = LATE
     held: int = 0
     renewed: str = ""
     seed: int = 0

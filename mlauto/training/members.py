@@ -99,10 +99,10 @@ def recipe(
     kept = before.tried[: max(0, len(before.tried) - request.held)]
     older = (*kept, *(one.tried for one in since if one.tried and one.end <= first))[-RECALLED:]
     shares = shares_after([share for _, share in request.members], losses)
-    corrected = request.corrected and corrects(
+    corrected = request.belief > 0 and corrects(
         request.metric, np.unique(labels) if request.task == "classification" else ()
     )
-    correction, known = (corrected_by(one) if corrected else NONE for one in (tried, older))
+    correction, known = (corrected_by(one, request.belief) if corrected else NONE for one in (tried, older))
     said = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, shares, strict=True))
     print(f"averaging {len(names)} histories: {said}; corrected by {correction.amount:.4g}", flush=True)
     return Recipe(

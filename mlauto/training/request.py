@@ -12,6 +12,7 @@ from mlauto.errors import TrainingError
 from mlauto.product import ModelProduct
 from mlauto.records import TrainedModel, TrainingSet
 from mlauto.store import Store, tree_digest
+from mlauto.training.correcting import first_belief
 from mlauto.training.exchange import FitRequest, Unseen
 from mlauto.training.training_set import load_frame, member_weights
 from mlauto.training.weighting import RECALLED, Member, members_of
@@ -66,7 +67,7 @@ def fit_request(
         request,
         members=tuple((str(one.history), one.share) for one in members),
         member_weights=str(scratch / "member_weights.npy"),
-        corrected=product.training.corrected(lag),
+        belief=first_belief(lag) if product.training.corrected(lag) else 0.0,
         renewed=_unchanged(store, champion) if renew and champion else "",
         **_learned(product, members, training_set, champion, store, lag=lag, holdout=holdout),
     )

@@ -215,11 +215,19 @@ def test_the_live_loop_proves_the_same_of_the_same_labels(tmp_path: Path, seed: 
 
 
 @pytest.mark.parametrize(
-    ("policy", "delay", "renewed"),
-    [("economy", 0, True), ("economy", 1, False), ("{false_alarms: 0.01, average: true}", 0, False)],
+    ("policy", "delay", "train", "renewed", "belief"),
+    [
+        ("economy", 0, False, True, 0.3),
+        ("economy", 1, False, False, 0.0),
+        ("{false_alarms: 0.01, average: true}", 0, False, False, 0.0),
+        ("quality", 0, True, False, 0.3),
+        ("quality", 5, True, False, 0.1),
+    ],
 )
-def test_economy_averages_anew_where_labels_are_at_once(policy: str, delay: int, renewed: bool) -> None:
-    """With a correction; where they are late neither."""
+def test_economy_averages_anew_where_labels_are_at_once(
+    policy: str, delay: int, train: bool, renewed: bool, belief: float
+) -> None:
+    """With a correction; where they are late neither. `quality` believes less in its correction then."""
     decide = LivePolicy(product(policy), delay)
     check = LiveCheck(decide.product)
     verdict = check(0, np.zeros(ROWS), TRAINED)
@@ -228,6 +236,6 @@ def test_economy_averages_anew_where_labels_are_at_once(policy: str, delay: int,
     choice = decide(Situation(fresh=1, **given))
     nothing_new = decide(Situation(fresh=0, **given))
 
-    assert (choice.train, choice.renew, choice.corrected) == (False, renewed, renewed)
+    assert (choice.train, choice.renew, choice.belief) == (train, renewed, belief)
     assert choice.members == decide.members
-    assert (nothing_new.train, nothing_new.renew) == (False, False)
+    assert not nothing_new.renew

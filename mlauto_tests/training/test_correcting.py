@@ -16,6 +16,7 @@ from mlauto.training.correcting import (
     Tried,
     corrected_by,
     corrects,
+    first_belief,
     second_wins,
     threshold_of,
     tried,
@@ -148,7 +149,10 @@ def test_before_the_first_batch_there_is_no_correction() -> None:
 
 
 def test_little_is_believed_at_first() -> None:
-    """A tenth, while nothing was better with or without; losses are compared by how much of them it is."""
+    """A tenth where labels are late, while nothing was better with or without; losses count relative to themselves."""
+    assert [first_belief(lag) for lag in (0, 1, 5)] == [0.3, 0.1, 0.1]
+    assert corrected_by([EVEN], first_belief(0)).belief == pytest.approx(0.3)
+    assert corrected_by([BETTER], 0.3).belief > corrected_by([BETTER], 0.1).belief > 0.1
     assert corrected_by([EVEN]).belief == pytest.approx(0.1)
     assert corrected_by([EVEN]).amount == pytest.approx(0.2)
     in_cents = [Tried(100 * without, 100 * moved, best) for without, moved, best in (BETTER, WORSE, BETTER)]

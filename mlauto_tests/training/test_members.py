@@ -282,7 +282,7 @@ def test_a_policy_may_leave_an_average_as_it_is(tmp_path: Path, features: pd.Dat
     """What was tried is handed on all the same, for one that does not."""
     learned = known((1.0, 1.0), tried=((2.0, 1.0, 10.0),) * 9)
 
-    how = asking(request(tmp_path, learned=learned, corrected=False), DummyRegressor(), features)
+    how = asking(request(tmp_path, learned=learned, belief=0.0), DummyRegressor(), features)
 
     assert how.averaged is not None
     assert (how.averaged.offset, how.averaged.amount, how.averaged.tried) == (0.0, 0.0, learned.tried)

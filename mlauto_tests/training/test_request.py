@@ -144,6 +144,23 @@ def test_late_labels_are_of_what_answered_then(
     assert [batch.offset for batch in request.unseen] == [5.0, 6.0]
 
 
+@pytest.mark.parametrize(
+    ("policy", "lag", "belief"),
+    [("quality", 0, 0.3), ("quality", 2, 0.1), ("economy", 0, 0.3), ("economy", 2, 0.0)],
+)
+def test_a_correction_is_believed_by_how_late_labels_are(
+    asked: Callable[..., FitRequest],
+    product: Make,
+    training_set: Sets,
+    rows: Rows,
+    policy: str,
+    lag: int,
+    belief: float,
+) -> None:
+    """None is made where the next batch makes no model."""
+    assert asked(product(training={"retrain": policy}), training_set(rows(4), rows(6)), lag=lag).belief == belief
+
+
 def test_a_renewed_champion_knows_what_it_learned_from(
     asked: Callable[..., FitRequest],
     product: Make,

@@ -128,7 +128,7 @@ class Fits:
         if not np.isfinite(answers).all():
             raise TrainingError("the estimator's probabilities are not finite")  # now: the champion then stays
         said, true = (np.split(each.astype(np.float64), ends[:-1]) for each in (answers, truth))
-        offset = corrected_by(model.tried).offset
+        offset = corrected_by(model.tried, model.belief).offset
         return cache(lambda place: tried(self.metric, said[place], true[place], offset))
 
     def trial(self, model: Model, champion: Model | None) -> Trial:
@@ -228,7 +228,7 @@ class Fits:
                 [fit.answers for fit in fits], [sum(shares[one] for one in group) for group in groups]
             )
         known = model.tried[: max(0, len(model.tried) - self._touched(model, holdout))]
-        amount = corrected_by(known).amount if corrects(self.metric, classes) else 0.0
+        amount = corrected_by(known, model.belief).amount if corrects(self.metric, classes) else 0.0
         return Said(self._corrected(answers, classes, asked, amount), answers, classes, seconds, parts, tuple(groups))
 
     def _touched(self, model: Model, holdout: int) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mlauto.errors import TrainingError
 from mlauto.records import Score, Status
-from mlauto.training.correcting import Tried
+from mlauto.training.correcting import LATE, Tried
 from mlauto.training.deciding import Check, Choice, Decide, Labelled, Losses, Situation, labelled, sampled
 from mlauto.training.evaluate import COMPARABLE_ROWS, compare
 from mlauto.training.weighting import RECALLED, Member, shared
@@ -30,13 +30,15 @@ REGRET_LEAST = {"error_rate": 0.005, "mae": 0.02, "rmse": 0.04, "log_loss": 0.02
 class Model:
     """A model by what determines it: fitted when the first `batches` batches had labels, on its members' histories.
 
-    Where it averages several, the mean is corrected by what the newest batches have shown, `tried`, oldest first. A
-    renewed one was averaged when the first `learned` batches had labels, of the fits that there were.
+    Where it averages several, the mean is corrected by what the newest batches have shown, `tried`, oldest first,
+    of which so much was believed at first. A renewed one was averaged when the first `learned` batches had labels, of
+    the fits that there were.
     """
 
     batches: int
     members: tuple[Member, ...]
     tried: tuple[Tried, ...] = ()
+    belief: float = LATE
     learned: int | None = None
 
     @property
@@ -146,14 +148,15 @@ class _Run:
     promotions: list[tuple[int, int, int]] = field(default_factory=list)
     answered: list[tuple[int, Losses]] = field(default_factory=list)
 
-    def train(self, batches: int, members: tuple[Member, ...], first: int, *, corrected: bool = False) -> str:
+    def train(self, batches: int, members: tuple[Member, ...], first: int, *, belief: float = 0.0) -> str:
         """Fit, and let it answer from batch `first` on unless its trial says no; then why not."""
         self.newest = batches
         losses, tried = self.learned(batches, members)
-        model = Model(batches=batches, members=shared(members, losses), tried=tuple(tried) if corrected else ())
+        known = tuple(tried) if belief else ()
+        model = Model(batches=batches, members=shared(members, losses), tried=known, belief=belief)
         return self.follow(model, len(self.fits), first)
 
-    def renew(self, batches: int, members: tuple[Member, ...], first: int, *, corrected: bool) -> None:
+    def renew(self, batches: int, members: tuple[Member, ...], first: int, *, belief: float) -> None:
         """Average the live model's fits anew; it stays where there is nothing to average, or too little to try it on.
 
         As in `train` the new one answers from batch `first` on unless its trial says no.
@@ -162,9 +165,8 @@ class _Run:
         if not live.fit.parts or sum(self.rows[live.model.batches : batches]) < COMPARABLE_ROWS:
             return
         losses, tried = self.learned(batches, members)
-        model = replace(
-            live.model, members=shared(members, losses), tried=tuple(tried) if corrected else (), learned=batches
-        )
+        known = tuple(tried) if belief else ()
+        model = replace(live.model, members=shared(members, losses), tried=known, belief=belief, learned=batches)
         self.renewals += not self.follow(model, live.line, first)
 
     def follow(self, model: Model, line: int, first: int) -> str:
@@ -230,11 +232,11 @@ class _Run:
             self.rollbacks += 1
             return choice.reason
         if choice.renew:
-            self.renew(due + 1, choice.members, number + 1, corrected=choice.corrected)
+            self.renew(due + 1, choice.members, number + 1, belief=choice.belief)
         if not choice.train:
             return choice.reason
         self.trainings += 1
-        problem = self.train(due + 1, choice.members, number + 1, corrected=choice.corrected)
+        problem = self.train(due + 1, choice.members, number + 1, belief=choice.belief)
         self.blocked += bool(problem)
         return f"{choice.reason}; the champion stays: {problem}" if problem else choice.reason
 

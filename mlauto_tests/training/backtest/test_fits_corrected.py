@@ -171,3 +171,12 @@ def test_a_renewed_average_that_is_worse_may_not_follow(mean: Fits) -> None:
 
     assert not mean.trial(renewed(base, 4, 0.0, 1.0), base).passed
     assert mean.trial(renewed(base, 4, 1.0, 0.0), renewed(base, 4, 0.5, 0.5)).passed
+
+
+def test_a_correction_is_applied_as_far_as_it_is_believed(mean: Fits) -> None:
+    """A model that begins with more belief has moved further after the same batches."""
+    models = [replace(blend(3, 0.25, 0.75, tried=HALF), belief=belief) for belief in (0.1, 0.3)]
+    moved = [corrected_by(HALF, model.belief).amount for model in models]
+
+    assert moved[1] > moved[0] == pytest.approx(1.0)
+    assert [mean.fit(model).later[0].mean() for model in models] == pytest.approx([1.75 - by for by in moved])

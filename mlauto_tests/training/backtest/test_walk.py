@@ -73,13 +73,13 @@ class Averaging:
         """Nobody asks."""
         raise AssertionError
 
-    def go(self, *choices: tuple[Member, ...], delay: int = 0, corrected: bool = True) -> list[Model]:
+    def go(self, *choices: tuple[Member, ...], delay: int = 0, belief: float = 0.1) -> list[Model]:
         """The models that are fitted when each labelled batch leads to one, of the histories that are chosen then."""
         left = list(choices)
 
         def decide(situation: Situation) -> Choice:
             members = left.pop(0) if left else PAIR
-            return Choice(train=True, reason="always", members=members, corrected=corrected)
+            return Choice(train=True, reason="always", members=members, belief=belief)
 
         count = len(self.rows)
         simulate(self, decide, metric="mae", batches=count, initial=2, delay=delay, members=PAIR)
@@ -306,7 +306,7 @@ def test_other_histories_tell_nothing_of_a_correction() -> None:
 
 def test_a_policy_may_leave_averages_as_they_are() -> None:
     """Where trainings are rare a correction would be old most of the time; shares follow all the same."""
-    models = Averaging(4).go(corrected=False)
+    models = Averaging(4).go(belief=0.0)
 
     assert [model.tried for model in models] == [()] * 3
     assert models[-1].members == shared(PAIR, [(0.1, 0.2)] * 2)
