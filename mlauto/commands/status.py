@@ -8,7 +8,7 @@ from typing import Any
 
 from mlauto.commands.incident_lines import incident_lines, span
 from mlauto.commands.quality_lines import quality_lines
-from mlauto.delivery.decisions import rejection
+from mlauto.delivery.decisions import newer, rejection
 from mlauto.delivery.progress import Rollout, Stage
 from mlauto.delivery.stages import current_rollout
 from mlauto.measured import LiveMetrics
@@ -90,7 +90,8 @@ class ProductStatus:
     """One product's newest records; None where nothing has happened yet. `rollout` may have ended.
 
     `warnings` are what is strange about the newest three batches: rows that wait for labels, times that go back.
-    `watch`: what the rows have proven that its version and the one before predicted both.
+    `watch`: what the rows have proven that its version and the one before predicted both. `follows`: the version that
+    was verified meanwhile, and is rolled out after it.
     """
 
     product: str
@@ -108,12 +109,14 @@ class ProductStatus:
     quarantined: tuple[Quarantined, ...]
     warnings: tuple[str, ...] = ()
     watch: str | None = None
+    follows: str | None = None
 
 
 def status_of(settings: Settings, product: str) -> ProductStatus:
     """The state of one product. Raises `StoreError` naming a record that does not parse."""
     store = Store(settings.home)
     verified = store.read_record(product, "verified_commit", VerifiedCommit)
+    rollout = current_rollout(product, store)
     return ProductStatus(
         product=product,
         commit=verified.commit if verified else None,
@@ -122,7 +125,7 @@ def status_of(settings: Settings, product: str) -> ProductStatus:
         model=_model(store, product),
         image=store.read_record(product, "image", Image),
         production=store.read_record(product, "production", Deployment),
-        rollout=current_rollout(product, store),
+        rollout=rollout,
         verdict=store.read_record(product, "verdict", Verdict),
         metrics=store.read_record(product, "live_metrics", LiveMetrics),
         incident=open_incident(store, product),
@@ -130,7 +133,15 @@ def status_of(settings: Settings, product: str) -> ProductStatus:
         quarantined=_quarantined(settings, store, product),
         warnings=_warnings(store, product),
         watch=watch_told(store, product),
+        follows=_follows(store, product, rollout),
     )
+
+
+def _follows(store: Store, product: str, rollout: Rollout | None) -> str | None:
+    test = store.read_record(product, "test_deployment", Deployment)
+    if test is None or rollout is None or not rollout.under_way or not newer(test.version, rollout.version):
+        return None
+    return test.version if all(check.passed for check in test.checks) else None
 
 
 def _problems(store: Store, product: str) -> tuple[Problem, ...]:
@@ -253,7 +264,8 @@ def _lines(status: ProductStatus, now: float) -> list[tuple[str, str]]:
         lines.append(("production", nothing))
     rollout = status.rollout
     if rollout is not None and rollout.stage is not Stage.PROMOTED and rollout.why:
-        lines.append(("rollout", f"{rollout.told}, {_ago(now - rollout.since)}"))
+        after = f"; version {status.follows} is verified, and next" if status.follows else ""
+        lines.append(("rollout", f"{rollout.told}, {_ago(now - rollout.since)}{after}"))
     lines += [("watch", status.watch)] if status.watch else []
     lines.append(("verdict", f"{verdict.status}: {verdict.cause} (action: {verdict.action})" if verdict else nothing))
     if status.metrics:

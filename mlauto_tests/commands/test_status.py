@@ -27,6 +27,7 @@ from mlauto.records import (
     CheckResult,
     CiReport,
     Commit,
+    Deployment,
     ExpectationFailure,
     Problem,
     SourceFile,
@@ -252,6 +253,22 @@ def test_a_watch_is_told_in_a_sentence(settings: Settings, history: Store) -> No
 
     assert f"version 3 watched: {PROOF.told}" in shown(status)
     assert status_of(settings, "bike").watch is None
+
+
+def test_a_version_that_waits_for_anothers_rollout_is_told(settings: Settings, history: Store) -> None:
+    """Once it is verified, and as long as the older one runs beside its champion."""
+    rollout = Rollout(version="3", image="i", champion="2", began=0.5, since=1.0, stage=Stage.SHADOW, why="verified")
+    good = CheckOutcome(name="ready", passed=True, summary="yes")
+    for version, check in (("3", good), ("4", replace(good, passed=False))):
+        test = Deployment(environment="test", version=version, image="j", since=2.0, checks=(check,))
+        history.write_record("bike", "test_deployment", test)
+        history.write_record("bike", "rollout", rollout)
+        assert status_of(settings, "bike").follows is None
+
+    history.write_record("bike", "test_deployment", replace(test, checks=(good,)))
+    assert "; version 4 is verified, and next" in shown(status_of(settings, "bike"))
+    history.write_record("bike", "rollout", replace(rollout, stage=Stage.BAKING))
+    assert status_of(settings, "bike").follows is None
 
 
 def test_a_newest_model_that_was_rolled_back_says_why(settings: Settings, history: Store) -> None:
