@@ -18,6 +18,7 @@ from mlauto.monitoring.triage import Context, triage
 from mlauto.orchestration.arrivals import quarantined_last
 from mlauto.orchestration.attempts import Retrainings
 from mlauto.orchestration.known import read_known
+from mlauto.orchestration.live_model import live_model
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import keeps_problem
 from mlauto.orchestration.service import with_service_level
@@ -172,9 +173,7 @@ def with_action(
         rolled_out=production.since if production else None,
         fallback=production.fallback if production else None,
         better=_better_version(platform, product, observed, incident) if in_vain else None,
-        refused=_refusal(platform, product, newest, training_set, production)
-        if bad and newest and training_set
-        else "",
+        refused=_refusal(platform, product, newest, training_set) if bad and newest and training_set else "",
         broken=observed.metrics.inputs_broken or broken_inputs(drifted),
         quarantined=quarantined_last(store, product.name) if bad else "",
         labels=label_fault(observed.metrics, failed=True),
@@ -188,14 +187,12 @@ def _refusal(
     product: ModelProduct,
     newest: TrainedModel,
     training_set: TrainingSet,
-    production: Deployment | None,
 ) -> str:
     """Why the product's policy does not want to train on what is new; "" when it may."""
-    model = (
-        platform.store.read_record(product.name, f"models/{production.version}", TrainedModel) if production else None
+    live = live_model(platform.store, product)
+    evidence = evidence_of(
+        newest, training_set, live=live.line if live else None, scores=scores_of(platform.store, product)
     )
-    live = model.line if model else None
-    evidence = evidence_of(newest, training_set, live=live, scores=scores_of(platform.store, product))
     allowed, reason = on_new_data(product.training.policy, "incident", evidence)
     return "" if allowed else reason
 

@@ -11,6 +11,7 @@ from mlauto.errors import DeliveryError, TrainingError
 from mlauto.orchestration import rollouts
 from mlauto.orchestration.known import keep_known
 from mlauto.orchestration.label_lag import label_lag
+from mlauto.orchestration.live_model import live_model
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.problems import keeps_problem
 from mlauto.orchestration.profiles import keep_profile
@@ -79,7 +80,7 @@ def assemble_training_set(platform: Platform, product: ModelProduct, log: LogLin
     from mlauto.training.weighting import members_of
 
     training_set = assemble(platform.store, product.name, members_of(product.training))
-    champion = _champion(platform, product)
+    champion = live_model(platform.store, product)
     predict = _champion_predict(platform, product, champion)
     lag = label_lag(platform.store, product)
     for problem in score_arrivals(platform.store, product, training_set, champion, predict, lag=lag):
@@ -113,7 +114,7 @@ def train_model(
 
     commit = _verified(platform, product).commit
     training_set = _training_set(platform, product)
-    champion = _champion(platform, product)
+    champion = live_model(platform.store, product)
     check_tested(platform, product, commit, log)
     workshop, tree = platform.workshop, platform.tree(product, commit)
     trained = train(
@@ -138,13 +139,6 @@ def train_model(
     keep_profile(platform, product, trained)
     keep_known(platform, product, trained)
     return trained
-
-
-def _champion(platform: Platform, product: ModelProduct) -> TrainedModel | None:
-    production = platform.store.read_record(product.name, "production", Deployment)
-    if production is None:
-        return None
-    return platform.store.read_record(product.name, f"models/{production.version}", TrainedModel)
 
 
 def _champion_predict(

@@ -1,9 +1,12 @@
 """Deliveries that were begun and are not done: what is left of them, and who asks for it."""
 
+from collections.abc import Callable
+
 from mlauto.delivery.decisions import approved, rejected_versions
 from mlauto.delivery.reconcile import wanted
 from mlauto.orchestration import rollouts
 from mlauto.orchestration.label_lag import label_lag
+from mlauto.orchestration.live_model import live_model
 from mlauto.orchestration.names import DELIVERS_TAG, PRODUCT_TAG, REASON_TAG, RENEWS_TAG, TRIGGER_TAG, delivery_keys
 from mlauto.orchestration.platform import Platform
 from mlauto.orchestration.sensors.requests import delivery
@@ -19,7 +22,7 @@ __all__ = ["average_anew", "finish_delivery"]
 def finish_delivery(tick: Tick, platform: Platform, product: ModelProduct) -> bool:
     """Ask for the model that new code or the policy wants, or for what is left of a delivery; True when asked."""
     decision = _decision(platform, product)
-    if decision is not None and decision.train and not decision.renew and tick.ask(_model(product, decision)):
+    if decision is not None and decision.train and tick.ask(_model(product, decision)):
         return True
     current = platform.store.read_record(product.name, "model", TrainedModel)
     steps = _unfinished(platform, product, current)
@@ -36,18 +39,19 @@ def average_anew(tick: Tick, platform: Platform, product: ModelProduct) -> bool:
 
     A newer one that waits for its delivery, or for an approval, goes first.
     """
-    live, current = _live(platform, product), platform.store.read_record(product.name, "model", TrainedModel)
+    store = platform.store
+    live, current = live_model(store, product), store.read_record(product.name, "model", TrainedModel)
     if live is None or current is None:
         return False
-    given_up = not current.passed or current.version in rejected_versions(product.name, platform.store)
+    given_up = not current.passed or current.version in rejected_versions(product.name, store)
     if current.version != live.version and not given_up:
         return False
-    decision = _decision(platform, product)
+    decision = _decision(platform, product, lag=lambda: label_lag(store, product))
     return decision is not None and decision.renew and tick.ask(_model(product, decision, live.line))
 
 
-def _decision(platform: Platform, product: ModelProduct) -> Decision | None:
-    """Whether there should be another model now; None before there is code and data."""
+def _decision(platform: Platform, product: ModelProduct, *, lag: Callable[[], int] | None = None) -> Decision | None:
+    """Whether there should be another model now, of old fits only where `lag` is given; None without code and data."""
     store = platform.store
     verified = store.read_record(product.name, "verified_commit", VerifiedCommit)
     training_set = store.read_record(product.name, "training_set", TrainingSet)
@@ -60,17 +64,10 @@ def _decision(platform: Platform, product: ModelProduct) -> Decision | None:
         training_set=training_set,
         lock_digest=platform.workshop.environment(),
         trigger="batch",
-        live=_live(platform, product),
+        live=live_model(store, product),
         scores=lambda: scores_of(store, product),
-        lag=lambda: label_lag(store, product),
+        lag=lag,
     )
-
-
-def _live(platform: Platform, product: ModelProduct) -> TrainedModel | None:
-    production = platform.store.read_record(product.name, "production", Deployment)
-    if production is None:
-        return None
-    return platform.store.read_record(product.name, f"models/{production.version}", TrainedModel)
 
 
 def _model(product: ModelProduct, decision: Decision, line: str = "") -> Work:
