@@ -27,7 +27,7 @@ class Policy(Section):
     false_alarms: float | None = Field(
         None, gt=0, le=0.5, description="retrain when proven worse than before, at most so likely by chance"
     )
-    excess: float = Field(0.15, ge=0, description="proven loss that is worth a training, in batches' worth of loss")
+    excess: float = Field(0.3, ge=0, description="proven loss that is worth a training, in batches' worth of loss")
     reference: int = Field(3, ge=1, description="first batches of a live model that are its start")
     lookback: int = Field(
         10, ge=0, description="labelled batches before a model that it must not be worse than, either"
@@ -57,6 +57,9 @@ class Training(Section):
     )
     seed: int = Field(0, ge=0, description="random_state given to the estimator where it takes one")
     timeout: Duration = Field(1800.0, description="time limit of one training")
+    not_worse_for: Literal["new_code", "every_model"] = Field(
+        "new_code", description="which models are blocked when worse than the champion: those of other code, or all"
+    )
     not_worse_sigmas: float = Field(5.0, gt=0, description="block when worse than the champion by more standard errors")
     backend: Literal["local", "joblib-dask", "joblib-ray"] = Field(
         "local", description="the engine that gets scikit-learn's parallel work: an existing cluster, or this machine"
@@ -67,6 +70,14 @@ class Training(Section):
     def policy(self) -> Policy:
         """The policy's knobs, whichever way it was written."""
         return self.retrain if isinstance(self.retrain, Policy) else POLICIES[self.retrain]
+
+    def limit(self, *, new_code: bool) -> float | None:
+        """By how many standard errors a model may be worse than the champion on the newest rows; None: by any number.
+
+        Those rows are of one batch, and its season may favour an old champion for long: retrained models that were held
+        to it lost far more than was saved (docs/decisions/retraining.md). They are watched after their promotion.
+        """
+        return self.not_worse_sigmas if new_code or self.not_worse_for == "every_model" else None
 
     def renews(self, lag: int) -> bool:
         """Whether old fits are averaged anew when labels come `lag` batches late: what they show may have passed."""

@@ -100,7 +100,7 @@ class Bench(Walks):
             estimator=estimator,
             cache=job.cache,
             inputs=digest_of(file_digest(job.data), roles, repr(estimator), code, [version(one) for one in LIBRARIES]),
-            sigmas=product.training.not_worse_sigmas,
+            sigmas=product.training.limit(new_code=False),
         )
         super().__init__(plan, product, fits)
 

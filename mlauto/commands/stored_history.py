@@ -50,7 +50,7 @@ class StoredHistory:
             metric=batch_metric(product.metric),
             cache=cache,
             inputs=self.inputs,
-            sigmas=product.training.not_worse_sigmas,
+            sigmas=product.training.limit(new_code=False),
         )
 
 

@@ -77,8 +77,13 @@ def challenge(
     rows: Split,
     champion: TrainedModel | None,
     champion_predict: ChampionPredict | None,
+    new_code: bool,
 ) -> tuple[CheckOutcome, ...]:
-    """The checks `valid` and `not_worse_than_champion`; a champion that cannot answer is named in the summary."""
+    """The checks `valid` and `not_worse_than_champion`; a champion that cannot answer is named in the summary.
+
+    A model of the champion's own code, which only learned from other rows, is compared, but not blocked for the outcome
+    unless the product wants that.
+    """
     baseline = row_losses(product.metric, holdout.labels, holdout.baseline)
     first = valid(
         finite=evaluation.finite,
@@ -86,7 +91,7 @@ def challenge(
         mismatch=_mismatch(product, holdout, signature),
         against_dummy=compare(row_losses(product.metric, holdout.labels, holdout.answers), baseline),
     )
-    limit = product.training.not_worse_sigmas
+    limit = product.training.limit(new_code=new_code)
     if rows.absent or champion is None or champion_predict is None:
         return first, not_worse_than_champion(None, limit=limit, absent=rows.absent or "the champion is not running")
     holdout, left_out = _taken(holdout, champion.signature)
@@ -101,8 +106,8 @@ def challenge(
     metric = "error_rate" if labels_only else product.metric
     if metric == "auc" and (absent := _unranked(holdout, answers)):
         return first, not_worse_than_champion(None, limit=limit, absent=absent)
-    losses = [row_losses(metric, holdout.labels, one) for one in (holdout.answers, answers)]
-    return first, not_worse_than_champion(compare(losses[0], losses[1], limit), limit=limit)
+    ours, before = (row_losses(metric, holdout.labels, one) for one in (holdout.answers, answers))
+    return first, not_worse_than_champion(compare(ours, before), limit=limit)
 
 
 def _unranked(holdout: Holdout, answers: Answers) -> str:

@@ -220,8 +220,8 @@ def valid(*, finite: bool, reloads: bool, mismatch: str | None, against_dummy: C
     return CheckOutcome(name="valid", passed=not faults, summary=summary, details=_details(against_dummy))
 
 
-def not_worse_than_champion(comparison: Comparison | None, *, limit: float, absent: str = "") -> CheckOutcome:
-    """May the candidate follow the champion: fails only when worse by more than `limit` standard errors.
+def not_worse_than_champion(comparison: Comparison | None, *, limit: float | None, absent: str = "") -> CheckOutcome:
+    """May the candidate follow the champion: fails only when worse by more than `limit` standard errors, if given one.
 
     Without a comparison (`absent` says why there is none), or on fewer than 30 rows, there is no evidence against the
     candidate: it passes.
@@ -234,11 +234,13 @@ def not_worse_than_champion(comparison: Comparison | None, *, limit: float, abse
         summary = f"not compared: only {comparison.rows} rows that neither model was fitted on"
         return CheckOutcome(name=name, passed=True, summary=summary, details=details)
     side = "above" if comparison.difference > 0 else "below"
+    allowed = "no limit for the same code" if limit is None else f"limit +{limit:g}"
     summary = (
         f"loss {abs(comparison.difference):.4g} {side} the champion's on the same {comparison.rows} rows "
-        f"({comparison.sigmas:+.1f} standard errors, limit +{limit:g})"
+        f"({comparison.sigmas:+.1f} standard errors, {allowed})"
     )
-    return CheckOutcome(name=name, passed=comparison.sigmas <= limit, summary=summary, details=details)
+    passed = limit is None or comparison.sigmas <= limit
+    return CheckOutcome(name=name, passed=passed, summary=summary, details=details)
 
 
 def _details(comparison: Comparison) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def train(
                 request = fit_request(*given, tree=tree_dir, champion=champion, lag=lag, renew=renew)
                 request = replace(request, backend=product.training.backend, address=address, search=task.search)
                 _run(task, request, store, run_python, on_line)
-                checks = _challenged(product, scratch, rows, champion, champion_predict)
+                checks = _challenged(task, scratch, rows, champion, champion_predict)
                 fitted = _stored(task, scratch / "artifact", checks, store)
         ready.result()
     return _registered(product, fitted, store, registry)
@@ -196,7 +196,7 @@ def _run(
 
 
 def _challenged(
-    product: ModelProduct,
+    task: _Task,
     scratch: Path,
     rows: Split,
     champion: TrainedModel | None,
@@ -206,7 +206,14 @@ def _challenged(
     holdout = written(scratch / "holdout.json", Holdout)
     evaluation, signature = _written(scratch / "artifact")
     return challenge(
-        product, evaluation, holdout, signature, rows=rows, champion=champion, champion_predict=champion_predict
+        task.product,
+        evaluation,
+        holdout,
+        signature,
+        rows=rows,
+        champion=champion,
+        champion_predict=champion_predict,
+        new_code=champion is not None and champion.commit.tree != task.commit.tree,
     )
 
 

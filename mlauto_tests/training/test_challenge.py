@@ -77,7 +77,13 @@ def evaluation(**changes: Any) -> Evaluation:
 def judged(
     product: ModelProduct, predict: ChampionPredict | None, found: Holdout | None = None, **changes: Any
 ) -> tuple[CheckOutcome, CheckOutcome]:
-    given: dict[str, Any] = {"rows": Split(holdout=50), "champion": champion(), "signature": SIGNATURE, **changes}
+    given: dict[str, Any] = {
+        "rows": Split(holdout=50),
+        "champion": champion(),
+        "signature": SIGNATURE,
+        "new_code": True,
+    }
+    given |= changes
     signature = given.pop("signature")
     first, second = challenge(product, evaluation(), found or holdout(), signature, champion_predict=predict, **given)
     return first, second
@@ -154,6 +160,17 @@ def test_a_worse_candidate_is_blocked_by_the_products_limit(product: Make) -> No
 
     assert not strict.passed
     assert patient.passed
+
+
+def test_a_retrained_model_is_compared_but_blocked_only_on_request(product: Make) -> None:
+    """The newest rows are one season's, and may favour an old champion: only other code is held to them by default."""
+    _, free = judged(product(), off_by(0.0), new_code=False)
+    _, held = judged(product(training={"not_worse_for": "every_model"}), off_by(0.0), new_code=False)
+
+    assert (free.passed, held.passed) == (True, False)
+    assert "standard errors, no limit for the same code)" in free.summary
+    assert free.details["sigmas"] == held.details["sigmas"] > 5
+    assert free.details["limit"] is None
 
 
 def test_without_a_comparison_the_reason_is_said(product: Make) -> None:

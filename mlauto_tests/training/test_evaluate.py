@@ -191,6 +191,16 @@ def test_only_a_clearly_worse_candidate_is_blocked() -> None:
     assert "50 rows" in outcomes[3.1].summary
 
 
+def test_without_a_limit_nobody_is_blocked() -> None:
+    """The comparison is told all the same."""
+    worse = Comparison(difference=1.0, standard_error=0.1, sigmas=math.inf, rows=50, worse=True)
+
+    outcome = not_worse_than_champion(worse, limit=None)
+
+    assert outcome.passed
+    assert outcome.summary.startswith("loss 1 above the champion's on the same 50 rows (+inf standard errors, no limit")
+
+
 def test_without_evidence_the_candidate_passes_and_the_reason_is_said() -> None:
     """No champion, or fewer than 30 rows that it never saw, is no evidence against the candidate."""
     alone = not_worse_than_champion(None, limit=3.0, absent="there is no champion yet")

@@ -1,5 +1,6 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,13 +183,14 @@ def test_the_champion_is_asked_for_the_candidates_holdout(
 def test_a_worse_candidate_is_registered_but_does_not_pass(
     trained: Train, product: Make, training_set: Sets, rows: Rows, store: Store, registry: FakeRegistry
 ) -> None:
-    """It is visible in registry and records; `passed` is False, and it is no challenger."""
+    """Other code that answers worse: it is in registry and records; `passed` is False, and it is no challenger."""
     old, new = rows(300, 1), rows(200, 2)
     first = trained(product(), training_set(old))
     exact = new["target"].tail(60).tolist()
 
     strict = product(training={"not_worse_sigmas": 3.0})
-    second = trained(strict, training_set(old, new), champion=first, champion_predict=lambda _rows: said(exact))
+    champion = replace(first, commit=replace(first.commit, tree="other code"))
+    second = trained(strict, training_set(old, new), champion=champion, champion_predict=lambda _rows: said(exact))
 
     assert not second.passed
     assert "standard errors" in second.checks[1].summary

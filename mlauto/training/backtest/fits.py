@@ -81,7 +81,7 @@ class Fits:
         estimator: Any,
         cache: Path,
         inputs: str,
-        sigmas: float = 3.0,
+        sigmas: float | None = None,
     ) -> None:
         self.features = features
         self.labels = labels
@@ -140,8 +140,8 @@ class Fits:
         rows = split(there, self.training_set(champion) if champion else None)
         own, seconds = self._held_out(model, rows.holdout)
         found = None
-        if champion is not None and not rows.absent:
-            found = compare(own, self._before(champion, model.known)[-rows.holdout :], self.sigmas)
+        if champion is not None and not rows.absent and self.sigmas is not None:
+            found = compare(own, self._before(champion, model.known)[-rows.holdout :])
         verdict = not_worse_than_champion(found, limit=self.sigmas, absent=rows.absent)
         return Trial(
             reference=score_of(self.metric, own), passed=verdict.passed, summary=verdict.summary, seconds=seconds

@@ -128,16 +128,21 @@ def test_a_trial_scores_the_newest_rows_without_having_seen_them(mean: Fits) -> 
 
 
 def test_a_candidate_that_is_worse_may_not_follow(tmp_path: Path) -> None:
-    """Batch 2 jumps and ends where it began: what learns from the jump is worse at the end than the champion."""
+    """Batch 2 jumps and ends where it began: what learns from the jump is worse at the end than the champion.
+
+    Without a limit it follows all the same.
+    """
     labels = np.zeros(500)
     labels[200:270] = np.linspace(8.0, 9.0, 70)
     labels[270:300] = np.linspace(0.0, 0.1, 30)
-    fits = made(tmp_path, labels, DummyRegressor(), inputs="jump")
+    candidate, champion = fitted(3, History(window=1)), fitted(2, History())
 
-    trial = fits.trial(fitted(3, History(window=1)), fitted(2, History()))
+    free = made(tmp_path, labels, DummyRegressor(), inputs="jump").trial(candidate, champion)
+    held = made(tmp_path, labels, DummyRegressor(), inputs="jump", sigmas=5.0).trial(candidate, champion)
 
-    assert not trial.passed
-    assert "above the champion's on the same 30 rows" in trial.summary
+    assert (free.passed, held.passed) == (True, False)
+    assert "above the champion's on the same 30 rows" in held.summary
+    assert free.reference == held.reference
 
 
 def test_errors_of_a_classifier_are_zero_or_one(tmp_path: Path) -> None:

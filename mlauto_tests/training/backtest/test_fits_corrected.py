@@ -166,8 +166,8 @@ def test_a_renewed_average_is_tried_without_what_the_newest_batch_asks_for(mean:
 
 
 def test_a_renewed_average_that_is_worse_may_not_follow(mean: Fits) -> None:
-    """It is held against the live one on the newest rows, as a trained one is."""
-    base = blend(3, 1.0, 0.0)
+    """Where there is a limit it is held against the live one on the newest rows, as a trained one is."""
+    base, mean.sigmas = blend(3, 1.0, 0.0), 5.0
 
     assert not mean.trial(renewed(base, 4, 0.0, 1.0), base).passed
     assert mean.trial(renewed(base, 4, 1.0, 0.0), renewed(base, 4, 0.5, 0.5)).passed
