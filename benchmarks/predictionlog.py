@@ -33,12 +33,12 @@ from rich.table import Table
 from mlauto.monitoring.log.compaction import compact
 from mlauto.monitoring.log.reading import find_prediction
 from mlauto.serving.bundle import write_manifest
-from mlauto.serving.durability import Syncer
 from mlauto.serving.gateway import run
-from mlauto.serving.journal import Journal
+from mlauto.serving.log.durability import Syncer
+from mlauto.serving.log.journal import Journal
+from mlauto.serving.log.predictionlog import PredictionLog
 from mlauto.serving.plan.format import write
-from mlauto.serving.predictionlog import PredictionLog
-from mlauto.serving.sockets import listen_tcp
+from mlauto.serving.web.sockets import listen_tcp
 from mlauto.training.compile.pipeline import compile_pipeline
 
 CONNECTIONS = 16

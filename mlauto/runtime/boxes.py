@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlauto.runtime.engine import HOME_LABEL, Engine
-from mlauto.serving.sockets import short_path
+from mlauto.serving.web.sockets import short_path
 
 __all__ = ["BOX_LABEL", "box", "container_user", "listening", "remove_leftovers"]
 

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mlauto.errors import MlautoError
-from mlauto.serving.sockets import listen_unix
+from mlauto.serving.web.sockets import listen_unix
 
 __all__ = ["Request", "send", "serve"]
 

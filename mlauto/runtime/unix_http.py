@@ -4,7 +4,7 @@ import socket
 from http.client import HTTPConnection
 from pathlib import Path
 
-from mlauto.serving.sockets import short_path
+from mlauto.serving.web.sockets import short_path
 
 __all__ = ["Connection"]
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from mlauto.errors import MlautoError
 from mlauto.runtime.forkserver import Request, send
 from mlauto.runtime.process import Capture, Finished, run_command
-from mlauto.serving.sockets import short_path
+from mlauto.serving.web.sockets import short_path
 
 __all__ = ["LIBRARIES", "NotWarmError", "WarmProcess", "start_time"]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from mlauto.serving.backend import Backend
 from mlauto.serving.errors import ServingError
-from mlauto.serving.protocol import Request
 from mlauto.serving.route import Product, Route
-from mlauto.serving.signature import Signature
+from mlauto.serving.wire.protocol import Request
+from mlauto.serving.wire.signature import Signature
 
 __all__ = ["Attempts", "Parse"]
 

@@ -14,10 +14,10 @@ from mlauto.serving.batches import ANSWER_SECONDS, Batches
 from mlauto.serving.calls import Done
 from mlauto.serving.child import Child, Running, trim
 from mlauto.serving.gatewaystate import VersionState
-from mlauto.serving.labelkeys import with_keys
-from mlauto.serving.link import Link, LinkError, LinkTimeoutError, Reply
-from mlauto.serving.protocol import Answer
-from mlauto.serving.signature import Signature
+from mlauto.serving.web.link import Link, LinkError, LinkTimeoutError, Reply
+from mlauto.serving.wire.labelkeys import with_keys
+from mlauto.serving.wire.protocol import Answer
+from mlauto.serving.wire.signature import Signature
 
 __all__ = ["DRAIN_SECONDS", "READY_SECONDS", "Backend", "StartError"]
 

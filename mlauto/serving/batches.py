@@ -13,8 +13,8 @@ import msgspec
 
 from mlauto.serving.calls import Call, Done, Failure, Future
 from mlauto.serving.errors import ModelError, RequestError, UnavailableError
-from mlauto.serving.link import Link, LinkError, LinkFailure, LinkTimeoutError, Reply
-from mlauto.serving.protocol import Answer
+from mlauto.serving.web.link import Link, LinkError, LinkFailure, LinkTimeoutError, Reply
+from mlauto.serving.wire.protocol import Answer
 
 __all__ = ["ANSWER_SECONDS", "Batches"]
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from mlauto.serving.errors import BundleError
-from mlauto.serving.signature import KINDS, Signature
+from mlauto.serving.wire.signature import KINDS, Signature
 
 __all__ = ["Bundle", "Manifest", "read", "write_manifest"]
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 from mlauto.serving.errors import ModelError, RequestError, UnavailableError
-from mlauto.serving.link import LinkError
-from mlauto.serving.protocol import Answer
+from mlauto.serving.web.link import LinkError
+from mlauto.serving.wire.protocol import Answer
 
 __all__ = ["Call", "Done", "Failure", "Future"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mlauto.serving.backend import READY_SECONDS, Backend
-from mlauto.serving.sockets import short_path
+from mlauto.serving.web.sockets import short_path
 
 __all__ = ["Contained", "Tether"]
 

@@ -23,12 +23,12 @@ import msgspec
 
 from mlauto.serving.errors import ControlError, RequestError, ServingError, UnavailableError
 from mlauto.serving.gatewaystate import RouteState
-from mlauto.serving.http import ClientGoneError, Receive, Scope, Send, body_of, reply, reply_error
-from mlauto.serving.invocations import parse_rows
-from mlauto.serving.link import LinkError
-from mlauto.serving.protocol import decoded
+from mlauto.serving.processes.takeover import Takeover
 from mlauto.serving.supervisor import Supervisor
-from mlauto.serving.takeover import Takeover
+from mlauto.serving.web.http import ClientGoneError, Receive, Scope, Send, body_of, reply, reply_error
+from mlauto.serving.web.link import LinkError
+from mlauto.serving.wire.invocations import parse_rows
+from mlauto.serving.wire.protocol import decoded
 
 __all__ = ["ControlApp"]
 

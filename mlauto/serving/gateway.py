@@ -23,20 +23,20 @@ import msgspec
 
 from mlauto.serving.control import ControlApp
 from mlauto.serving.errors import StateError
-from mlauto.serving.flock import Flock
-from mlauto.serving.follower import answering, follow
-from mlauto.serving.forks import Inherited
-from mlauto.serving.forkserver import ForkServer
-from mlauto.serving.guardian import guarded
-from mlauto.serving.handover import Handover
-from mlauto.serving.http import server
-from mlauto.serving.mail import Mail
 from mlauto.serving.metrics import Metrics
-from mlauto.serving.others import Alone
-from mlauto.serving.sockets import listen_tcp, listen_unix
+from mlauto.serving.processes.flock import Flock
+from mlauto.serving.processes.follower import answering, follow
+from mlauto.serving.processes.forks import Inherited
+from mlauto.serving.processes.forkserver import ForkServer
+from mlauto.serving.processes.guardian import guarded
+from mlauto.serving.processes.handover import Handover
+from mlauto.serving.processes.mail import Mail
+from mlauto.serving.processes.others import Alone
+from mlauto.serving.processes.takeover import Orders, Takeover
+from mlauto.serving.processes.workers import workers
 from mlauto.serving.supervisor import Supervisor
-from mlauto.serving.takeover import Orders, Takeover
-from mlauto.serving.workers import workers
+from mlauto.serving.web.http import server
+from mlauto.serving.web.sockets import listen_tcp, listen_unix
 
 __all__ = ["locked", "main", "run"]
 

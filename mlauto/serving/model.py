@@ -9,8 +9,8 @@ from mlauto.serving import trust
 from mlauto.serving.boundary import contained
 from mlauto.serving.bundle import Bundle
 from mlauto.serving.errors import ModelError, RequestError
-from mlauto.serving.protocol import Answer
-from mlauto.serving.signature import Signature
+from mlauto.serving.wire.protocol import Answer
+from mlauto.serving.wire.signature import Signature
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,10 +13,10 @@ import msgspec
 
 from mlauto.serving.bundle import Bundle
 from mlauto.serving.errors import ServingError
-from mlauto.serving.invocations import parse_invocations, parse_rows
-from mlauto.serving.protocol import Answer, Request, infer_reply, parse_infer
-from mlauto.serving.rows import rows_for
-from mlauto.serving.signature import Signature
+from mlauto.serving.wire.invocations import parse_invocations, parse_rows
+from mlauto.serving.wire.protocol import Answer, Request, infer_reply, parse_infer
+from mlauto.serving.wire.rows import rows_for
+from mlauto.serving.wire.signature import Signature
 
 __all__ = ["Asked", "ModelWay", "QuickModel"]
 

@@ -18,18 +18,18 @@ from typing import Any
 
 from mlauto.serving.backend import Backend
 from mlauto.serving.batches import ANSWER_SECONDS
-from mlauto.serving.bodies import EXTENSIONS, parser_for
 from mlauto.serving.errors import RequestError, ServingError, UnavailableError
-from mlauto.serving.feedback import parse_feedback
-from mlauto.serving.http import ClientGoneError, Headers, Receive, Scope, Send, body_of, reply, reply_error
-from mlauto.serving.invocations import invocations_reply
-from mlauto.serving.journal import FailedError
+from mlauto.serving.log.journal import FailedError
 from mlauto.serving.measured import measured
 from mlauto.serving.metrics import Metrics
-from mlauto.serving.others import Whole
-from mlauto.serving.protocol import infer_reply
+from mlauto.serving.processes.others import Whole
 from mlauto.serving.route import Product, Versions
 from mlauto.serving.traffic import MOST_IN_FLIGHT, Answered, Traffic
+from mlauto.serving.web.http import ClientGoneError, Headers, Receive, Scope, Send, body_of, reply, reply_error
+from mlauto.serving.wire.bodies import EXTENSIONS, parser_for
+from mlauto.serving.wire.feedback import parse_feedback
+from mlauto.serving.wire.invocations import invocations_reply
+from mlauto.serving.wire.protocol import infer_reply
 
 __all__ = ["PublicApp", "rendered"]
 

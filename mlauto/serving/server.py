@@ -26,16 +26,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mlauto.serving import bundle as bundles
-from mlauto.serving.bodies import EXTENSIONS, are_plain, parser_for
 from mlauto.serving.errors import BundleError, RequestError, ServingError
-from mlauto.serving.forks import end_with_parent
-from mlauto.serving.front import LARGEST_BODY, Front
-from mlauto.serving.http import ClientGoneError, Receive, Scope, Send, body_of, reply, reply_error, server
-from mlauto.serving.invocations import invocations_reply, parse_rows
-from mlauto.serving.keys import Keys, keyed
 from mlauto.serving.modelway import ModelWay, QuickModel
-from mlauto.serving.protocol import Answer, Request, infer_reply, metadata
-from mlauto.serving.sockets import listen_tcp, listen_unix
+from mlauto.serving.processes.forks import end_with_parent
+from mlauto.serving.web.front import LARGEST_BODY, Front
+from mlauto.serving.web.http import ClientGoneError, Receive, Scope, Send, body_of, reply, reply_error, server
+from mlauto.serving.web.keys import Keys, keyed
+from mlauto.serving.web.sockets import listen_tcp, listen_unix
+from mlauto.serving.wire.bodies import EXTENSIONS, are_plain, parser_for
+from mlauto.serving.wire.invocations import invocations_reply, parse_rows
+from mlauto.serving.wire.protocol import Answer, Request, infer_reply, metadata
 
 __all__ = ["Model", "ModelApp", "load", "main", "serve"]
 

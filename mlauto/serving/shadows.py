@@ -7,11 +7,11 @@ from typing import NamedTuple
 from mlauto.serving.attempts import Parse
 from mlauto.serving.backend import Backend
 from mlauto.serving.errors import ServingError
-from mlauto.serving.journal import Journal
-from mlauto.serving.labelkeys import parted
-from mlauto.serving.link import LinkError
-from mlauto.serving.protocol import Answer
-from mlauto.serving.signature import Signature
+from mlauto.serving.log.journal import Journal
+from mlauto.serving.web.link import LinkError
+from mlauto.serving.wire.labelkeys import parted
+from mlauto.serving.wire.protocol import Answer
+from mlauto.serving.wire.signature import Signature
 
 __all__ = ["Copied", "Shadows"]
 

@@ -14,16 +14,16 @@ from mlauto.serving.attempts import Attempts, Parse
 from mlauto.serving.backend import Backend
 from mlauto.serving.calls import Failure
 from mlauto.serving.errors import ModelError, RequestError, UnavailableError
-from mlauto.serving.front import Quick
-from mlauto.serving.invocations import parse_invocations
-from mlauto.serving.journal import FailedError
-from mlauto.serving.labelkeys import parted
-from mlauto.serving.link import LinkError
+from mlauto.serving.log.journal import FailedError
 from mlauto.serving.metrics import Metrics
-from mlauto.serving.protocol import Answer, Request, parse_infer
 from mlauto.serving.public import rendered
 from mlauto.serving.route import Versions
 from mlauto.serving.traffic import Answered, Lost, Traffic, signature_of
+from mlauto.serving.web.front import Quick
+from mlauto.serving.web.link import LinkError
+from mlauto.serving.wire.invocations import parse_invocations
+from mlauto.serving.wire.labelkeys import parted
+from mlauto.serving.wire.protocol import Answer, Request, parse_infer
 
 __all__ = ["ShortWay"]
 

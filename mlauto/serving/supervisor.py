@@ -16,7 +16,7 @@ from mlauto.serving.contained import Contained
 from mlauto.serving.errors import ControlError
 from mlauto.serving.gatewaystate import GatewayState, RouteState, VersionState
 from mlauto.serving.metrics import Metrics
-from mlauto.serving.others import Alone, Others
+from mlauto.serving.processes.others import Alone, Others
 from mlauto.serving.route import ROLES, Product, Versions, route_of
 
 __all__ = ["Supervisor"]

@@ -11,14 +11,14 @@ from mlauto.serving.attempts import Attempts, Parse
 from mlauto.serving.backend import Backend
 from mlauto.serving.batches import ANSWER_SECONDS
 from mlauto.serving.errors import ModelError, RequestError, ServingError, UnavailableError
-from mlauto.serving.journal import Journal
-from mlauto.serving.labelkeys import parted
-from mlauto.serving.link import LinkError, LinkTimeoutError, Reply
+from mlauto.serving.log.journal import Journal
 from mlauto.serving.metrics import Metrics
-from mlauto.serving.protocol import Answer, Request
 from mlauto.serving.route import Product, Versions
 from mlauto.serving.shadows import Copied, Shadows
-from mlauto.serving.signature import Signature
+from mlauto.serving.web.link import LinkError, LinkTimeoutError, Reply
+from mlauto.serving.wire.labelkeys import parted
+from mlauto.serving.wire.protocol import Answer, Request
+from mlauto.serving.wire.signature import Signature
 
 __all__ = ["MOST_IN_FLIGHT", "Answered", "Load", "Lost", "Traffic", "signature_of"]
 

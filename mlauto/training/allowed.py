@@ -5,7 +5,7 @@ from typing import Any
 
 from mlauto.errors import TrainingError
 from mlauto.records import Signature
-from mlauto.serving.signature import Signature as ServedSignature
+from mlauto.serving.wire.signature import Signature as ServedSignature
 
 __all__ = ["check_allowed", "is_allowed"]
 

@@ -16,7 +16,7 @@ from mlauto.errors import TrainingError
 from mlauto.records import Signature
 from mlauto.serving import trust
 from mlauto.serving.model import frame_of
-from mlauto.serving.signature import Signature as ServedSignature
+from mlauto.serving.wire.signature import Signature as ServedSignature
 from mlauto.training.allowed import is_allowed
 from mlauto.training.estimator import team_code
 from mlauto.training.evaluate import Answers

@@ -14,7 +14,7 @@ from mlauto.serving.model import frame_of
 from mlauto.serving.plan import format as formats
 from mlauto.serving.plan import walker_file
 from mlauto.serving.plan.model import PlanModel
-from mlauto.serving.signature import Signature as ServedSignature
+from mlauto.serving.wire.signature import Signature as ServedSignature
 from mlauto.training.compile.builder import UnsupportedError
 from mlauto.training.compile.pipeline import compile_pipeline
 from mlauto.training.compile.proof import Rows, prove

@@ -13,7 +13,7 @@ from mlauto.orchestration import rollouts
 from mlauto.orchestration.names import ROLLBACK_TAG, ROLLBACK_TO_TAG, WORK_TAG
 from mlauto.records import Action, Status, Verdict
 from mlauto.runtime.base import Route
-from mlauto.serving.predictionlog import PredictionLog
+from mlauto.serving.log.predictionlog import PredictionLog
 from mlauto_tests.orchestration.conftest import World, made_product
 
 STAGES: dict[str, Any] = {"shadow": "1h", "canary": [20, 50], "step": "1h", "bake": "1h"}

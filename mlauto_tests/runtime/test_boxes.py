@@ -7,7 +7,7 @@ from pathlib import Path
 from mlauto.runtime.boxes import BOX_LABEL, box, container_user, listening, remove_leftovers
 from mlauto.runtime.engine import HOME_LABEL, ContainerSpec
 from mlauto.runtime.fake_engine import FakeEngine
-from mlauto.serving.sockets import short_path
+from mlauto.serving.web.sockets import short_path
 
 
 def made(engine: FakeEngine, home: Path, folder: Path, name: str) -> str:

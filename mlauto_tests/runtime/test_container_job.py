@@ -19,7 +19,7 @@ from mlauto.runtime.engine import ContainerSpec, EngineError
 from mlauto.runtime.fake_engine import FakeEngine
 from mlauto.runtime.inside import BOX
 from mlauto.runtime.process import Finished
-from mlauto.serving.sockets import short_path
+from mlauto.serving.web.sockets import short_path
 
 ENDED = {"exit": 0, "timed_out": False, "why": "", "refused": [], "full": [], "oom": 0, "forks": 0}
 Play = Callable[["PlayedEngine", str, socket.socket], None]

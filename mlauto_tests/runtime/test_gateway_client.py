@@ -11,7 +11,7 @@ from mlauto.errors import DeliveryError
 from mlauto.runtime.gateway_client import GatewayClient
 from mlauto.runtime.local import LocalRuntime
 from mlauto.serving.gateway import locked
-from mlauto.serving.sockets import listen_unix
+from mlauto.serving.web.sockets import listen_unix
 
 
 def test_without_a_gateway_nothing_answers(tmp_path: Path) -> None:

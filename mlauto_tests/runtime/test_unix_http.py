@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlauto.runtime.unix_http import Connection
-from mlauto.serving.sockets import listen_unix
+from mlauto.serving.web.sockets import listen_unix
 
 
 def test_one_thing_is_asked(tmp_path: Path) -> None:

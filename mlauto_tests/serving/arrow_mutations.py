@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.ipc
 
-from mlauto.serving.arrow import parse_arrow
 from mlauto.serving.errors import RequestError
-from mlauto.serving.signature import Signature
+from mlauto.serving.wire.arrow import parse_arrow
+from mlauto.serving.wire.signature import Signature
 
 SIGNATURE = Signature(
     {"temp": "number", "hour": "integer", "holiday": "boolean", "sky": "string", "kind": "string", "none": "number"},

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from mlauto.serving.bundle import write_manifest
-from mlauto.serving.sockets import short_path
+from mlauto.serving.web.sockets import short_path
 
 COLUMNS = {"temp": "number", "hour": "integer", "holiday": "boolean", "sky": "string"}
 ROW = {"temp": 12.5, "hour": 8, "holiday": False, "sky": "clear"}

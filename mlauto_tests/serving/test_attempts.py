@@ -5,8 +5,8 @@ import pytest
 from mlauto.serving.attempts import Attempts
 from mlauto.serving.backend import Backend
 from mlauto.serving.errors import ModelError
-from mlauto.serving.invocations import parse_invocations
 from mlauto.serving.route import Product, Route
+from mlauto.serving.wire.invocations import parse_invocations
 
 
 def backend(state: str = "ready") -> Backend:

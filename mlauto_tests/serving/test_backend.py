@@ -11,7 +11,7 @@ from mlauto.serving import backend as backends
 from mlauto.serving.backend import Backend, StartError
 from mlauto.serving.errors import ModelError
 from mlauto.serving.gatewaystate import VersionState
-from mlauto.serving.link import LinkError
+from mlauto.serving.web.link import LinkError
 from mlauto_tests.waiting import until
 
 ROWS = b'[{"temp": 1.0, "hour": 2}]'

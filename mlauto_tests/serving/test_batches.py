@@ -12,9 +12,9 @@ from mlauto.serving import batches as module
 from mlauto.serving.batches import Batches
 from mlauto.serving.calls import Failure
 from mlauto.serving.errors import ModelError, RequestError, UnavailableError
-from mlauto.serving.link import Link, LinkError
-from mlauto.serving.protocol import Answer
-from mlauto_tests.serving.test_link import Peer, read_request
+from mlauto.serving.web.link import Link, LinkError
+from mlauto.serving.wire.protocol import Answer
+from mlauto_tests.serving.web.test_link import Peer, read_request
 
 Answering = Callable[[list[Any]], Awaitable[tuple[int, Any]]]
 

@@ -6,7 +6,7 @@ import pytest
 
 from mlauto.serving.calls import Call, Failure
 from mlauto.serving.errors import ModelError
-from mlauto.serving.protocol import Answer
+from mlauto.serving.wire.protocol import Answer
 
 ONE = Answer([1])
 

@@ -12,10 +12,10 @@ import pytest
 
 from mlauto.serving import traffic as traffic_module
 from mlauto.serving.errors import ModelError, RequestError, UnavailableError
-from mlauto.serving.journal import FailedError
-from mlauto.serving.link import LinkError
-from mlauto.serving.protocol import Answer
+from mlauto.serving.log.journal import FailedError
 from mlauto.serving.route import Route
+from mlauto.serving.web.link import LinkError
+from mlauto.serving.wire.protocol import Answer
 from mlauto_tests.serving.conftest import COLUMNS, ROW, Gateway, eventually, gateway, prediction_lines
 from mlauto_tests.serving.test_gateway import load
 from mlauto_tests.serving.test_traffic import ONE, Scripted, broken, predict

@@ -14,7 +14,7 @@ from mlauto.serving import contained as containeds
 from mlauto.serving.backend import StartError
 from mlauto.serving.contained import Contained, Tether
 from mlauto.serving.gatewaystate import VersionState
-from mlauto.serving.link import LinkError
+from mlauto.serving.web.link import LinkError
 from mlauto_tests.serving.conftest import environment
 from mlauto_tests.waiting import until
 

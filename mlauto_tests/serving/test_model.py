@@ -10,7 +10,7 @@ import pytest
 from mlauto.serving.bundle import read, write_manifest
 from mlauto.serving.errors import ModelError, RequestError
 from mlauto.serving.model import SklearnModel, frame_of
-from mlauto.serving.signature import Signature
+from mlauto.serving.wire.signature import Signature
 from mlauto_tests.serving.conftest import COLUMNS, ROW, frame
 
 SIGNATURE = Signature(columns=COLUMNS, task="regression")

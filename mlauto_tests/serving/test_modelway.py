@@ -11,12 +11,12 @@ import pytest
 
 from mlauto.serving import bundle as bundles
 from mlauto.serving.errors import ModelError, RequestError, ServingError
-from mlauto.serving.framed import Framed
-from mlauto.serving.front import Quick
 from mlauto.serving.modelway import MOST_ROWS, ModelWay
-from mlauto.serving.protocol import Answer
 from mlauto.serving.server import ModelApp
-from mlauto.serving.signature import Signature
+from mlauto.serving.web.front import Quick
+from mlauto.serving.wire.framed import Framed
+from mlauto.serving.wire.protocol import Answer
+from mlauto.serving.wire.signature import Signature
 
 SIGNATURE = Signature({"x": "number", "kind": "string"}, "regression")
 MANIFEST = bundles.Manifest(name="bikes", version="7", commit="c", key="k", files={})

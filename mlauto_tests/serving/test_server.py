@@ -14,8 +14,8 @@ import pytest
 
 from mlauto.serving import bundle
 from mlauto.serving.bundle import write_manifest
-from mlauto.serving.protocol import Answer, Request
 from mlauto.serving.server import ModelApp
+from mlauto.serving.wire.protocol import Answer, Request
 from mlauto_tests.serving.conftest import COLUMNS, ROW, Served, environment, free_port, served
 from mlauto_tests.serving.wire_bodies import ARROW, arrow_of, binary_of, outputs_of, table_of
 

@@ -8,13 +8,13 @@ import pytest
 
 from mlauto.serving import shadows as module
 from mlauto.serving.errors import ModelError
-from mlauto.serving.invocations import parse_invocations
-from mlauto.serving.journal import Journal
-from mlauto.serving.link import LinkError
+from mlauto.serving.log.journal import Journal
 from mlauto.serving.metrics import Metrics
-from mlauto.serving.protocol import Answer
 from mlauto.serving.shadows import Copied, Shadows
-from mlauto.serving.signature import Signature
+from mlauto.serving.web.link import LinkError
+from mlauto.serving.wire.invocations import parse_invocations
+from mlauto.serving.wire.protocol import Answer
+from mlauto.serving.wire.signature import Signature
 from mlauto_tests.serving.conftest import prediction_lines
 from mlauto_tests.serving.test_traffic import Scripted
 

@@ -12,14 +12,14 @@ import pytest
 from mlauto.serving import traffic as traffic_module
 from mlauto.serving.calls import Done, Failure
 from mlauto.serving.errors import ModelError, RequestError, UnavailableError
-from mlauto.serving.front import Quick
-from mlauto.serving.link import LinkError
 from mlauto.serving.metrics import Metrics
-from mlauto.serving.protocol import Answer
 from mlauto.serving.route import Product, Route
 from mlauto.serving.shortway import ShortWay
 from mlauto.serving.supervisor import Supervisor
 from mlauto.serving.traffic import Traffic
+from mlauto.serving.web.front import Quick
+from mlauto.serving.web.link import LinkError
+from mlauto.serving.wire.protocol import Answer
 from mlauto_tests.serving.conftest import ROW, Gateway, gateway, prediction_lines
 from mlauto_tests.serving.test_traffic import BODY, ONE, Scripted
 

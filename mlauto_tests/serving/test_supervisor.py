@@ -13,7 +13,7 @@ import pytest
 from mlauto.serving.errors import ControlError, StateError
 from mlauto.serving.gatewaystate import RouteState
 from mlauto.serving.metrics import Metrics
-from mlauto.serving.others import Alone
+from mlauto.serving.processes.others import Alone
 from mlauto.serving.route import Route
 from mlauto.serving.supervisor import Supervisor
 from mlauto_tests.serving.conftest import environment

@@ -13,15 +13,15 @@ from mlauto.serving.backend import Backend
 from mlauto.serving.bundle import write_manifest
 from mlauto.serving.errors import ModelError, UnavailableError
 from mlauto.serving.gatewaystate import VersionState
-from mlauto.serving.invocations import parse_invocations
-from mlauto.serving.journal import FailedError
-from mlauto.serving.link import LinkError
+from mlauto.serving.log.journal import FailedError
 from mlauto.serving.metrics import Metrics
-from mlauto.serving.protocol import Answer
 from mlauto.serving.route import Product, Route
-from mlauto.serving.signature import Signature
 from mlauto.serving.supervisor import Supervisor
 from mlauto.serving.traffic import Answered, Traffic
+from mlauto.serving.web.link import LinkError
+from mlauto.serving.wire.invocations import parse_invocations
+from mlauto.serving.wire.protocol import Answer
+from mlauto.serving.wire.signature import Signature
 from mlauto_tests.serving.conftest import COLUMNS, ROW, Gateway, eventually, frame, gateway, prediction_lines
 
 Copied = Callable[[str], Path]

@@ -11,7 +11,7 @@ import pytest
 from mlauto.errors import TrainingError
 from mlauto.records import Signature
 from mlauto.serving.model import frame_of
-from mlauto.serving.signature import Signature as ServedSignature
+from mlauto.serving.wire.signature import Signature as ServedSignature
 from mlauto.training.artifact import Golden, dump, golden_rows, is_finite, kinds_of_features, rows_of
 from mlauto.training.evaluate import Answers
 

@@ -14,7 +14,7 @@ from mlauto.runtime.process import Finished, run_command, scrubbed_environment
 from mlauto.runtime.warm import WarmProcess
 from mlauto.serving import trust
 from mlauto.serving.model import frame_of
-from mlauto.serving.signature import Signature as ServedSignature
+from mlauto.serving.wire.signature import Signature as ServedSignature
 from mlauto.training.exchange import Evaluation, FitRequest, Holdout
 from mlauto.training.fit import main
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from mlauto.errors import MeasurementError
 from mlauto.monitoring.log.compacted import Writer, compacted_files, holds_lines, segments_of
 from mlauto.monitoring.log.spans import keep_spans, spans_of
-from mlauto.serving.segments import hold, segment_sizes
+from mlauto.serving.log.segments import hold, segment_sizes
 
 __all__ = ["MOST_BYTES", "Compaction", "Group", "compact", "due_groups", "expired"]
 

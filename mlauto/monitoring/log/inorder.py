@@ -8,7 +8,7 @@ import msgspec
 
 from mlauto.errors import MeasurementError
 from mlauto.monitoring.log.compacted import compacted_files, opened, segment_lines
-from mlauto.serving.segments import segment_sizes
+from mlauto.serving.log.segments import segment_sizes
 
 __all__ = ["Part", "Position", "read_on"]
 

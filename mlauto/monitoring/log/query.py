@@ -15,7 +15,7 @@ import msgspec
 from mlauto.errors import MeasurementError
 from mlauto.monitoring.log.compacted import COLUMNS, JSON, compacted_files, opened, segments_of
 from mlauto.monitoring.log.spans import span_of, spans_of
-from mlauto.serving.segments import segment_sizes
+from mlauto.serving.log.segments import segment_sizes
 
 if TYPE_CHECKING:
     import pyarrow

@@ -19,7 +19,7 @@ import msgspec
 
 from mlauto.errors import MeasurementError
 from mlauto.monitoring.log.compacted import compacted_files, compacted_lines
-from mlauto.serving.segments import is_held
+from mlauto.serving.log.segments import is_held
 
 __all__ = ["Chunk", "Label", "LogReader", "Prediction", "find_label", "find_prediction", "segment_of"]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mlauto.serving.plan.estimators import numbers
 from mlauto.serving.plan.format import Average, PlanError
 from mlauto.serving.plan.prepare import Matrix
-from mlauto.serving.protocol import Answer
+from mlauto.serving.wire.protocol import Answer
 
 __all__ = ["averaged"]
 

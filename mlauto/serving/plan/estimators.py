@@ -25,7 +25,7 @@ from mlauto.serving.errors import RequestError
 from mlauto.serving.plan.format import Linear, PlanError, Trees
 from mlauto.serving.plan.prepare import Matrix
 from mlauto.serving.plan.trees import sums
-from mlauto.serving.protocol import Answer
+from mlauto.serving.wire.protocol import Answer
 
 __all__ = ["PROBABILITIES", "REGRESSION", "executor", "numbers"]
 

@@ -12,7 +12,7 @@ from mlauto.serving.plan.estimators import executor
 from mlauto.serving.plan.prepare import Columns, preparation, preparations
 from mlauto.serving.plan.single import Row, single, singles
 from mlauto.serving.plan.walker_file import LIBRARY
-from mlauto.serving.protocol import Answer
+from mlauto.serving.wire.protocol import Answer
 
 __all__ = ["PlanModel"]
 

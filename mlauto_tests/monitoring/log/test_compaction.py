@@ -20,16 +20,16 @@ from mlauto.monitoring.log import compaction as module
 from mlauto.monitoring.log.compacted import compacted_files, segments_of
 from mlauto.monitoring.log.compaction import Group, compact, due_groups, expired
 from mlauto.monitoring.log.reading import LogReader, Prediction, find_prediction
-from mlauto.serving.predictionlog import PredictionLog
-from mlauto.serving.segments import Segments, hold
+from mlauto.serving.log.predictionlog import PredictionLog
+from mlauto.serving.log.segments import Segments, hold
 from mlauto_tests.waiting import eventually
 
 WRITER = """
 import sys
 import time
 from pathlib import Path
-from mlauto.serving.predictionlog import PredictionLog
-from mlauto.serving.segments import Segments
+from mlauto.serving.log.predictionlog import PredictionLog
+from mlauto.serving.log.segments import Segments
 log = PredictionLog(Path(sys.argv[1]))
 # As many segments as a slow machine may fill before anybody compacts them: none is dropped for its age.
 log.predictions = Segments(Path(sys.argv[1]), "predictions", segment_bytes=9000, most_segments=10**6)

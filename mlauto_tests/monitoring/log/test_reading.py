@@ -17,8 +17,8 @@ from mlauto.monitoring.log.reading import (
     find_prediction,
     segment_of,
 )
-from mlauto.serving.predictionlog import PredictionLog
-from mlauto.serving.segments import hold
+from mlauto.serving.log.predictionlog import PredictionLog
+from mlauto.serving.log.segments import hold
 from mlauto_tests.monitoring.log.test_compacted import write_compacted
 
 Reader = LogReader[Prediction]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mlauto.serving.errors import RequestError
 from mlauto.serving.plan.estimators import REGRESSION, executor
 from mlauto.serving.plan.format import Average, Linear, Numbers, Plan, PlanError, Trees
-from mlauto.serving.protocol import Answer
+from mlauto.serving.wire.protocol import Answer
 from mlauto_tests.serving.plan.conftest import Arrays
 
 TWO, THREE = ("no", "yes"), (1, 2, 3)

@@ -14,7 +14,7 @@ from mlauto import records
 from mlauto.serving.model import frame_of
 from mlauto.serving.plan import format as formats
 from mlauto.serving.plan.model import PlanModel
-from mlauto.serving.signature import Signature
+from mlauto.serving.wire.signature import Signature
 from mlauto.training.artifact import kinds_of_features, rows_of
 from mlauto.training.compile.pipeline import compile_pipeline
 from mlauto.training.estimator import classes_of

@@ -7,7 +7,7 @@ import pytest
 
 from mlauto.errors import TrainingError
 from mlauto.serving.errors import RequestError
-from mlauto.serving.protocol import Answer
+from mlauto.serving.wire.protocol import Answer
 from mlauto.training.compile.proof import Rows, adversarial, prove
 from mlauto.training.evaluate import Answers
 

@@ -1,0 +1,1 @@
+"""HTTP on both of its ends: connections, heads, keys, sockets, and links to model servers."""

@@ -1,0 +1,1 @@
+"""What is written on the wire: bodies in each format, and the values in them checked against a signature."""
