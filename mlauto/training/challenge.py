@@ -16,6 +16,7 @@ from mlauto.training.evaluate import (
     COMPARABLE_ROWS,
     NEEDS_ODDS,
     Answers,
+    Comparison,
     compare,
     not_worse_than_champion,
     row_losses,
@@ -30,6 +31,7 @@ __all__ = ["ChampionPredict", "Split", "challenge", "champion_answers", "split"]
 
 HOLDOUT_LIMIT = 2000
 LEAST_ROWS = 10
+SAME = 1e-6  # a larger mean loss by less than this is the same
 
 # rows as JSON values -> one label or number for each, and a classifier's probabilities for each, if it has any
 ChampionPredict = Callable[[list[dict[str, Any]]], Answer]
@@ -82,32 +84,45 @@ def challenge(
     """The checks `valid` and `not_worse_than_champion`; a champion that cannot answer is named in the summary.
 
     A model of the champion's own code, which only learned from other rows, is compared, but not blocked for the outcome
-    unless the product wants that.
+    unless the product wants that; nor for being worse than a constant on rows on which the champion is no better.
     """
     baseline = row_losses(product.metric, holdout.labels, holdout.baseline)
+    against_dummy = compare(row_losses(product.metric, holdout.labels, holdout.answers), baseline)
+    compared, absent = _compared(product, holdout, rows, champion, champion_predict)
     first = valid(
         finite=evaluation.finite,
         reloads=evaluation.reloads,
         mismatch=_mismatch(product, holdout, signature),
-        against_dummy=compare(row_losses(product.metric, holdout.labels, holdout.answers), baseline),
+        against_dummy=against_dummy,
+        excused=not new_code and compared is not None and compared.difference <= SAME,
     )
     limit = product.training.limit(new_code=new_code)
+    return first, not_worse_than_champion(compared, limit=limit, absent=absent)
+
+
+def _compared(
+    product: "ModelProduct",
+    holdout: Holdout,
+    rows: Split,
+    champion: TrainedModel | None,
+    champion_predict: ChampionPredict | None,
+) -> tuple[Comparison | None, str]:
+    """Candidate and champion on the same rows; None and why, where they cannot be compared."""
     if rows.absent or champion is None or champion_predict is None:
-        return first, not_worse_than_champion(None, limit=limit, absent=rows.absent or "the champion is not running")
+        return None, rows.absent or "the champion is not running"
     holdout, left_out = _taken(holdout, champion.signature)
     if left_out and len(holdout.rows) < COMPARABLE_ROWS:
-        absent = f"the champion's limits and categories allow only {len(holdout.rows)} of the newest rows"
-        return first, not_worse_than_champion(None, limit=limit, absent=absent)
+        return None, f"the champion's limits and categories allow only {len(holdout.rows)} of the newest rows"
     answers, absent = champion_answers(holdout.rows, champion, champion_predict)
     if answers is None:
-        return first, not_worse_than_champion(None, limit=limit, absent=absent)
+        return None, absent
     # a champion that gave labels only cannot be compared by probabilities
     labels_only = product.metric in NEEDS_ODDS and answers.probabilities is None
     metric = "error_rate" if labels_only else product.metric
     if metric == "auc" and (absent := _unranked(holdout, answers)):
-        return first, not_worse_than_champion(None, limit=limit, absent=absent)
+        return None, absent
     ours, before = (row_losses(metric, holdout.labels, one) for one in (holdout.answers, answers))
-    return first, not_worse_than_champion(compare(ours, before), limit=limit)
+    return compare(ours, before), ""
 
 
 def _unranked(holdout: Holdout, answers: Answers) -> str:

@@ -199,11 +199,14 @@ def compare(candidate: Losses, champion: Losses, limit: float = 3.0) -> Comparis
     )
 
 
-def valid(*, finite: bool, reloads: bool, mismatch: str | None, against_dummy: Comparison) -> CheckOutcome:
+def valid(
+    *, finite: bool, reloads: bool, mismatch: str | None, against_dummy: Comparison, excused: bool = False
+) -> CheckOutcome:
     """Is this a usable model: finite predictions, same answers after reloading, the right columns, better than a dummy.
 
     `mismatch` says how the signature differs from the training set's columns, None when it does not. `against_dummy`
-    is the paired comparison with a constant prediction: the model's mean loss must be the smaller one.
+    is the paired comparison with a constant prediction: the model's mean loss must be the smaller one, unless that is
+    `excused` because what would stay is no better.
     """
     faults = []
     if not finite:
@@ -212,11 +215,13 @@ def valid(*, finite: bool, reloads: bool, mismatch: str | None, against_dummy: C
         faults.append("it predicts differently after saving and loading")
     if mismatch:
         faults.append(mismatch)
-    if not against_dummy.difference < 0:
-        faults.append(f"its loss is {against_dummy.difference:.4g} above that of a constant prediction")
-    summary = "; ".join(faults) or (
-        f"finite, reloads, and its loss is {-against_dummy.difference:.4g} below that of a constant prediction"
+    above = not against_dummy.difference < 0
+    loss = (
+        f"its loss is {abs(against_dummy.difference):.4g} {'above' if above else 'below'} that of a constant prediction"
     )
+    if above and not excused:
+        faults.append(loss)
+    summary = "; ".join(faults) or f"finite, reloads, and {loss}{', but not above the champion' if above else ''}"
     return CheckOutcome(name="valid", passed=not faults, summary=summary, details=_details(against_dummy))
 
 

@@ -231,6 +231,19 @@ def test_a_useless_candidate_is_invalid(product: Make) -> None:
     assert "constant prediction" in first.summary
 
 
+def test_a_retrained_model_may_lose_to_a_constant_where_the_champion_does_no_better(product: Make) -> None:
+    """Rows that favour a constant say nothing for the champion; other code, or a better champion, is another matter."""
+    useless = holdout(error=40.0)
+
+    def first(error: float, *, new_code: bool) -> CheckOutcome:
+        return judged(product(), off_by(error), useless, new_code=new_code)[0]
+
+    assert first(45.0, new_code=False).passed
+    assert "above that of a constant prediction, but not above the champion" in first(45.0, new_code=False).summary
+    assert not first(35.0, new_code=False).passed
+    assert not first(45.0, new_code=True).passed
+
+
 def classified(probabilities: bool) -> Holdout:
     """50 rows whose label the candidate gets right with probability 0.8."""
     labels = ["low", "high"] * 25
