@@ -10,6 +10,7 @@ from mlauto.orchestration.names import (
     PRODUCT_TAG,
     REASON_TAG,
     TRIGGER_TAG,
+    WORK_TAG,
     asset_key,
     batch_partitions,
     delivery_keys,
@@ -65,14 +66,17 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
     given_up = [str(key) for key in _list(memory.get("given_up")) if key in still_open]
     waiting = [key for key in still_open if key not in given_up][:ASKED_PER_TICK]
     # what batches lead to is done once: by a delivery under way, or else by the last of those that come together
-    busy = bool(waiting) and active(tick.instance, {DELIVERS_TAG: product.name})
-    for key in waiting:
-        last = key == waiting[-1] and not busy
+    # their runs are looked at first: one that ends meanwhile must not be both a delivery under way and a lost batch
+    idle = [key for key in waiting if not active(tick.instance, {WORK_TAG: _name(product, key)})]
+    tick.notes += [f"{_name(product, key)}: in progress" for key in waiting if key not in idle]
+    busy = bool(idle) and active(tick.instance, {DELIVERS_TAG: product.name})
+    for key in idle:
+        last = key == idle[-1] and not busy
         training = _training(platform, product, len(waiting)) if last else []
         selection = [asset_key(product, "batch"), asset_key(product, "training_set"), *training]
         delivers = {DELIVERS_TAG: product.name} if training else {}
         work = Work(
-            name=f"{product.name}/batch/{key}",
+            name=_name(product, key),
             selection=selection,
             partition=key,
             tags={PRODUCT_TAG: product.name, TRIGGER_TAG: "batch", REASON_TAG: f"batch {key}", **delivers},
@@ -89,6 +93,10 @@ def _tick(tick: Tick, platform: Platform, product: ModelProduct) -> None:
         )
     if not waiting:
         _training_set_is_current(tick, platform, product)
+
+
+def _name(product: ModelProduct, key: str) -> str:
+    return f"{product.name}/batch/{key}"
 
 
 def _list(value: object) -> list[object]:

@@ -201,6 +201,30 @@ def test_a_batch_that_comes_during_a_delivery_delivers_nothing(world: World) -> 
     assert names(after) == ["model", "image", "test_deployment", "production"]
 
 
+def test_a_run_that_is_lost_in_the_middle_of_a_tick_does_not_lose_the_model(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not taken for a delivery under way at one look, and at the next for a batch to be asked for again."""
+    world.repository()
+    world.loop("commits")
+    world.land(rows(50), "a.csv")
+    [first] = asked(world.tick("data"))
+    run, look = world.start(first), data.active
+
+    def then_lost(instance: dg.DagsterInstance, tags: dict[str, str]) -> bool:
+        found = look(instance, tags)
+        if look(instance, {DELIVERS_TAG: "tides"}):
+            instance.report_run_failed(run, "the worker is gone")
+        return found
+
+    monkeypatch.setattr(data, "active", then_lost)
+    during, after = asked(world.tick("data")), asked(world.tick("data"))
+
+    assert during == ()
+    assert [names(request) for request in after] == [names(first)]
+    assert names(first)[-1] == "production"
+
+
 @pytest.mark.parametrize(
     ("retrain", "gathered", "delivers"),
     [
