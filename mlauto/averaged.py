@@ -11,6 +11,10 @@ class Averaged:
 
     `batches` are the digests of those batches. The average is moved by `amount`, a part of `offset`, as the newest of
     them have shown (`tried`): mean loss without, mean loss moved by all of the offset there was, what was asked for.
+
+    Shares of a renewed one, where labels are late, are between those that its fits were trained with (`kept`) and those
+    that the losses ask for (`asked`), as batches that such ones answered have `shown`: mean loss by the ones, and by
+    the others.
     """
 
     histories: tuple[str, ...]
@@ -20,6 +24,9 @@ class Averaged:
     offset: float = 0.0
     amount: float = 0.0
     tried: tuple[tuple[float, float, float], ...] = ()
+    kept: tuple[float, ...] = ()
+    asked: tuple[float, ...] = ()
+    shown: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ class Policy(Section):
     credit: float = Field(4.0, ge=0, description="trainings for an alarm or growth that are allowed from the beginning")
     share: float = Field(1 / 9, ge=0, le=1, description="of a further training, for each labelled batch")
     average: bool = Field(False, description="fit on several histories, and average them as each proves worth")
-    renew: bool = Field(False, description="between trainings average the fits anew, where labels are at once")
+    renew: bool = Field(False, description="between trainings average the fits anew with each labelled batch")
 
 
 POLICIES = {
@@ -79,16 +79,13 @@ class Training(Section):
         """
         return self.not_worse_sigmas if new_code or self.not_worse_for == "every_model" else None
 
-    def renews(self, lag: int) -> bool:
-        """Whether old fits are averaged anew when labels come `lag` batches late: what they show may have passed."""
-        return self.policy.renew and not lag
-
-    def corrected(self, lag: int) -> bool:
+    @property
+    def corrected(self) -> bool:
         """Whether averages are moved by what the newest labelled batch asks for: where the next one makes a new model.
 
         It does not last: where new models are rare it helps for a batch and hurts in the others.
         """
-        return self.policy.every_batches == 1 or self.renews(lag)
+        return self.policy.every_batches == 1 or self.policy.renew
 
     @model_validator(mode="after")
     def _search_leaves_time(self) -> "Training":

@@ -48,9 +48,8 @@ def test_histories_differ_and_there_are_not_too_many() -> None:
             Training.model_validate({"histories": wrong})
 
 
-def test_averages_are_corrected_where_every_batch_trains() -> None:
+def test_averages_are_corrected_where_every_batch_makes_a_model() -> None:
     """What the newest batch asks for does not last until a later training."""
     trainings = [Training.model_validate({"retrain": name}) for name in POLICIES]
-    assert [one.corrected(0) for one in trainings] == [False, True, True, True]
-    assert [one.corrected(5) for one in trainings] == [False, False, True, True]
-    assert not Training.model_validate({"retrain": {"every_batches": 2, "average": True}}).corrected(0)
+    assert [one.corrected for one in trainings] == [False, True, True, True]
+    assert not Training.model_validate({"retrain": {"every_batches": 2, "average": True}}).corrected

@@ -3,8 +3,6 @@
 What depends on the wall clock is left out: cooldown, service levels, the watch over a rollout while it bakes.
 """
 
-from collections.abc import Mapping
-
 import yaml
 from pydantic import ValidationError
 
@@ -22,7 +20,7 @@ from mlauto.records import Action, Score, Status, Verdict
 from mlauto.training.correcting import first_belief
 from mlauto.training.deciding import Choice, Losses, Situation
 from mlauto.training.policy import on_new_data
-from mlauto.training.weighting import members_of
+from mlauto.training.weighting import first_reliance, members_of
 
 __all__ = ["NAMED", "LiveCheck", "LivePolicy", "read_policy"]
 
@@ -103,8 +101,8 @@ class LivePolicy:
         self.product = product
         self.policy = product.training.policy
         self.members = members_of(product.training)
-        self.belief = first_belief(delay) if product.training.corrected(delay) else 0.0
-        self.renews = product.training.renews(delay)
+        self.belief = first_belief(delay) if product.training.corrected else 0.0
+        self.reliance = first_reliance(delay)
         self.incident: Incident | None = None
         self.attempts = 0
 
@@ -125,9 +123,10 @@ class LivePolicy:
         return Choice(
             train=False,
             reason=f"{verdict.action}: {verdict.cause}" if bad else reason,
-            renew=self.renews and situation.fresh > 0,
+            renew=self.policy.renew and situation.fresh > 0,
             members=self.members,
             belief=self.belief,
+            reliance=self.reliance,
         )
 
     def _triaged(self, situation: Situation, *, delivering: bool, refused: str) -> Verdict:
@@ -167,8 +166,7 @@ class LivePolicy:
         before = self.incident.version if self.incident and self.attempts else None
         if before is None or before == str(situation.version):
             return None
-        last: Mapping[object, float] = {batch.version: batch.loss for batch in situation.scores}
-        old, new = last.get(int(before)), last.get(situation.version)
+        old, new = situation.last.get(int(before)), situation.last.get(situation.version)
         if old is None or new is None:
             return None
         return before if better(self.product.metric, old, new) else None

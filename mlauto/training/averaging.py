@@ -26,6 +26,7 @@ __all__ = [
     "filled",
     "fits_in",
     "mean_answer",
+    "mean_losses",
     "member_losses",
     "tried_on",
     "weighty",
@@ -159,6 +160,22 @@ def tried_on(
     if not classes:
         return tried(metric, mean, labels.astype(np.float64), offset)
     return tried(metric, mean[:, 1], (labels == classes[1]).astype(np.float64), offset)
+
+
+def mean_losses(
+    said: Mapping[Group, Answers], shares: Sequence[Sequence[float]], labels: Sequence[Any], *, metric: str
+) -> tuple[float, ...]:
+    """The mean loss on rows of the same fits' average, not corrected, by each of several `shares` of all members."""
+    first, found = next(iter(said.values())), []
+    each = [np.asarray(one.probabilities if first.classes else one.predictions, np.float64) for one in said.values()]
+    for one in shares:
+        mean = mean_answer(each, [sum(one[place] for place in group) for group in said])
+        answers = Answers(predictions=mean.tolist())
+        if first.classes:
+            predicted = [first.classes[place] for place in mean.argmax(axis=1)]
+            answers = Answers(predictions=predicted, probabilities=mean.tolist(), classes=first.classes)
+        found.append(float(row_losses(metric, labels, answers).mean()))
+    return tuple(found)
 
 
 def mean_answer(answers: Sequence[Floats], shares: Sequence[float]) -> Floats:

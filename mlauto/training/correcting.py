@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlauto.errors import TrainingError
-from mlauto.training.weighting import shares_after
+from mlauto.training.weighting import believed
 
 __all__ = [
     "LATE",
@@ -34,8 +34,6 @@ AT_ONCE = 0.3  # the belief to begin with
 LATE = 0.1  # where labels are: what a batch asks for may have passed when it is known
 PRIOR_ROWS = 100.0  # a batch of so many rows moves an average half as far as it would by itself
 LEAST_ODDS = 1e-3  # a probability closer to 0 or 1 says no more about the odds
-FADES_NOT = 1.0
-ONCE_TWICE = 1.0  # a batch that loses more than twice as much one way says no more: small ones may lose nothing at all
 
 
 class Tried(NamedTuple):
@@ -78,14 +76,11 @@ def first_belief(lag: int) -> float:
 def corrected_by(batches: Sequence[Sequence[float]], first: float = LATE) -> Correction:
     """The correction after such labelled batches (as `Tried`), oldest first; belief begins with `first`.
 
-    Belief is the share of the moved average beside the unmoved one by the Hedge algorithm, as for members, but none of
-    these batches is forgotten: where labels are late, or what a batch asks for does not last, it goes to nothing and
-    stays there.
+    Where labels are late, or what a batch asks for does not last, belief goes to nothing and stays there.
     """
     if not batches:
         return NONE
-    losses = [(without, moved) for without, moved, _ in batches]
-    _, belief = shares_after((1 - first, first), losses, memory=FADES_NOT, worst=ONCE_TWICE)
+    belief = believed(first, [(without, moved) for without, moved, _ in batches])
     return Correction(offset=batches[-1][2], belief=belief)
 
 

@@ -1,7 +1,7 @@
 """What a retraining policy sees and answers, whichever loop asks it: the seam between deciding and doing."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -27,8 +27,8 @@ Check = Callable[[int, Losses, Score], Verdict]
 class Labelled:
     """A batch whose labels have come: mean loss of the model that answered it, over rows that it never saw.
 
-    `error` is the standard error of that mean; NaN for one row. Models that average the same fits are one `model`,
-    whichever `version` of it answered.
+    `error` is the standard error of that mean; NaN for one row. Models that average the same fits are one `model`; it
+    is "" where labels are late, and those fits had not answered the batch yet.
     """
 
     number: int
@@ -36,7 +36,6 @@ class Labelled:
     loss: float
     error: float
     model: int | str
-    version: int | str = ""
 
 
 def sampled(rows: int) -> NDArray[np.intp] | slice:
@@ -44,33 +43,36 @@ def sampled(rows: int) -> NDArray[np.intp] | slice:
     return slice(None) if rows <= SCORED_ROWS else np.linspace(0, rows - 1, SCORED_ROWS).astype(np.intp)
 
 
-def labelled(number: int, losses: Losses, model: int | str, version: int | str = "") -> Labelled:
+def labelled(number: int, losses: Losses, model: int | str) -> Labelled:
     """The score of a batch whose scored rows have these losses."""
     rows = len(losses)
     error = float(losses.std(ddof=1)) / rows**0.5 if rows > 1 else float("nan")
     loss = float(losses.mean()) if rows else 0.0
-    return Labelled(number=number, rows=rows, loss=loss, error=error, model=model, version=version)
+    return Labelled(number=number, rows=rows, loss=loss, error=error, model=model)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Situation(Evidence):
     """What is known when the labels of batch `newest` have come. Batches and models count from 0, in order of time.
 
-    `version` is the live one of the live model, `verdict` that of the live check on it, None when nobody checks.
+    `version` is the live one of the live model, `verdict` that of the live check on it, None when nobody checks; `last`
+    has the mean loss of each version in the newest labelled batch that it answered.
     """
 
     scores: Sequence[Labelled]
     newest: int
     version: int
     verdict: Verdict | None
+    last: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """What to do and why: train on the histories of `members`, or go `back_to` an earlier model, or neither.
 
-    To `renew` is to average the live model's fits anew, without a training. The average is corrected by what the
-    newest batches ask for, of which so much is believed at first (`belief`, 0 for no correction).
+    To `renew` is to average the live model's fits anew, without a training, by shares that are relied on so far at
+    first (`reliance`). The average is corrected by what the newest batches ask for, of which so much is believed at
+    first (`belief`, 0 for no correction).
     """
 
     train: bool
@@ -78,6 +80,7 @@ class Choice:
     renew: bool = False
     members: tuple[Member, ...] = ALL
     belief: float = LATE
+    reliance: float = 1.0
     back_to: int | None = None
 
 

@@ -36,7 +36,8 @@ class Importance:
 class Unseen:
     """A batch by its digest: rows `first` to `end` - 1, and the model that answered when they came.
 
-    `model` is its folder, `offset` the correction that it had, whether or not that was believed.
+    `model` is its folder, `offset` the correction that it had, whether or not that was believed; `kept` and `asked` are
+    the shares between which its own are, where it was renewed by late labels.
     """
 
     batch: str
@@ -44,6 +45,8 @@ class Unseen:
     end: int
     model: str
     offset: float = 0.0
+    kept: tuple[float, ...] = ()
+    asked: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +58,8 @@ class FitRequest:
     they can still show it. The average is corrected by what the newest of them ask for, of which so much is believed at
     first (`belief`, 0 for no correction); of the newest `held` of those that were learned from, rows are held out.
 
-    Where `renewed` names the folder of a model, nothing is fitted: its fits are averaged anew.
+    Where `renewed` names the folder of a model, nothing is fitted: its fits are averaged anew, by shares that are
+    relied on so far at first (`reliance`).
 
     `cache` is a folder for what is the same for all models of this machine; `backend` and `address` the engine that
     fits are handed to; `search` what is to be searched before.
@@ -78,6 +82,7 @@ class FitRequest:
     belief: float = LATE
     held: int = 0
     renewed: str = ""
+    reliance: float = 1.0
     seed: int = 0
     exclude: tuple[str, ...] = ()
     timestamp: str | None = None

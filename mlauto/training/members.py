@@ -20,6 +20,7 @@ from mlauto.training.averaging import (
     averaged,
     averages,
     fits_in,
+    mean_losses,
     member_losses,
     tried_on,
     weighty,
@@ -28,7 +29,7 @@ from mlauto.training.correcting import NONE, Tried, corrected_by, corrects
 from mlauto.training.estimator import fitted
 from mlauto.training.evaluate import batch_metric
 from mlauto.training.exchange import FitRequest
-from mlauto.training.weighting import RECALLED, shares_after
+from mlauto.training.weighting import RECALLED, renewed_shares, shares_after
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +99,11 @@ def recipe(
     first = len(labels) - request.holdout
     kept = before.tried[: max(0, len(before.tried) - request.held)]
     older = (*kept, *(one.tried for one in since if one.tried and one.end <= first))[-RECALLED:]
-    shares = shares_after([share for _, share in request.members], losses)
+    shown = (*before.shown, *(one.shown for one in since if one.shown))[-RECALLED:]
+    shares = asked = shares_after([share for _, share in request.members], losses)
+    unmoved = before.kept or before.shares
+    if request.renewed:
+        shares = renewed_shares(unmoved, asked, shown, request.reliance)
     corrected = request.belief > 0 and corrects(
         request.metric, np.unique(labels) if request.task == "classification" else ()
     )
@@ -117,6 +122,9 @@ def recipe(
             offset=correction.offset,
             amount=correction.amount,
             tried=tried,
+            kept=unmoved if request.renewed else (),
+            asked=asked if request.renewed else (),
+            shown=shown,
         ),
         before_trial=known.amount,
         ready=fits_in(average_in(_loaded(Path(request.renewed)))) if request.renewed else {},
@@ -125,12 +133,16 @@ def recipe(
 
 @dataclass(frozen=True, kw_only=True)
 class _Shown:
-    """What a model showed in a batch, by its digest, that it was not fitted on; it ends before labelled row `end`."""
+    """What a model showed in a batch, by its digest, that it was not fitted on; it ends before labelled row `end`.
+
+    `shown` is its mean loss by the shares of its training, and by those that losses asked for since, if it was renewed.
+    """
 
     batch: str
     end: int
     losses: tuple[float, ...]
     tried: Tried | None
+    shown: tuple[float, float] | None
 
 
 def _since(
@@ -150,11 +162,15 @@ def _since(
             said = answers_in(voting, rows, request.task)
             losses = member_losses(said, len(request.members), truth.tolist(), metric=metric)
             tried = tried_on(said, voting.weights, truth, offset=batch.offset, metric=metric)
+            shown = None
+            if batch.asked:
+                without, by = mean_losses(said, (batch.kept, batch.asked), truth.tolist(), metric=metric)
+                shown = (without, by)
         except (TrainingError, trust.UntrustedTypeError) as error:
             # another commit's columns or types: the shares stay where they were
             print(f"an earlier model's histories could not be compared on a new batch: {error}", flush=True)
         else:
-            found.append(_Shown(batch=batch.batch, end=int(b), losses=losses, tried=tried))
+            found.append(_Shown(batch=batch.batch, end=int(b), losses=losses, tried=tried, shown=shown))
     return found
 
 

@@ -103,14 +103,14 @@ def why_train(
     trigger: Trigger,
     live: TrainedModel | None = None,
     scores: Callable[[], Sequence[Scored]] = tuple,
-    lag: Callable[[], int] | None = None,
+    renew: bool = False,
 ) -> Decision:
     """Should a model be made now, given the newest one that was (`current`), whether or not it passed its checks.
 
     New code, parameters or dependencies always train; new data trains as the product's policy says, which looks at the
     `scores` of the batches that have come so far, the newest by the version that is `live`; they are read only then.
-    Where it does not train, the fits of the live version may be averaged anew, unless labels come `lag` batches
-    late, which is asked for only then; without a `lag` they are left alone.
+    Where it does not train, the fits of the live version may be averaged anew, if the policy does that and the caller
+    wants to `renew`.
     """
     key = model_key(tree, training_set, product, lock_digest)
     if current is None:
@@ -127,7 +127,7 @@ def why_train(
         return Decision(train=True, reason="new sample weights", key=key)
     evidence = evidence_of(current, training_set, live=live.line if live else None, scores=scores())
     train, reason = on_new_data(product.training.policy, trigger, evidence)
-    if train or live is None or lag is None or not evidence.fresh or not product.training.renews(lag()):
+    if train or live is None or not (renew and evidence.fresh and product.training.policy.renew):
         return Decision(train=train, reason=reason, key=key)
     if made_key(live, tree, product, lock_digest) != live.key or not renewable(live, training_set):
         return Decision(train=False, reason=reason, key=key)

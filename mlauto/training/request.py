@@ -15,7 +15,7 @@ from mlauto.store import Store, tree_digest
 from mlauto.training.correcting import first_belief
 from mlauto.training.exchange import FitRequest, Unseen
 from mlauto.training.training_set import load_frame, member_weights
-from mlauto.training.weighting import RECALLED, Member, members_of
+from mlauto.training.weighting import RECALLED, Member, first_reliance, members_of
 
 __all__ = ["fit_request"]
 
@@ -67,7 +67,8 @@ def fit_request(
         request,
         members=tuple((str(one.history), one.share) for one in members),
         member_weights=str(scratch / "member_weights.npy"),
-        belief=first_belief(lag) if product.training.corrected(lag) else 0.0,
+        belief=first_belief(lag) if product.training.corrected else 0.0,
+        reliance=first_reliance(lag),
         renewed=_unchanged(store, champion) if renew and champion else "",
         **_learned(product, members, training_set, champion, store, lag=lag, holdout=holdout),
     )
@@ -85,7 +86,8 @@ def _learned(
 ) -> dict[str, Any]:
     """What is known of the members from the champion, and where they can be asked how they did since.
 
-    A batch is answered by the newest model that was fitted `lag` batches before it: so far ahead a model has to see.
+    A batch is answered by the newest model that was fitted `lag` batches before it: so far ahead a model has to see. What
+    came before that, the first one answered.
     """
     names = tuple(str(one.history) for one in members)
     if champion is None or champion.averaged is None or champion.averaged.histories != names:
@@ -99,13 +101,26 @@ def _learned(
     ends = list(itertools.accumulate((batch.rows for batch in training_set.batches), initial=0))
     unseen = []
     for batch, number in place.items():
-        known = max((fitted for fitted in able if fitted < number - lag), default=None)
+        before = [fitted for fitted in able if fitted < number]
+        known = max((fitted for fitted in before if fitted < number - lag), default=min(before, default=None))
         if known is not None and batch not in champion.averaged.batches:
-            folder, averaged = _unchanged(store, able[known]), able[known].averaged
-            offset = averaged.offset if averaged else 0.0
-            unseen.append(Unseen(batch=batch, first=ends[number], end=ends[number + 1], model=folder, offset=offset))
+            unseen.append(_unseen(store, batch, range(ends[number], ends[number + 1]), able[known]))
     held = sum(ends[place[batch] + 1] > ends[-1] - holdout for batch in champion.averaged.batches if batch in place)
     return {"learned": champion.averaged, "unseen": tuple(unseen[-RECALLED:]), "held": held}
+
+
+def _unseen(store: Store, batch: str, rows: range, model: TrainedModel) -> Unseen:
+    """A batch that the model answered."""
+    known = model.averaged
+    return Unseen(
+        batch=batch,
+        first=rows.start,
+        end=rows.stop,
+        model=_unchanged(store, model),
+        offset=known.offset if known else 0.0,
+        kept=known.kept if known else (),
+        asked=known.asked if known else (),
+    )
 
 
 def _newest(store: Store, product: ModelProduct, champion: TrainedModel, lag: int) -> list[TrainedModel]:

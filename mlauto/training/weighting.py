@@ -16,7 +16,20 @@ from mlauto.errors import TrainingError
 if TYPE_CHECKING:
     from mlauto.product_training import Training
 
-__all__ = ["ALL", "BLEND", "RECALLED", "History", "Member", "members_of", "mixture", "shared", "shares_after"]
+__all__ = [
+    "ALL",
+    "BLEND",
+    "RECALLED",
+    "History",
+    "Member",
+    "believed",
+    "first_reliance",
+    "members_of",
+    "mixture",
+    "renewed_shares",
+    "shared",
+    "shares_after",
+]
 
 Floats = NDArray[np.float64]
 
@@ -24,6 +37,9 @@ LEAST_WEIGHT = 0.01
 MEMORY = 0.9  # a batch's comparison counts this much less for each later one
 CAUTION = 3.0  # how fast shares follow: a member that lost a third more than the best in one batch loses a factor of e
 WORST = 9.0  # relative loss beyond which a batch says no more against a member
+FADES_NOT = 1.0
+ONCE_TWICE = 1.0  # a batch that loses more than twice as much one way says no more: small ones may lose nothing at all
+RELIED_LATE = 0.3  # on shares renewed by late labels, before they were tried: what they show may have passed
 RECALLED = 60  # batches whose losses are kept: what is older counts less than 0.2 %
 
 
@@ -105,6 +121,35 @@ def shares_after(
     after = np.exp(logs - logs.max())
     after /= after.sum()
     return tuple(after.tolist())
+
+
+def believed(first: float, losses: Sequence[tuple[float, float]]) -> float:
+    """How far a change is believed in after labelled batches: mean loss without and with it, oldest first.
+
+    Belief begins with `first`. It is the share of what is changed beside what is not by the Hedge algorithm, as for
+    members, but none of these batches is forgotten: what does not help goes to nothing, and stays there. What is
+    certain at first, 0 or 1, stays so.
+    """
+    if first in (0.0, 1.0):
+        return first
+    return shares_after((1 - first, first), losses, memory=FADES_NOT, worst=ONCE_TWICE)[1]
+
+
+def first_reliance(lag: int) -> float:
+    """How far shares that were learned since a training are relied on at first, when labels come `lag` batches late."""
+    return RELIED_LATE if lag else 1.0
+
+
+def renewed_shares(
+    kept: Sequence[float], asked: Sequence[float], shown: Sequence[tuple[float, float]], first: float
+) -> tuple[float, ...]:
+    """The shares of fits that are averaged anew: between those of their training and those that losses ask for since.
+
+    As far as the latter have helped: labelled batches have `shown` the mean loss by the ones and by the others, and are
+    `believed`, so much at `first`.
+    """
+    belief = believed(first, shown)
+    return tuple((1 - belief) * old + belief * new for old, new in zip(kept, asked, strict=True))
 
 
 def members_of(training: "Training") -> tuple[Member, ...]:

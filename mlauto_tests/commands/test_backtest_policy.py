@@ -218,16 +218,16 @@ def test_the_live_loop_proves_the_same_of_the_same_labels(tmp_path: Path, seed: 
     ("policy", "delay", "train", "renewed", "belief"),
     [
         ("economy", 0, False, True, 0.3),
-        ("economy", 1, False, False, 0.0),
+        ("economy", 1, False, True, 0.1),
         ("{false_alarms: 0.01, average: true}", 0, False, False, 0.0),
         ("quality", 0, True, False, 0.3),
         ("quality", 5, True, False, 0.1),
     ],
 )
-def test_economy_averages_anew_where_labels_are_at_once(
+def test_economy_averages_anew_between_trainings(
     policy: str, delay: int, train: bool, renewed: bool, belief: float
 ) -> None:
-    """With a correction; where they are late neither. `quality` believes less in its correction then."""
+    """With a correction. Where labels are late it relies less on the shares, and either believes less in that."""
     decide = LivePolicy(product(policy), delay)
     check = LiveCheck(decide.product)
     verdict = check(0, np.zeros(ROWS), TRAINED)
@@ -237,5 +237,6 @@ def test_economy_averages_anew_where_labels_are_at_once(
     nothing_new = decide(Situation(fresh=0, **given))
 
     assert (choice.train, choice.renew, choice.belief) == (train, renewed, belief)
+    assert not renewed or choice.reliance == (0.3 if delay else 1.0)
     assert choice.members == decide.members
     assert not nothing_new.renew

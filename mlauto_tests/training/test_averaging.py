@@ -1,5 +1,6 @@
 """One model of several fits: who may take part, what it answers, and what its members lose by themselves."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ from mlauto.training.averaging import (
     filled,
     fits_in,
     mean_answer,
+    mean_losses,
     member_losses,
     tried_on,
     weighty,
 )
 from mlauto.training.correcting import threshold_of, tried
 from mlauto.training.estimator import answers_of, classes_of
+from mlauto.training.evaluate import Answers
 
 SHARES = (0.1, 0.2, 0.7)
 
@@ -270,3 +273,24 @@ def test_an_averages_fits_are_found_by_their_places() -> None:
     }
 
     assert fits_in(average_in(averaged(fits, (0.25, 0.5, 0.25), "regression", amount=1.0))) == fits
+
+
+def test_the_same_fits_lose_by_other_shares(features: pd.DataFrame) -> None:
+    """Numbers, and classes: the label counts, or its probability; the first class wins a tie."""
+    fits = {
+        place: DummyRegressor(strategy="constant", constant=by).fit([[0]], [by])
+        for place, by in (((0, 2), 1.0), ((1,), 3.0))
+    }
+    said = answers_in(averaged(fits, (0.25, 0.5, 0.25), "regression"), features, "regression")
+    shares = [(0.25, 0.5, 0.25), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)]
+
+    assert mean_losses(said, shares, [3.0] * 120, metric="mae") == pytest.approx((1.0, 0.0, 2.0))
+    assert mean_losses(said, shares[:1], [3.0] * 120, metric="rmse") == pytest.approx((1.0,))
+
+    sure = {
+        (place,): Answers(predictions=[name], probabilities=[odds], classes=["a", "b"])
+        for place, name, odds in ((0, "b", [0.0, 1.0]), (1, "a", [1.0, 0.0]))
+    }
+    each = [(0.5, 0.5), (0.75, 0.25)]
+    assert mean_losses(sure, each, ["b"], metric="error_rate") == (1.0, 0.0)
+    assert mean_losses(sure, each, ["b"], metric="log_loss") == pytest.approx((math.log(2), math.log(4 / 3)))

@@ -18,6 +18,7 @@ from mlauto.training.averaging import average_in, averaged
 from mlauto.training.correcting import NONE, corrected_by, threshold_of
 from mlauto.training.exchange import FitRequest, Unseen
 from mlauto.training.members import Recipe, recipe
+from mlauto.training.weighting import renewed_shares
 
 ROWS = 60
 
@@ -367,3 +368,39 @@ def test_what_is_ready_is_not_fitted_again(tmp_path: Path, features: pd.DataFram
     for one in (average_in(model), average_in(trial)):
         assert one.weights == list(how.averaged.shares)
         assert [fit.constant for fit in one.named_estimators_.values()] == [5.0, 4.0]
+
+
+def test_late_labels_move_shares_as_far_as_that_has_helped(tmp_path: Path, features: pd.DataFrame) -> None:
+    """The live model was renewed: where 5 came its old shares said 4.5, those asked for 4.9, and its own in between."""
+    live = str(champion(tmp_path / "live", 5.0, 4.0))
+    learned = known((1.0, 1.0), kept=(0.5, 0.5), asked=(0.9, 0.1), shown=((1.0, 1.0),))
+    unseen = (Unseen(batch="c", first=40, end=60, model=live, kept=(0.5, 0.5), asked=(0.9, 0.1)),)
+    renewed, trained = (
+        asking(
+            request(tmp_path, unseen=unseen, learned=learned, renewed=folder, reliance=0.3), DummyRegressor(), features
+        ).averaged
+        for folder in (live, "")
+    )
+
+    assert renewed is not None
+    assert trained is not None
+    assert renewed.shown == trained.shown == ((1.0, 1.0), pytest.approx((0.5, 0.1)))
+    assert renewed.kept == (0.5, 0.5)
+    assert renewed.asked == trained.shares
+    assert trained.shares[0] > 0.999
+    assert renewed.shares == renewed_shares((0.5, 0.5), trained.shares, renewed.shown, 0.3)
+    assert 0.5 < renewed.shares[0] < renewed.asked[0]
+    assert (trained.kept, trained.asked) == ((), ())
+
+
+def test_the_first_renewal_starts_from_the_shares_of_the_training(tmp_path: Path, features: pd.DataFrame) -> None:
+    """A trained model shows nothing of renewed shares, and its own are those that are kept."""
+    live = str(champion(tmp_path / "live", 5.0, 4.0))
+    unseen = (Unseen(batch="c", first=40, end=60, model=live),)
+    asked = request(tmp_path, unseen=unseen, learned=known((1.0, 1.0)), renewed=live, reliance=0.3)
+
+    found = asking(asked, DummyRegressor(), features).averaged
+
+    assert found is not None
+    assert (found.kept, found.shown) == ((0.5, 0.5), ())
+    assert found.shares[0] == pytest.approx(0.7 * 0.5 + 0.3 * found.asked[0])

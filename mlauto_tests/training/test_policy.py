@@ -43,7 +43,7 @@ def trained(product: ModelProduct, tree: str, training_set: TrainingSet, lock: s
 
 def decide(product: ModelProduct, trigger: Trigger, new: TrainingSet, **changes: Any) -> Decision:
     current = trained(product, "tree", batches("1", "2"))
-    given = {"current": current, "tree": "tree", "lock_digest": "lock", "product": product, "lag": int, **changes}
+    given = {"current": current, "tree": "tree", "lock_digest": "lock", "product": product, "renew": True, **changes}
     return why_train(training_set=new, trigger=trigger, **given)
 
 
@@ -273,8 +273,7 @@ def test_fits_are_averaged_anew_where_nothing_trains(product: Make) -> None:
     for other in (None, before, averaging(trained(made, "older", batches("1")))):
         assert not decide(made, "batch", new, current=before, live=other).train
     assert not decide(made, "batch", few, current=before, live=live).train
-    for late in (None, lambda: 1):
-        assert not decide(made, "batch", new, current=before, live=live, lag=late).train
+    assert not decide(made, "batch", new, current=before, live=live, renew=False).train
     assert not decide(never, "batch", new, current=still, live=still).train
 
 

@@ -127,7 +127,7 @@ def test_late_labels_are_of_what_answered_then(
     artifact: str,
     live: Live,
 ) -> None:
-    """Two batches late: the model before the champion, and nothing that was known before or that nobody answered."""
+    """Two batches late: the model before the champion, the first one before that, and nothing that was known before."""
     six = training_set(*(rows(2, seed) for seed in range(6)))
     for version, known in ((4, 1), (5, 2), (6, 3), (7, 5)):
         batches, offset = (six.batches[3].digest,), float(version)
@@ -138,15 +138,15 @@ def test_late_labels_are_of_what_answered_then(
 
     request = asked(product(training={"histories": PAIR}), six, champion, lag=2)
 
-    # batch 0 to 2: nobody; 3 is known; 4: fitted on two; 5: fitted on three
-    assert [batch.batch for batch in request.unseen] == [six.batches[n].digest for n in (4, 5)]
-    assert [(batch.first, batch.end) for batch in request.unseen] == [(8, 10), (10, 12)]
-    assert [batch.offset for batch in request.unseen] == [5.0, 6.0]
+    # batch 0: nobody; 1 and 2: the first; 3 is known; 4: fitted on two; 5: fitted on three
+    assert [batch.batch for batch in request.unseen] == [six.batches[n].digest for n in (1, 2, 4, 5)]
+    assert [(batch.first, batch.end) for batch in request.unseen] == [(2, 4), (4, 6), (8, 10), (10, 12)]
+    assert [batch.offset for batch in request.unseen] == [4.0, 4.0, 5.0, 6.0]
 
 
 @pytest.mark.parametrize(
     ("policy", "lag", "belief"),
-    [("quality", 0, 0.3), ("quality", 2, 0.1), ("economy", 0, 0.3), ("economy", 2, 0.0)],
+    [("quality", 0, 0.3), ("quality", 2, 0.1), ("economy", 0, 0.3), ("economy", 2, 0.1), ("never", 0, 0.0)],
 )
 def test_a_correction_is_believed_by_how_late_labels_are(
     asked: Callable[..., FitRequest],
@@ -157,8 +157,12 @@ def test_a_correction_is_believed_by_how_late_labels_are(
     lag: int,
     belief: float,
 ) -> None:
-    """None is made where the next batch makes no model."""
-    assert asked(product(training={"retrain": policy}), training_set(rows(4), rows(6)), lag=lag).belief == belief
+    """So are shares that are learned between trainings. Where the next batch makes no model nothing is corrected."""
+    averaging = {"retrain": policy, "histories": PAIR}
+
+    request = asked(product(training=averaging), training_set(rows(4), rows(6)), lag=lag)
+
+    assert (request.belief, request.reliance) == (belief, 0.3 if lag else 1.0)
 
 
 def test_a_renewed_champion_knows_what_it_learned_from(
@@ -173,7 +177,15 @@ def test_a_renewed_champion_knows_what_it_learned_from(
     """It answered what came after that; to renew it again is to take its own files."""
     five = training_set(*(rows(20, seed) for seed in range(5)))
     digests = tuple(batch.digest for batch in five.batches)
-    averaged = Averaged(histories=NAMES, shares=(0.5, 0.5), losses=((1.0, 1.0),), batches=digests[2:3], offset=2.0)
+    averaged = Averaged(
+        histories=NAMES,
+        shares=(0.5, 0.5),
+        losses=((1.0, 1.0),),
+        batches=digests[2:3],
+        offset=2.0,
+        kept=(0.6, 0.4),
+        asked=(0.2, 0.8),
+    )
     base = live(TrainingSet(batches=five.batches[:2], digest="two"), averaged)
     champion = replace(base, renewal=Renewal(line="6", training_set="three", attempted=digests[:2]))
     made = product(training={"histories": PAIR})
@@ -181,6 +193,7 @@ def test_a_renewed_champion_knows_what_it_learned_from(
     request = asked(made, five, champion, renew=True)
 
     assert [(batch.batch, batch.offset) for batch in request.unseen] == [(digest, 2.0) for digest in digests[3:]]
+    assert {(batch.kept, batch.asked) for batch in request.unseen} == {((0.6, 0.4), (0.2, 0.8))}
     assert request.renewed == request.unseen[0].model == str(store.tree_path(artifact))
     assert request.learned == averaged
     assert asked(made, five, champion).renewed == ""

@@ -1,12 +1,15 @@
 """A model made of an older one's fits: learnt from what came since, without a fit, and told from a training."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
+from mlauto.commands.backtest_policy import LiveCheck
 from mlauto.errors import TrainingError
 from mlauto.product import ModelProduct
 from mlauto.records import Commit, TrainedModel, TrainingSet
@@ -14,8 +17,14 @@ from mlauto.runtime.workshop import environment_digest
 from mlauto.serving.trust import load_model
 from mlauto.store import Store
 from mlauto.training.averaging import average_in, fits_in
+from mlauto.training.backtest.fits import Fits
+from mlauto.training.backtest.walk import Model, Trial, simulate
+from mlauto.training.correcting import corrected_by, first_belief
+from mlauto.training.deciding import Choice
+from mlauto.training.estimator import build, import_root
 from mlauto.training.exchange import Evaluation
 from mlauto.training.policy import model_key, renewed_key
+from mlauto.training.weighting import members_of
 from mlauto_tests.training.test_train import Counted, FakeRegistry, Train, child, registry, trained
 
 __all__ = ["child", "registry", "trained"]  # fixtures
@@ -24,6 +33,19 @@ Rows = Callable[..., pd.DataFrame]
 Sets = Callable[..., TrainingSet]
 # the newest batch only, and all of them: after a change the first does better
 TWO = {"retrain": "economy", "histories": [{"window": 1}, {"window": 100}]}
+
+
+class Noting(Fits):
+    """A history's fits, and the models that were tried."""
+
+    def __init__(self, *arguments: Any, **given: Any) -> None:
+        super().__init__(*arguments, **given)
+        self.tried: list[Model] = []
+
+    def trial(self, model: Model, champion: Model | None) -> Trial:
+        """As `Fits` does."""
+        self.tried.append(model)
+        return super().trial(model, champion)
 
 
 @pytest.fixture
@@ -145,3 +167,50 @@ def test_without_an_average_there_is_nothing_to_renew(
     for champion, known in ((None, few), (one, training_set(*changed)), (two, few)):
         with pytest.raises(TrainingError, match="cannot be averaged anew"):
             trained(made, known, champion=champion, renew=True)
+
+
+def test_late_labels_give_what_a_backtest_foretells(
+    trained: Train,
+    product: Make,
+    training_set: Sets,
+    rows: Rows,
+    tree: Path,
+    tmp_path: Path,
+) -> None:
+    """Labels a batch late: the same shares, as far as they have helped, the same correction, and the same trial."""
+    made = product(training=TWO)
+    frames = [rows(200, seed, shift=0.0 if seed < 2 else 2.0) for seed in range(6)]
+    stream = pd.concat(frames, ignore_index=True)
+    fits = Noting(
+        stream.drop(columns=["target", "timestamp", "leak"]),
+        stream["target"].to_numpy(),
+        edges=range(0, 1201, 200),
+        metric="mae",
+        estimator=build(made.code.estimator, import_root(tree)),
+        cache=tmp_path,
+        inputs="renewed",
+    )
+    late = Choice(
+        train=False, renew=True, reason="", members=members_of(made.training), belief=first_belief(1), reliance=0.3
+    )
+    check = LiveCheck(made)
+    simulate(fits, lambda _: late, metric="mae", batches=6, initial=2, delay=1, members=late.members, check=check)
+
+    models = [trained(made, training_set(*frames[:2]))]
+    for known in (3, 4, 5):
+        models.append(trained(made, training_set(*frames[:known]), champion=models[-1], renew=True, lag=1))
+
+    assert [model.passed for model in models] == [True] * 4
+    assert [model.learned for model in fits.tried] == [None, 3, 4, 5]
+    assert len(fits.tried[-1].tried) == 3
+    for model, foretold in zip(models, tuple(fits.tried), strict=True):
+        found = model.averaged
+        assert found is not None
+        assert found.shares == pytest.approx([one.share for one in foretold.members])
+        assert (found.kept, found.asked) == (pytest.approx(foretold.kept), pytest.approx(foretold.asked))
+        assert found.amount == pytest.approx(corrected_by(foretold.tried, foretold.belief).amount)
+        assert model.reference.value == pytest.approx(
+            fits.trial(foretold, foretold.learned and foretold).reference.value
+        )
+    assert models[-1].averaged is not None
+    assert len(models[-1].averaged.shown) == 1

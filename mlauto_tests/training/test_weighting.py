@@ -7,7 +7,18 @@ import pytest
 
 from mlauto.errors import TrainingError
 from mlauto.product_training import Training
-from mlauto.training.weighting import BLEND, History, Member, members_of, mixture, shared, shares_after
+from mlauto.training.weighting import (
+    BLEND,
+    History,
+    Member,
+    believed,
+    first_reliance,
+    members_of,
+    mixture,
+    renewed_shares,
+    shared,
+    shares_after,
+)
 
 PAIR = (Member(history=History(half_life=1.0), share=0.5), Member(history=History(), share=0.5))
 
@@ -156,3 +167,25 @@ def test_what_one_batch_can_say_may_be_bounded_closer() -> None:
 
     assert shares_after([0.5, 0.5], lucky)[0] < 1e-11
     assert shares_after([0.5, 0.5], lucky, worst=1.0)[0] == pytest.approx(1 / (1 + math.exp(3)))
+
+
+def test_what_does_not_help_is_no_longer_believed() -> None:
+    """And never forgotten: after sixty batches in which nothing was told apart it still counts."""
+    helps, hurts, nothing = (0.2, 0.1), (0.1, 0.2), (0.1, 0.1)
+
+    assert believed(0.3, []) == pytest.approx(0.3)
+    assert believed(0.3, [helps]) == pytest.approx(0.3 / (0.3 + 0.7 * math.exp(-3)))
+    assert believed(0.3, [hurts] * 3) < 1e-4
+    assert believed(0.3, [hurts, *[nothing] * 59]) == pytest.approx(believed(0.3, [hurts]))
+    assert [believed(certain, [helps, hurts, hurts]) for certain in (0.0, 1.0)] == [0.0, 1.0]
+
+
+def test_renewed_shares_are_between_old_and_new_ones() -> None:
+    """All new where labels come at once; where they are late as far as new ones have helped so far."""
+    old, new = (0.8, 0.2), (0.0, 1.0)
+
+    assert [first_reliance(lag) for lag in (0, 1, 9)] == [1.0, 0.3, 0.3]
+    assert renewed_shares(old, new, [(0.1, 0.2)] * 9, 1.0) == new
+    assert renewed_shares(old, new, [], 0.3) == pytest.approx((0.56, 0.44))
+    assert renewed_shares(old, new, [(0.1, 0.2)] * 9, 0.3) == pytest.approx(old, abs=1e-6)
+    assert renewed_shares(old, new, [(0.2, 0.1)] * 9, 0.3) == pytest.approx(new, abs=1e-6)

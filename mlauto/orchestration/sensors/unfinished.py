@@ -1,11 +1,8 @@
 """Deliveries that were begun and are not done: what is left of them, and who asks for it."""
 
-from collections.abc import Callable
-
 from mlauto.delivery.decisions import approved, rejected_versions
 from mlauto.delivery.reconcile import wanted
 from mlauto.orchestration import rollouts
-from mlauto.orchestration.label_lag import label_lag
 from mlauto.orchestration.live_model import live_model
 from mlauto.orchestration.names import DELIVERS_TAG, PRODUCT_TAG, REASON_TAG, RENEWS_TAG, TRIGGER_TAG, delivery_keys
 from mlauto.orchestration.platform import Platform
@@ -46,12 +43,12 @@ def average_anew(tick: Tick, platform: Platform, product: ModelProduct) -> bool:
     given_up = not current.passed or current.version in rejected_versions(product.name, store)
     if current.version != live.version and not given_up:
         return False
-    decision = _decision(platform, product, lag=lambda: label_lag(store, product))
+    decision = _decision(platform, product, renew=True)
     return decision is not None and decision.renew and tick.ask(_model(product, decision, live.line))
 
 
-def _decision(platform: Platform, product: ModelProduct, *, lag: Callable[[], int] | None = None) -> Decision | None:
-    """Whether there should be another model now, of old fits only where `lag` is given; None without code and data."""
+def _decision(platform: Platform, product: ModelProduct, *, renew: bool = False) -> Decision | None:
+    """Whether there should be another model now, of old fits only to `renew`; None without code and data."""
     store = platform.store
     verified = store.read_record(product.name, "verified_commit", VerifiedCommit)
     training_set = store.read_record(product.name, "training_set", TrainingSet)
@@ -66,7 +63,7 @@ def _decision(platform: Platform, product: ModelProduct, *, lag: Callable[[], in
         trigger="batch",
         live=live_model(store, product),
         scores=lambda: scores_of(store, product),
-        lag=lag,
+        renew=renew,
     )
 
 

@@ -116,7 +116,19 @@ class Fits:
             seconds=found.seconds,
             parts=_of_all(found.groups, len(model.members), means),
             tried=self._tried(found, ends, model),
+            shown=self._shown(ends, model) if found.groups and ends and model.asked else None,
         )
+
+    def _shown(self, ends: Sequence[int], model: Model) -> Callable[[int], tuple[float, float]]:
+        """How the average does in a later batch by the shares of its training, and by those that losses ask for."""
+
+        @cache
+        def lost(shares: tuple[float, ...]) -> list[float]:
+            members = tuple(replace(one, share=share) for one, share in zip(model.members, shares, strict=True))
+            losses = self.said(replace(model, members=members, tried=())).losses
+            return [float(part.mean()) for part in np.split(losses, ends[:-1])]
+
+        return lambda place: (lost(model.kept)[place], lost(model.asked)[place])
 
     def _tried(self, found: Said, ends: Sequence[int], model: Model) -> Callable[[int], Tried] | None:
         """How the average's correction did in a later batch, found out when it is asked for: few ever are."""

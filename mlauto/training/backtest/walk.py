@@ -16,7 +16,7 @@ from mlauto.records import Score, Status
 from mlauto.training.correcting import LATE, Tried
 from mlauto.training.deciding import Check, Choice, Decide, Labelled, Losses, Situation, labelled, sampled
 from mlauto.training.evaluate import COMPARABLE_ROWS, compare
-from mlauto.training.weighting import RECALLED, Member, shared
+from mlauto.training.weighting import RECALLED, Member, renewed_shares, shared
 
 __all__ = ["Fit", "Model", "Models", "Outcome", "Step", "Trial", "simulate"]
 
@@ -32,7 +32,8 @@ class Model:
 
     Where it averages several, the mean is corrected by what the newest batches have shown, `tried`, oldest first,
     of which so much was believed at first. A renewed one was averaged when the first `learned` batches had labels, of
-    the fits that there were.
+    the fits that there were; its shares are between those that they were trained with (`kept`) and those that losses
+    ask for since (`asked`).
     """
 
     batches: int
@@ -40,6 +41,8 @@ class Model:
     tried: tuple[Tried, ...] = ()
     belief: float = LATE
     learned: int | None = None
+    kept: tuple[float, ...] = ()
+    asked: tuple[float, ...] = ()
 
     @property
     def known(self) -> int:
@@ -52,13 +55,15 @@ class Fit:
     """A fitted model: each row's loss in the batches from the model's own `batches` on, and the CPU seconds it took.
 
     `parts` has each member's mean loss in those batches, where there are several; `tried` tells what the first of them
-    (0), the next and so on show of the correction, where there can be one.
+    (0), the next and so on show of the correction, where there can be one, and `shown` their mean loss by the shares of
+    the training and by those that losses ask for since, where the model was renewed.
     """
 
     later: Sequence[Losses]
     seconds: float
     parts: Sequence[Sequence[float]] = ()
     tried: Callable[[int], Tried] | None = None
+    shown: Callable[[int], tuple[float, float]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +136,15 @@ class _Fitted:
 
 
 @dataclass
+class _Learned:
+    """What labelled batches show of the models that answered them: members' losses, corrections and renewed shares."""
+
+    losses: list[tuple[float, ...]] = field(default_factory=list)
+    tried: list[Tried] = field(default_factory=list)
+    shown: list[tuple[float, float]] = field(default_factory=list)
+
+
+@dataclass
 class _Run:
     models: Models
     metric: str
@@ -151,12 +165,12 @@ class _Run:
     def train(self, batches: int, members: tuple[Member, ...], first: int, *, belief: float = 0.0) -> str:
         """Fit, and let it answer from batch `first` on unless its trial says no; then why not."""
         self.newest = batches
-        losses, tried = self.learned(batches, members)
-        known = tuple(tried) if belief else ()
-        model = Model(batches=batches, members=shared(members, losses), tried=known, belief=belief)
+        learned = self.learned(batches, members)
+        known = tuple(learned.tried) if belief else ()
+        model = Model(batches=batches, members=shared(members, learned.losses), tried=known, belief=belief)
         return self.follow(model, len(self.fits), first)
 
-    def renew(self, batches: int, members: tuple[Member, ...], first: int, *, belief: float) -> None:
+    def renew(self, batches: int, choice: Choice, first: int) -> None:
         """Average the live model's fits anew; it stays where there is nothing to average, or too little to try it on.
 
         As in `train` the new one answers from batch `first` on unless its trial says no.
@@ -164,9 +178,19 @@ class _Run:
         live = self.fits[self.live]
         if not live.fit.parts or sum(self.rows[live.model.batches : batches]) < COMPARABLE_ROWS:
             return
-        losses, tried = self.learned(batches, members)
-        known = tuple(tried) if belief else ()
-        model = replace(live.model, members=shared(members, losses), tried=known, belief=belief, learned=batches)
+        learned = self.learned(batches, choice.members, renewed=choice.reliance < 1)
+        asked = tuple(one.share for one in shared(choice.members, learned.losses))
+        kept = live.model.kept or tuple(one.share for one in live.model.members)
+        shares = renewed_shares(kept, asked, learned.shown, choice.reliance)
+        model = replace(
+            live.model,
+            members=tuple(replace(one, share=share) for one, share in zip(choice.members, shares, strict=True)),
+            tried=tuple(learned.tried) if choice.belief else (),
+            belief=choice.belief,
+            learned=batches,
+            kept=kept,
+            asked=asked,
+        )
         self.renewals += not self.follow(model, live.line, first)
 
     def follow(self, model: Model, line: int, first: int) -> str:
@@ -189,20 +213,22 @@ class _Run:
         self.live = len(self.fits) - 1
         return ""
 
-    def learned(self, batches: int, members: tuple[Member, ...]) -> tuple[list[tuple[float, ...]], list[Tried]]:
+    def learned(self, batches: int, members: tuple[Member, ...], *, renewed: bool = False) -> _Learned:
         """The members' losses in the labelled batches, and how the correction did, as in the model that answered then.
 
-        So they are judged as far ahead as they have to see: further where labels are late.
+        So they are judged as far ahead as they have to see: further where labels are late. How `renewed` shares did
+        only where somebody wants to know.
         """
-        rows, tried = list[tuple[float, ...]](), list[Tried]()
+        found = _Learned()
         histories = [one.history for one in members]
         for number, (index, _) in enumerate(self.answered[: batches - self.initial], start=self.initial):
             one = self.fits[index]
             if one.fit.parts and [member.history for member in one.model.members] == histories:
                 place = number - one.model.batches
-                rows.append(tuple(part[place] for part in one.fit.parts))
-                tried += [one.fit.tried(place)] if one.fit.tried else []
-        return rows[-RECALLED:], tried[-RECALLED:]
+                found.losses.append(tuple(part[place] for part in one.fit.parts))
+                found.tried += [one.fit.tried(place)] if one.fit.tried else []
+                found.shown += [one.fit.shown(place)] if one.fit.shown and renewed else []
+        return _Learned(found.losses[-RECALLED:], found.tried[-RECALLED:], found.shown[-RECALLED:])
 
     def losses(self, index: int, batch: int) -> Losses:
         one = self.fits[index]
@@ -223,7 +249,17 @@ class _Run:
             grown=sum(self.rows[: due + 1]) / sum(self.rows[: self.newest]),
             trainings=self.trainings,
             verdict=verdict,
+            last={index: float(losses.mean()) for index, losses in self.answered[: due - initial + 1]},
         )
+
+    def scored(self, due: int, delay: int) -> Labelled:
+        """The batch by the model that is live when its labels come, as the live loop scores it.
+
+        It is nobody's score in the batches that a model before those fits may have answered.
+        """
+        live, losses = self.fits[self.live], self.losses(self.live, due)
+        line = live.line if due >= live.model.batches + delay else ""
+        return labelled(due, losses[sampled(len(losses))], line)
 
     def act(self, choice: Choice, due: int, number: int) -> str:
         """Do what was chosen; the reason, with what became of it."""
@@ -232,7 +268,7 @@ class _Run:
             self.rollbacks += 1
             return choice.reason
         if choice.renew:
-            self.renew(due + 1, choice.members, number + 1, belief=choice.belief)
+            self.renew(due + 1, choice, number + 1)
         if not choice.train:
             return choice.reason
         self.trainings += 1
@@ -279,8 +315,7 @@ def simulate(
         run.answered.append((live, losses))
         due, status, reason, trained = number - delay, "", "", False
         if due >= initial:
-            answering, came = run.answered[due - initial]
-            scored.append(labelled(due, came[sampled(len(came))], run.fits[answering].line, answering))
+            scored.append(run.scored(due, delay))
             situation = run.situation(due, initial, scored)
             choice = decide(situation)
             reason, trained = run.act(choice, due, number), choice.train

@@ -180,3 +180,20 @@ def test_a_correction_is_applied_as_far_as_it_is_believed(mean: Fits) -> None:
 
     assert moved[1] > moved[0] == pytest.approx(1.0)
     assert [mean.fit(model).later[0].mean() for model in models] == pytest.approx([1.75 - by for by in moved])
+
+
+def test_a_renewed_average_shows_what_other_shares_had_lost(mean: Fits, tmp_path: Path) -> None:
+    """Of 2 and 1: a quarter and three quarters by its training, all of the first as losses ask for; not corrected."""
+    base = blend(3, 0.25, 0.75)
+    plain = mean.fit(base)
+    files = list(tmp_path.rglob("*.npz"))
+
+    model = replace(renewed(base, 4, 0.5, 0.5, tried=HALF), kept=(0.25, 0.75), asked=(1.0, 0.0))
+    fit = mean.fit(model)
+
+    assert plain.shown is None
+    assert fit.shown is not None
+    assert [fit.shown(place) for place in range(2)] == [pytest.approx((1.75, 1.0)), pytest.approx((2.75, 2.0))]
+    assert fit.later[0].mean() == pytest.approx(3 - 2.5)
+    assert list(tmp_path.rglob("*.npz")) == files
+    assert mean.fit(replace(model, batches=5, learned=5)).shown is None

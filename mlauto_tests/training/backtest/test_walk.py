@@ -10,7 +10,7 @@ from mlauto.records import Action, Score, Status, Verdict
 from mlauto.training.backtest.walk import Fit, Model, Outcome, Trial, simulate
 from mlauto.training.correcting import Tried
 from mlauto.training.deciding import Choice, Decide, Losses, Situation
-from mlauto.training.weighting import ALL, History, Member, shared
+from mlauto.training.weighting import ALL, History, Member, believed, shared
 
 ROWS = 10
 PAIR = (Member(history=History(window=1), share=0.5), Member(history=History(), share=0.5))
@@ -67,6 +67,7 @@ class Averaging:
             seconds=1.0,
             parts=tuple(zip(*parts, strict=True)),
             tried=tried if self.corrects else None,
+            shown=(lambda place: (0.2, 0.1)) if model.asked else None,
         )
 
     def trial(self, model: Model, champion: Model | None) -> Trial:
@@ -365,8 +366,46 @@ def test_a_line_of_models_is_one_to_the_policy() -> None:
 
     assert [one.live for one in seen] == [0, 0, 0, 3, 3, 3]
     assert [one.version for one in seen] == [0, 1, 2, 3, 4, 5]
-    assert [batch.model for batch in seen[-1].scores] == [0, 0, 0, 0, 0, 3]
-    assert [batch.version for batch in seen[-1].scores] == [0, 0, 0, 1, 2, 3]
+    assert [list(one.last) for one in seen] == [[0], [0], [0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
+
+
+def test_late_labels_score_the_model_that_is_live_when_they_come() -> None:
+    """As the live loop does. It is nobody's score in the batches that a model before those fits may have answered."""
+    seen: list[Situation] = []
+
+    def noting(situation: Situation) -> Choice:
+        seen.append(situation)
+        return Choice(train=situation.newest == 5, reason="", members=ALL)
+
+    play(Knowing("AAABBBBBBBB"), noting, delay=2)
+
+    assert [batch.model for batch in seen[-1].scores] == ["", "", 0, 0, "", "", 1]
+    assert [batch.loss for batch in seen[-1].scores] == [0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+    assert seen[-1].last == {0: 1.0, 1: 0.0}
+
+
+def test_late_labels_renew_shares_as_far_as_that_has_helped() -> None:
+    """What renewed versions showed counts from the first of their batches on; a training is not held back."""
+    models = averaging(8)
+
+    def late(situation: Situation) -> Choice:
+        train = situation.newest == 6
+        return Choice(train=train, renew=not train, reason="", members=PAIR, reliance=0.3)
+
+    simulate(models, late, metric="mae", batches=8, initial=2, delay=1, members=PAIR)
+
+    first, *renewed, trained = models.fitted
+    asked = [shared(PAIR, [(0.1, 0.2)] * count)[0].share for count in range(1, 5)]
+    beliefs = [believed(0.3, [(0.2, 0.1)] * count) for count in (0, 0, 1, 2)]
+    assert [model.learned for model in renewed] == [3, 4, 5, 6]
+    assert [model.kept for model in renewed] == [(0.5, 0.5)] * 4
+    assert [model.asked[0] for model in renewed] == asked
+    assert [model.members[0].share for model in renewed] == pytest.approx(
+        [(1 - belief) * 0.5 + belief * share for belief, share in zip(beliefs, asked, strict=True)]
+    )
+    assert trained.members == shared(PAIR, [(0.1, 0.2)] * 5)
+    assert (trained.kept, trained.asked) == ((), ())
+    assert first.kept == ()
 
 
 def test_what_is_no_average_is_not_renewed() -> None:
