@@ -120,7 +120,7 @@ class _Replay:
             file=self.name,
             metric=self.plan.metric,
             prequential=_prequential(results),
-            trainings=len(fitted),
+            trainings=len(fitted) - 1,
             renewals=len(models) - len(fitted),
             rollouts=sum(1 for _ in self.store.record_names(PRODUCT, "deployments")),
             requests=self.requests,

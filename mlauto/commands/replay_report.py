@@ -30,7 +30,10 @@ class BatchResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayResult:
-    """What a replay showed. `prequential` is the mean loss over all rows that were predicted."""
+    """What a replay showed. `prequential` is the mean loss over all rows that were predicted.
+
+    `trainings` leaves out the first model, as a backtest's does.
+    """
 
     file: str
     metric: str
@@ -81,7 +84,7 @@ def _figures(result: ReplayResult) -> list[tuple[str, str]]:
     first, last = result.batches[0].number, result.batches[-1].number
     return [
         ("prequential " + result.metric.replace("_", " "), f"{result.prequential:.4g} (batches {first} to {last})"),
-        ("trainings", str(result.trainings)),
+        ("trainings after the first model", str(result.trainings)),
         ("averaged anew, without a training", str(result.renewals)),
         ("rollouts", str(result.rollouts)),
         ("requests", str(result.requests)),

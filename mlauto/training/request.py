@@ -86,8 +86,8 @@ def _learned(
 ) -> dict[str, Any]:
     """What is known of the members from the champion, and where they can be asked how they did since.
 
-    A batch is answered by the newest model that was fitted `lag` batches before it: so far ahead a model has to see. What
-    came before that, the first one answered.
+    A batch is answered by the newest model that was fitted `lag` batches before it: so far ahead a model has to see.
+    What came before that, the first one answered.
     """
     names = tuple(str(one.history) for one in members)
     if champion is None or champion.averaged is None or champion.averaged.histories != names:

@@ -34,7 +34,7 @@ def test_eight_batches_of_bike_sharing_drive_the_loop(tmp_path: Path, streams: P
     assert result.failed_requests == 0
     assert result.requests == 8 * 7
     assert result.quarantined == 0
-    assert result.trainings > 1, "nothing was retrained although spring is not winter"
+    assert result.trainings > 0, "nothing was retrained although spring is not winter"
     assert result.renewals > 1, "its fits were never averaged anew"
     assert result.rollouts > 1
     assert 15 < result.prequential < 80
