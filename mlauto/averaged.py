@@ -7,10 +7,11 @@ __all__ = ["Averaged", "Renewal"]
 
 @dataclass(frozen=True, kw_only=True)
 class Averaged:
-    """What a model averages: histories by name, their shares, and what decided them: each one's mean losses in batches.
+    """What a model averages: histories by name, their shares, and what decided them: each one's losses in batches.
 
-    `batches` are the digests of those batches. The average is moved by `amount`, a part of `offset`, as the newest of
-    them have shown (`tried`): mean loss without, mean loss moved by all of the offset there was, what was asked for.
+    `losses` are means as they count for shares, `batches` the digests of those batches. The average is moved by
+    `amount`, a part of `offset`, as the newest of them have shown (`tried`): mean loss without, mean loss moved by all
+    of the offset there was, what was asked for.
 
     Shares of a renewed one, where labels are late, are between those that its fits were trained with (`kept`) and those
     that the losses ask for (`asked`), as batches that such ones answered have `shown`: mean loss by the ones, and by

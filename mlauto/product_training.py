@@ -87,6 +87,11 @@ class Training(Section):
         """
         return self.policy.every_batches == 1 or self.policy.renew
 
+    @property
+    def leaps(self) -> bool:
+        """Whether a sudden change gives the average to its newest fit: where a mistake lasts until the next batch."""
+        return self.policy.every_batches == 1
+
     @model_validator(mode="after")
     def _search_leaves_time(self) -> "Training":
         if self.search is not None and self.search.budget >= self.timeout:

@@ -52,4 +52,5 @@ def test_averages_are_corrected_where_every_batch_makes_a_model() -> None:
     """What the newest batch asks for does not last until a later training."""
     trainings = [Training.model_validate({"retrain": name}) for name in POLICIES]
     assert [one.corrected for one in trainings] == [False, True, True, True]
+    assert [one.leaps for one in trainings] == [False, False, True, True]
     assert not Training.model_validate({"retrain": {"every_batches": 2, "average": True}}).corrected

@@ -113,10 +113,10 @@ class LivePolicy:
         verdict = self._triaged(situation, delivering=train, refused="" if allowed else refusal)
         self._record(situation, verdict)
         if train:
-            return Choice(train=True, reason=reason, members=self.members, belief=self.belief)
+            return self._training(reason)
         if verdict.action is Action.RETRAIN:
             self.attempts += 1
-            return Choice(train=True, reason=verdict.cause, members=self.members, belief=self.belief)
+            return self._training(verdict.cause)
         if verdict.action is Action.ROLL_BACK and self.incident is not None:
             return Choice(train=False, reason=verdict.cause, back_to=int(self.incident.version or 0))
         bad = verdict.status is Status.DEGRADED
@@ -128,6 +128,10 @@ class LivePolicy:
             belief=self.belief,
             reliance=self.reliance,
         )
+
+    def _training(self, reason: str) -> Choice:
+        leaps = self.product.training.leaps
+        return Choice(train=True, reason=reason, members=self.members, belief=self.belief, leaps=leaps)
 
     def _triaged(self, situation: Situation, *, delivering: bool, refused: str) -> Verdict:
         if situation.verdict is None:

@@ -72,7 +72,7 @@ class Choice:
 
     To `renew` is to average the live model's fits anew, without a training, by shares that are relied on so far at
     first (`reliance`). The average is corrected by what the newest batches ask for, of which so much is believed at
-    first (`belief`, 0 for no correction).
+    first (`belief`, 0 for no correction). It `leaps` to its newest fit after a sudden change.
     """
 
     train: bool
@@ -81,6 +81,7 @@ class Choice:
     members: tuple[Member, ...] = ALL
     belief: float = LATE
     reliance: float = 1.0
+    leaps: bool = False
     back_to: int | None = None
 
 

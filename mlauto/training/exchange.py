@@ -58,6 +58,8 @@ class FitRequest:
     they can still show it. The average is corrected by what the newest of them ask for, of which so much is believed at
     first (`belief`, 0 for no correction); of the newest `held` of those that were learned from, rows are held out.
 
+    `leaps` is the place of the member that most of the average is given to after a sudden change, None where nobody is.
+
     Where `renewed` names the folder of a model, nothing is fitted: its fits are averaged anew, by shares that are
     relied on so far at first (`reliance`).
 
@@ -83,6 +85,7 @@ class FitRequest:
     held: int = 0
     renewed: str = ""
     reliance: float = 1.0
+    leaps: int | None = None
     seed: int = 0
     exclude: tuple[str, ...] = ()
     timestamp: str | None = None

@@ -29,7 +29,7 @@ from mlauto.training.correcting import NONE, Tried, corrected_by, corrects
 from mlauto.training.estimator import fitted
 from mlauto.training.evaluate import batch_metric
 from mlauto.training.exchange import FitRequest
-from mlauto.training.weighting import RECALLED, renewed_shares, shares_after
+from mlauto.training.weighting import RECALLED, leapt, renewed_shares, shares_after, smoothed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,6 +102,8 @@ def recipe(
     shown = (*before.shown, *(one.shown for one in since if one.shown))[-RECALLED:]
     shares = asked = shares_after([share for _, share in request.members], losses)
     unmoved = before.kept or before.shares
+    if request.leaps is not None:
+        shares = leapt(shares, losses, request.leaps)
     if request.renewed:
         shares = renewed_shares(unmoved, asked, shown, request.reliance)
     corrected = request.belief > 0 and corrects(
@@ -160,7 +162,8 @@ def _since(
                 models[batch.model] = average_in(_loaded(Path(batch.model)))
             voting, rows, truth = models[batch.model], features.iloc[a:b], labels[a:b]
             said = answers_in(voting, rows, request.task)
-            losses = member_losses(said, len(request.members), truth.tolist(), metric=metric)
+            means = member_losses(said, len(request.members), truth.tolist(), metric=metric)
+            losses = tuple(smoothed(metric, loss, len(truth)) for loss in means)
             tried = tried_on(said, voting.weights, truth, offset=batch.offset, metric=metric)
             shown = None
             if batch.asked:

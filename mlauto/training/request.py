@@ -15,7 +15,7 @@ from mlauto.store import Store, tree_digest
 from mlauto.training.correcting import first_belief
 from mlauto.training.exchange import FitRequest, Unseen
 from mlauto.training.training_set import load_frame, member_weights
-from mlauto.training.weighting import RECALLED, Member, first_reliance, members_of
+from mlauto.training.weighting import RECALLED, Member, first_reliance, members_of, shortest
 
 __all__ = ["fit_request"]
 
@@ -69,6 +69,7 @@ def fit_request(
         member_weights=str(scratch / "member_weights.npy"),
         belief=first_belief(lag) if product.training.corrected else 0.0,
         reliance=first_reliance(lag),
+        leaps=shortest(members) if product.training.leaps else None,
         renewed=_unchanged(store, champion) if renew and champion else "",
         **_learned(product, members, training_set, champion, store, lag=lag, holdout=holdout),
     )

@@ -24,11 +24,14 @@ __all__ = [
     "Member",
     "believed",
     "first_reliance",
+    "leapt",
     "members_of",
     "mixture",
     "renewed_shares",
     "shared",
     "shares_after",
+    "shortest",
+    "smoothed",
 ]
 
 Floats = NDArray[np.float64]
@@ -39,6 +42,12 @@ CAUTION = 3.0  # how fast shares follow: a member that lost a third more than th
 WORST = 9.0  # relative loss beyond which a batch says no more against a member
 FADES_NOT = 1.0
 ONCE_TWICE = 1.0  # a batch that loses more than twice as much one way says no more: small ones may lose nothing at all
+TWO_MORE = 2.0  # rows that every member is taken to have lost: where few are, one more or less would decide
+RATES = frozenset({"error_rate", "log_loss"})  # losses of a row that are of the order of 1
+STRANGE = 3.0  # times what the best member usually loses in a batch: something has changed
+USUALLY = 10  # batches
+TWICE = 2  # such batches in a row: a single one may be strange by itself
+LEAP = 0.9  # goes then to the member with the shortest history
 RELIED_LATE = 0.3  # on shares renewed by late labels, before they were tried: what they show may have passed
 RECALLED = 60  # batches whose losses are kept: what is older counts less than 0.2 %
 
@@ -150,6 +159,41 @@ def renewed_shares(
     """
     belief = believed(first, shown)
     return tuple((1 - belief) * old + belief * new for old, new in zip(kept, asked, strict=True))
+
+
+def smoothed(metric: str, loss: float, rows: int) -> float:
+    """A member's mean loss in a batch as it counts for its share: rates as if two more rows had been lost.
+
+    Else two errors in place of one would say as much as a loss that doubles (additive smoothing; Agresti and Coull 1998
+    add two as well).
+    """
+    return loss + TWO_MORE / rows if metric in RATES else loss
+
+
+def shortest(members: Sequence[Member]) -> int:
+    """The place of the member whose history is the shortest."""
+    ages = range(RECALLED)
+    return min(range(len(members)), key=lambda place: float(members[place].history.of(ages).sum()))
+
+
+def leapt(shares: Sequence[float], losses: Sequence[Sequence[float]], place: int) -> tuple[float, ...]:
+    """The shares after what may be a sudden change: most goes to the member in this `place`, with the shortest history.
+
+    That is when every member lost three times as much as the best one usually does, in the two newest batches or more.
+    What they were fitted on is over; only what was seen since can be right, and old losses do not tell who has seen it.
+    """
+    best = [min(row) for row in losses]
+    run = 0
+    while len(best) - run > TWICE and min(best[-run - 1 :]) > STRANGE * _usual(best, run + 1):
+        run += 1
+    if run < TWICE:
+        return tuple(shares)
+    return tuple((1 - LEAP) * share + LEAP * (number == place) for number, share in enumerate(shares))
+
+
+def _usual(best: Sequence[float], newest: int) -> float:
+    """What the best member lost in the batches before so many newest ones."""
+    return float(np.median(best[:-newest][-USUALLY:]))
 
 
 def members_of(training: "Training") -> tuple[Member, ...]:

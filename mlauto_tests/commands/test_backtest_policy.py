@@ -239,4 +239,5 @@ def test_economy_averages_anew_between_trainings(
     assert (choice.train, choice.renew, choice.belief) == (train, renewed, belief)
     assert not renewed or choice.reliance == (0.3 if delay else 1.0)
     assert choice.members == decide.members
+    assert choice.leaps == train
     assert not nothing_new.renew

@@ -1,5 +1,6 @@
 """How the training child fits one history or several, and how shares follow what the live model's members lost."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,7 @@ def test_members_of_an_auc_product_are_compared_by_log_loss(tmp_path: Path, feat
     how = recipe(asked, DummyClassifier(), features, labels, np.ones(ROWS), there=EVERY)
 
     assert how.averaged is not None
-    assert how.averaged.losses == (pytest.approx((-np.log(0.75), -np.log(0.25))),)
+    assert how.averaged.losses == (pytest.approx((0.1 - np.log(0.75), 0.1 - np.log(0.25))),)  # of twenty rows, two more
     assert how.averaged.shares[0] > 0.5
 
 
@@ -404,3 +405,34 @@ def test_the_first_renewal_starts_from_the_shares_of_the_training(tmp_path: Path
     assert found is not None
     assert (found.kept, found.shown) == ((0.5, 0.5), ())
     assert found.shares[0] == pytest.approx(0.7 * 0.5 + 0.3 * found.asked[0])
+
+
+def test_a_sudden_change_gives_the_average_to_its_newest_fit(tmp_path: Path, features: pd.DataFrame) -> None:
+    """Of the policies whose next batch makes a new one: the live members said 0, and 5 came for the second time."""
+    live = str(champion(tmp_path / "live", 0.0, 0.0))
+    learned = known(*[(0.5, 0.5)] * 4, (5.0, 5.0))
+    asked = request(tmp_path, unseen=(Unseen(batch="c", first=40, end=60, model=live),), learned=learned)
+
+    stays, leaps = (asking(replace(asked, leaps=to), DummyRegressor(), features).averaged for to in (None, 0))
+
+    assert stays is not None
+    assert leaps is not None
+    assert stays.shares == pytest.approx((0.5, 0.5))
+    assert leaps.shares == pytest.approx((0.95, 0.05))
+    assert leaps.losses == stays.losses
+
+
+def test_an_error_more_or_less_hardly_counts(tmp_path: Path, features: pd.DataFrame) -> None:
+    """As if each member had been wrong twice more in the twenty rows."""
+    labels = np.repeat(["a", "b", "b"], 20).astype(object)
+    models = {
+        (n,): DummyClassifier(strategy="constant", constant=name).fit(features, labels) for n, name in enumerate("ba")
+    }
+    live = str(stored(tmp_path / "live", averaged(models, (0.5, 0.5), "classification")))
+    unseen = (Unseen(batch="c", first=40, end=60, model=live),)
+    asked = request(tmp_path, task="classification", metric="error_rate", unseen=unseen)
+
+    how = recipe(asked, LogisticRegression(), features, labels, np.ones(ROWS), there=EVERY)
+
+    assert how.averaged is not None
+    assert how.averaged.losses == (pytest.approx((0.1, 1.1)),)

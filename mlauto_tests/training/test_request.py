@@ -163,6 +163,7 @@ def test_a_correction_is_believed_by_how_late_labels_are(
     request = asked(product(training=averaging), training_set(rows(4), rows(6)), lag=lag)
 
     assert (request.belief, request.reliance) == (belief, 0.3 if lag else 1.0)
+    assert request.leaps == (0 if policy == "quality" else None)
 
 
 def test_a_renewed_champion_knows_what_it_learned_from(

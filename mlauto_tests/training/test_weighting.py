@@ -13,11 +13,14 @@ from mlauto.training.weighting import (
     Member,
     believed,
     first_reliance,
+    leapt,
     members_of,
     mixture,
     renewed_shares,
     shared,
     shares_after,
+    shortest,
+    smoothed,
 )
 
 PAIR = (Member(history=History(half_life=1.0), share=0.5), Member(history=History(), share=0.5))
@@ -189,3 +192,48 @@ def test_renewed_shares_are_between_old_and_new_ones() -> None:
     assert renewed_shares(old, new, [], 0.3) == pytest.approx((0.56, 0.44))
     assert renewed_shares(old, new, [(0.1, 0.2)] * 9, 0.3) == pytest.approx(old, abs=1e-6)
     assert renewed_shares(old, new, [(0.2, 0.1)] * 9, 0.3) == pytest.approx(new, abs=1e-6)
+
+
+def test_few_errors_say_little() -> None:
+    """Two of 150 rows for one is no reason to give up a member; what has a unit, or many errors, counts as it is."""
+    one, two = (smoothed("error_rate", count / 150, 150) for count in (1, 2))
+
+    assert shares([[two, one]])[0] > 0.2
+    assert shares([[2 / 150, 1 / 150]])[0] < 0.05
+    assert smoothed("log_loss", 0.1, 20) == pytest.approx(0.2)
+    assert [smoothed(metric, 0.1, 20) for metric in ("mae", "rmse")] == [0.1, 0.1]
+    assert shares([[smoothed("error_rate", loss, 10_000) for loss in (0.3, 0.2)]]) == pytest.approx(
+        shares([[0.3, 0.2]]), abs=0.001
+    )
+
+
+USUAL = [(0.1, 0.12)] * 8
+
+
+@pytest.mark.parametrize(
+    ("losses", "leaps"),
+    [
+        ([*USUAL, (0.31, 0.4)], False),  # one batch may be strange
+        ([*USUAL, (0.31, 0.4), (0.4, 0.31)], True),
+        ([*USUAL, (0.29, 0.4), (0.31, 0.4)], False),
+        ([*USUAL, (0.31, 0.4), (0.1, 0.4)], False),  # somebody still knows
+        ([*USUAL, *[(0.31, 0.4)] * 5], True),  # labels are late: all of these were answered before anybody knew
+        ([*USUAL, *[(0.31, 0.4)] * 12], False),  # what is usual now
+        ([(0.31, 0.4), (0.31, 0.4)], False),
+        ([(0.1, 0.1), (0.31, 0.4), (0.31, 0.4)], False),  # too little is known of what is usual
+        ([(0.1, 0.1), (0.1, 0.1), (0.31, 0.4), (0.31, 0.4)], True),
+        ([], False),
+    ],
+)
+def test_two_bad_batches_for_everybody_are_a_sudden_change(losses: list[tuple[float, float]], leaps: bool) -> None:
+    """Then nine tenths go to the newest data, and the rest stays as it was."""
+    found = leapt((0.6, 0.4), losses, 1)
+
+    assert found == (pytest.approx((0.06, 0.94)) if leaps else (0.6, 0.4))
+
+
+def test_the_shortest_history_is_that_of_the_newest_batches() -> None:
+    """By what its weights add up to, whatever it is made of."""
+    assert shortest(BLEND) == 0
+    assert shortest(PAIR) == 0
+    assert shortest([Member(history=History(window=3)), Member(history=History(half_life=1.0))]) == 1

@@ -16,7 +16,7 @@ from mlauto.records import Score, Status
 from mlauto.training.correcting import LATE, Tried
 from mlauto.training.deciding import Check, Choice, Decide, Labelled, Losses, Situation, labelled, sampled
 from mlauto.training.evaluate import COMPARABLE_ROWS, compare
-from mlauto.training.weighting import RECALLED, Member, renewed_shares, shared
+from mlauto.training.weighting import RECALLED, Member, leapt, renewed_shares, shared, shortest, smoothed
 
 __all__ = ["Fit", "Model", "Models", "Outcome", "Step", "Trial", "simulate"]
 
@@ -162,12 +162,16 @@ class _Run:
     promotions: list[tuple[int, int, int]] = field(default_factory=list)
     answered: list[tuple[int, Losses]] = field(default_factory=list)
 
-    def train(self, batches: int, members: tuple[Member, ...], first: int, *, belief: float = 0.0) -> str:
+    def train(self, batches: int, choice: Choice, first: int) -> str:
         """Fit, and let it answer from batch `first` on unless its trial says no; then why not."""
         self.newest = batches
-        learned = self.learned(batches, members)
-        known = tuple(learned.tried) if belief else ()
-        model = Model(batches=batches, members=shared(members, learned.losses), tried=known, belief=belief)
+        learned = self.learned(batches, choice.members)
+        members = shared(choice.members, learned.losses)
+        if choice.leaps:
+            shares = leapt([one.share for one in members], learned.losses, shortest(members))
+            members = tuple(replace(one, share=share) for one, share in zip(members, shares, strict=True))
+        known = tuple(learned.tried) if choice.belief else ()
+        model = Model(batches=batches, members=members, tried=known, belief=choice.belief)
         return self.follow(model, len(self.fits), first)
 
     def renew(self, batches: int, choice: Choice, first: int) -> None:
@@ -225,7 +229,8 @@ class _Run:
             one = self.fits[index]
             if one.fit.parts and [member.history for member in one.model.members] == histories:
                 place = number - one.model.batches
-                found.losses.append(tuple(part[place] for part in one.fit.parts))
+                rows = self.rows[number]
+                found.losses.append(tuple(smoothed(self.metric, part[place], rows) for part in one.fit.parts))
                 found.tried += [one.fit.tried(place)] if one.fit.tried else []
                 found.shown += [one.fit.shown(place)] if one.fit.shown and renewed else []
         return _Learned(found.losses[-RECALLED:], found.tried[-RECALLED:], found.shown[-RECALLED:])
@@ -272,7 +277,7 @@ class _Run:
         if not choice.train:
             return choice.reason
         self.trainings += 1
-        problem = self.train(due + 1, choice.members, number + 1, belief=choice.belief)
+        problem = self.train(due + 1, choice, number + 1)
         self.blocked += bool(problem)
         return f"{choice.reason}; the champion stays: {problem}" if problem else choice.reason
 
@@ -307,7 +312,7 @@ def simulate(
     `TrainingError` when the first model cannot be fitted.
     """
     run, steps, scored = _Run(models, metric, check, models.rows, initial), [], list[Labelled]()
-    run.train(initial, members, initial)
+    run.train(initial, Choice(train=True, reason="first model", members=members, belief=0.0), initial)
     run.seconds = 0.0
     for number in range(initial, batches):
         live = run.live

@@ -52,12 +52,13 @@ class Averaging:
         self.rows: Sequence[int] = [ROWS] * batches
         self.corrects = corrects
         self.fitted: list[Model] = []
+        self.lost: dict[int, tuple[float, float]] = {}
 
     def fit(self, model: Model) -> Fit:
         """Nothing is lost; the models are kept."""
         self.fitted.append(model)
         later = range(model.batches, len(self.rows))
-        parts = [(0.1, 0.2)] * len(later) if len(model.members) > 1 else ()
+        parts = [self.lost.get(batch, (0.1, 0.2)) for batch in later] if len(model.members) > 1 else ()
 
         def tried(place: int) -> Tried:
             return Tried(1.0, 0.8, 100.0 * model.batches + later[place])
@@ -447,3 +448,39 @@ def test_a_renewed_average_needs_leave_to_follow() -> None:
 
     assert [step.model for step in found.steps] == [0, 0, 1]
     assert (found.renewals, found.blocked, found.seconds) == (2, 0, 0.0)
+
+
+def test_a_sudden_change_gives_the_average_to_its_newest_fit() -> None:
+    """Where the choice says so: after two batches in which both members were wrong, until one is right again."""
+    found = []
+    for leaps in (False, True):
+        models = Averaging(9)
+        models.lost = {5: (0.8, 0.9), 6: (0.9, 0.8), 7: (0.1, 0.9)}
+
+        def train(situation: Situation, leaps: bool = leaps) -> Choice:
+            return Choice(train=True, reason="", members=PAIR, leaps=leaps)
+
+        simulate(models, train, metric="mae", batches=9, initial=2, delay=0, members=PAIR)
+        found.append([model.members[0].share for model in models.fitted])
+
+    stays, leapt = found
+    assert leapt[:5] == stays[:5]
+    assert leapt[5] == pytest.approx(0.9 + 0.1 * stays[5])
+    assert leapt[6:] == stays[6:]
+
+
+def test_rates_count_as_if_two_more_rows_had_been_lost() -> None:
+    """Of ten: 0.3 and 0.4 for 0.1 and 0.2."""
+    models = Averaging(4, corrects=False)
+
+    simulate(
+        models,
+        lambda _: Choice(train=True, reason="", members=PAIR),
+        metric="error_rate",
+        batches=4,
+        initial=2,
+        delay=0,
+        members=PAIR,
+    )
+
+    assert models.fitted[-1].members == shared(PAIR, [(0.1 + 0.2, 0.2 + 0.2)] * 2)
