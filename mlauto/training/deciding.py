@@ -12,7 +12,17 @@ from mlauto.training.correcting import LATE
 from mlauto.training.retraining import Evidence
 from mlauto.training.weighting import ALL, Member
 
-__all__ = ["Check", "Choice", "Decide", "Labelled", "Losses", "Situation", "labelled", "sampled"]
+__all__ = [
+    "Check",
+    "Choice",
+    "Decide",
+    "Labelled",
+    "Losses",
+    "Situation",
+    "labelled",
+    "sampled",
+    "too_near",
+]
 
 SCORED_ROWS = 5000  # of a batch, evenly spread: more say nothing new
 
@@ -28,7 +38,7 @@ class Labelled:
     """A batch whose labels have come: mean loss of the model that answered it, over rows that it never saw.
 
     `error` is the standard error of that mean; NaN for one row. Models that average the same fits are one `model`; it
-    is "" where labels are late, and those fits had not answered the batch yet.
+    is "" where labels are late, and the batch came `too_near` to what those fits were made on.
     """
 
     number: int
@@ -36,6 +46,15 @@ class Labelled:
     loss: float
     error: float
     model: int | str
+
+
+def too_near(lag: int) -> int:
+    """How many batches right after a model's own say nothing of it yet, when labels come `lag` batches late: half.
+
+    A model is live for batches that came so much later than the newest that it was fitted on. In those in between,
+    which another one answered, it does better than it will; but what they show is known so much sooner.
+    """
+    return lag // 2
 
 
 def sampled(rows: int) -> NDArray[np.intp] | slice:

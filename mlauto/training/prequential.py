@@ -16,7 +16,7 @@ from mlauto.store import Store
 from mlauto.training.allowed import is_allowed
 from mlauto.training.artifact import rows_of
 from mlauto.training.challenge import ChampionPredict, champion_answers
-from mlauto.training.deciding import Labelled, labelled, sampled
+from mlauto.training.deciding import Labelled, labelled, sampled, too_near
 from mlauto.training.evaluate import batch_metric, row_losses
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ MOST_SCORES = 1000
 class BatchScore:
     """A batch by its digest: mean loss of the live version, its standard error (None for one row), rows.
 
-    `version` is that whose fits the live one averages, and "" where they had not answered the batch, because labels are
-    late: it says nothing of them.
+    `version` is that whose fits the live one averages, and "" where labels are late, and the batch came too soon after
+    theirs to tell of them.
     """
 
     digest: str
@@ -62,7 +62,8 @@ def score_arrivals(
 ) -> tuple[str, ...]:
     """Score what of the training set the champion was not fitted on, and was not scored yet; each batch once.
 
-    Labels come `lag` batches late: the first so many after what the champion was fitted on, another version answered.
+    Labels come `lag` batches late: of what came right after the batches that the champion was fitted on, some is
+    `too_near` to tell of it.
     Of a large batch 5,000 rows are asked, evenly spread. Returns a sentence for each batch that could not be scored:
     it is tried again with the next one. Raises `StoreError` when a batch cannot be read.
     """
@@ -71,7 +72,8 @@ def score_arrivals(
     before = _record(store, product)
     fitted = {batch.digest for batch in champion.training_set.batches}
     seen = fitted | {score.digest for score in before.scores}
-    own = lag + max((place for place, batch in enumerate(training_set.batches) if batch.digest in fitted), default=-1)
+    places = (place for place, batch in enumerate(training_set.batches) if batch.digest in fitted)
+    own = too_near(lag) + max(places, default=-1)
     found: list[BatchScore] = []
     problems: list[str] = []
     for place, batch in enumerate(training_set.batches):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlauto.training.deciding import Choice
+from mlauto.training.deciding import Choice, too_near
 from mlauto.training.weighting import ALL, History
 
 
@@ -26,3 +26,8 @@ def test_a_choice_needs_no_history_to_do_nothing() -> None:
 
     assert choice.members == ALL
     assert choice.back_to is None
+
+
+def test_half_of_what_another_model_answered_says_nothing() -> None:
+    """Nothing is left out where labels come at once, or a batch late."""
+    assert [too_near(lag) for lag in (0, 1, 2, 5, 50)] == [0, 0, 1, 2, 25]

@@ -14,7 +14,7 @@ import numpy as np
 from mlauto.errors import TrainingError
 from mlauto.records import Score, Status
 from mlauto.training.correcting import LATE, Tried
-from mlauto.training.deciding import Check, Choice, Decide, Labelled, Losses, Situation, labelled, sampled
+from mlauto.training.deciding import Check, Choice, Decide, Labelled, Losses, Situation, labelled, sampled, too_near
 from mlauto.training.evaluate import COMPARABLE_ROWS, compare
 from mlauto.training.weighting import RECALLED, Member, leapt, renewed_shares, shared, shortest, smoothed
 
@@ -258,12 +258,9 @@ class _Run:
         )
 
     def scored(self, due: int, delay: int) -> Labelled:
-        """The batch by the model that is live when its labels come, as the live loop scores it.
-
-        It is nobody's score in the batches that a model before those fits may have answered.
-        """
+        """The batch by the model that is live when its labels come, as in the live loop; nobody's if `too_near`."""
         live, losses = self.fits[self.live], self.losses(self.live, due)
-        line = live.line if due >= live.model.batches + delay else ""
+        line = live.line if due >= live.model.batches + too_near(delay) else ""
         return labelled(due, losses[sampled(len(losses))], line)
 
     def act(self, choice: Choice, due: int, number: int) -> str:

@@ -371,7 +371,7 @@ def test_a_line_of_models_is_one_to_the_policy() -> None:
 
 
 def test_late_labels_score_the_model_that_is_live_when_they_come() -> None:
-    """As the live loop does. It is nobody's score in the batches that a model before those fits may have answered."""
+    """As the live loop does. It is nobody's score in half of the batches that a model before those fits answered."""
     seen: list[Situation] = []
 
     def noting(situation: Situation) -> Choice:
@@ -380,7 +380,7 @@ def test_late_labels_score_the_model_that_is_live_when_they_come() -> None:
 
     play(Knowing("AAABBBBBBBB"), noting, delay=2)
 
-    assert [batch.model for batch in seen[-1].scores] == ["", "", 0, 0, "", "", 1]
+    assert [batch.model for batch in seen[-1].scores] == ["", 0, 0, 0, "", 1, 1]
     assert [batch.loss for batch in seen[-1].scores] == [0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
     assert seen[-1].last == {0: 1.0, 1: 0.0}
 
