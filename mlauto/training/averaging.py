@@ -26,7 +26,7 @@ __all__ = [
     "filled",
     "fits_in",
     "mean_answer",
-    "mean_losses",
+    "mean_loss",
     "member_losses",
     "tried_on",
     "weighty",
@@ -155,27 +155,27 @@ def tried_on(
     classes = next(iter(said.values())).classes
     if not corrects(metric, classes):
         return None
-    each = [one.probabilities if classes else one.predictions for one in said.values()]
-    mean = mean_answer([np.asarray(one, dtype=np.float64) for one in each], shares)
+    mean = mean_answer(_numbers_of(said), shares)
     if not classes:
         return tried(metric, mean, labels.astype(np.float64), offset)
     return tried(metric, mean[:, 1], (labels == classes[1]).astype(np.float64), offset)
 
 
-def mean_losses(
-    said: Mapping[Group, Answers], shares: Sequence[Sequence[float]], labels: Sequence[Any], *, metric: str
-) -> tuple[float, ...]:
-    """The mean loss on rows of the same fits' average, not corrected, by each of several `shares` of all members."""
-    first, found = next(iter(said.values())), []
-    each = [np.asarray(one.probabilities if first.classes else one.predictions, np.float64) for one in said.values()]
-    for one in shares:
-        mean = mean_answer(each, [sum(one[place] for place in group) for group in said])
-        answers = Answers(predictions=mean.tolist())
-        if first.classes:
-            predicted = [first.classes[place] for place in mean.argmax(axis=1)]
-            answers = Answers(predictions=predicted, probabilities=mean.tolist(), classes=first.classes)
-        found.append(float(row_losses(metric, labels, answers).mean()))
-    return tuple(found)
+def mean_loss(said: Mapping[Group, Answers], shares: Sequence[float], labels: Sequence[Any], *, metric: str) -> float:
+    """The mean loss on rows of an average, not corrected, by other `shares` of all members than it has."""
+    classes = next(iter(said.values())).classes
+    mean = mean_answer(_numbers_of(said), [sum(shares[place] for place in group) for group in said])
+    answers = Answers(predictions=mean.tolist())
+    if classes:
+        predicted = [classes[place] for place in mean.argmax(axis=1)]
+        answers = Answers(predictions=predicted, probabilities=mean.tolist(), classes=classes)
+    return float(row_losses(metric, labels, answers).mean())
+
+
+def _numbers_of(said: Mapping[Group, Answers]) -> list[Floats]:
+    """What is averaged of each one's answers: probabilities of classes, else numbers."""
+    each = [one.probabilities if one.classes else one.predictions for one in said.values()]
+    return [np.asarray(one, dtype=np.float64) for one in each]
 
 
 def mean_answer(answers: Sequence[Floats], shares: Sequence[float]) -> Floats:

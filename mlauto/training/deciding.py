@@ -35,7 +35,7 @@ Check = Callable[[int, Losses, Score], Verdict]
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """A batch whose labels have come: mean loss of the model that answered it, over rows that it never saw.
+    """A batch whose labels have come: mean loss of the model that was live then, over rows that it never saw.
 
     `error` is the standard error of that mean; NaN for one row. Models that average the same fits are one `model`; it
     is "" where labels are late, and the batch came `too_near` to what those fits were made on.

@@ -20,7 +20,7 @@ from mlauto.training.averaging import (
     averaged,
     averages,
     fits_in,
-    mean_losses,
+    mean_loss,
     member_losses,
     tried_on,
     weighty,
@@ -167,8 +167,8 @@ def _since(
             tried = tried_on(said, voting.weights, truth, offset=batch.offset, metric=metric)
             shown = None
             if batch.asked:
-                without, by = mean_losses(said, (batch.kept, batch.asked), truth.tolist(), metric=metric)
-                shown = (without, by)
+                without = mean_loss(said, batch.kept, truth.tolist(), metric=metric)
+                shown = (without, mean_loss(said, batch.asked, truth.tolist(), metric=metric))
         except (TrainingError, trust.UntrustedTypeError) as error:
             # another commit's columns or types: the shares stay where they were
             print(f"an earlier model's histories could not be compared on a new batch: {error}", flush=True)

@@ -21,7 +21,7 @@ LEAST_BATCHES = 8  # to estimate the spread of rows from batches that have one r
 
 
 class Scored(Protocol):
-    """What is known of a batch that a model answered before it was fitted on it."""
+    """What is known of a batch that a model was asked about before it was fitted on it."""
 
     @property
     def number(self) -> int:
@@ -41,7 +41,7 @@ class Scored(Protocol):
 
     @property
     def model(self) -> object:
-        """Which model answered it."""
+        """Which model that tells of; none, where it tells too little."""
 
 
 @dataclass(frozen=True, kw_only=True)

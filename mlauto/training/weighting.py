@@ -32,6 +32,7 @@ __all__ = [
     "shares_after",
     "shortest",
     "smoothed",
+    "with_shares",
 ]
 
 Floats = NDArray[np.float64]
@@ -99,8 +100,12 @@ BLEND = (
 
 def shared(members: tuple[Member, ...], losses: Sequence[Sequence[float]]) -> tuple[Member, ...]:
     """The members with the shares that they have after such losses; see `shares_after`."""
-    after = shares_after([member.share for member in members], losses)
-    return tuple(replace(one, share=share) for one, share in zip(members, after, strict=True))
+    return with_shares(members, shares_after([member.share for member in members], losses))
+
+
+def with_shares(members: Sequence[Member], shares: Sequence[float]) -> tuple[Member, ...]:
+    """The same histories with other shares, one for each."""
+    return tuple(replace(one, share=share) for one, share in zip(members, shares, strict=True))
 
 
 def shares_after(

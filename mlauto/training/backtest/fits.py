@@ -32,6 +32,7 @@ from mlauto.training.deciding import Losses
 from mlauto.training.estimator import fitted, team_code
 from mlauto.training.evaluate import Answers, compare, not_worse_than_champion, row_losses, score_of
 from mlauto.training.training_set import AcceptedBatch, member_weights, weighted
+from mlauto.training.weighting import with_shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,8 +125,7 @@ class Fits:
 
         @cache
         def lost(shares: tuple[float, ...]) -> list[float]:
-            members = tuple(replace(one, share=share) for one, share in zip(model.members, shares, strict=True))
-            losses = self.said(replace(model, members=members, tried=())).losses
+            losses = self.said(replace(model, members=with_shares(model.members, shares), tried=())).losses
             return [float(part.mean()) for part in np.split(losses, ends[:-1])]
 
         return lambda place: (lost(model.kept)[place], lost(model.asked)[place])

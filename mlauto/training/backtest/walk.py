@@ -16,7 +16,7 @@ from mlauto.records import Score, Status
 from mlauto.training.correcting import LATE, Tried
 from mlauto.training.deciding import Check, Choice, Decide, Labelled, Losses, Situation, labelled, sampled, too_near
 from mlauto.training.evaluate import COMPARABLE_ROWS, compare
-from mlauto.training.weighting import RECALLED, Member, leapt, renewed_shares, shared, shortest, smoothed
+from mlauto.training.weighting import RECALLED, Member, leapt, renewed_shares, shared, shortest, smoothed, with_shares
 
 __all__ = ["Fit", "Model", "Models", "Outcome", "Step", "Trial", "simulate"]
 
@@ -161,6 +161,7 @@ class _Run:
     rollbacks: int = 0
     promotions: list[tuple[int, int, int]] = field(default_factory=list)
     answered: list[tuple[int, Losses]] = field(default_factory=list)
+    last: dict[int, float] = field(default_factory=dict)
 
     def train(self, batches: int, choice: Choice, first: int) -> str:
         """Fit, and let it answer from batch `first` on unless its trial says no; then why not."""
@@ -169,7 +170,7 @@ class _Run:
         members = shared(choice.members, learned.losses)
         if choice.leaps:
             shares = leapt([one.share for one in members], learned.losses, shortest(members))
-            members = tuple(replace(one, share=share) for one, share in zip(members, shares, strict=True))
+            members = with_shares(members, shares)
         known = tuple(learned.tried) if choice.belief else ()
         model = Model(batches=batches, members=members, tried=known, belief=choice.belief)
         return self.follow(model, len(self.fits), first)
@@ -188,7 +189,7 @@ class _Run:
         shares = renewed_shares(kept, asked, learned.shown, choice.reliance)
         model = replace(
             live.model,
-            members=tuple(replace(one, share=share) for one, share in zip(choice.members, shares, strict=True)),
+            members=with_shares(choice.members, shares),
             tried=tuple(learned.tried) if choice.belief else (),
             belief=choice.belief,
             learned=batches,
@@ -241,6 +242,8 @@ class _Run:
 
     def situation(self, due: int, initial: int, scored: Sequence[Labelled]) -> Situation:
         trial, verdict = self.fits[self.live].trial, None
+        answering, came = self.answered[due - initial]
+        self.last[answering] = float(came.mean())
         if self.check is not None and trial is not None:
             known = self.answered[: due - initial + 1]
             ours = [losses for index, losses in known if index == self.live]
@@ -254,7 +257,7 @@ class _Run:
             grown=sum(self.rows[: due + 1]) / sum(self.rows[: self.newest]),
             trainings=self.trainings,
             verdict=verdict,
-            last={index: float(losses.mean()) for index, losses in self.answered[: due - initial + 1]},
+            last=dict(self.last),
         )
 
     def scored(self, due: int, delay: int) -> Labelled:
