@@ -16,6 +16,9 @@ class Averaged:
     Shares of a renewed one, where labels are late, are between those that its fits were trained with (`kept`) and those
     that the losses ask for (`asked`), as batches that such ones answered have `shown`: mean loss by the ones, and by
     the others.
+
+    Those who answered such a batch were fitted on batches up to so many before it (`ahead`). `strange` ones, by their
+    digests, are left out of its fits.
     """
 
     histories: tuple[str, ...]
@@ -28,6 +31,8 @@ class Averaged:
     kept: tuple[float, ...] = ()
     asked: tuple[float, ...] = ()
     shown: tuple[tuple[float, float], ...] = ()
+    ahead: tuple[int, ...] = ()
+    strange: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,9 +23,10 @@ from mlauto.commands.history import Plan
 from mlauto.commands.replay_report import progress
 from mlauto.errors import MlautoError, TrainingError
 from mlauto.product_training import Policy
-from mlauto.training.backtest.fits import forget_fits
 from mlauto.training.backtest.handed import handed
-from mlauto.training.backtest.walk import Model, Outcome
+from mlauto.training.backtest.kept import forget_fits
+from mlauto.training.backtest.models import Model
+from mlauto.training.backtest.walk import Outcome
 from mlauto.training.estimator import import_root
 from mlauto.training.weighting import History, Member
 

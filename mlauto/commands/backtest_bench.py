@@ -15,7 +15,8 @@ from mlauto.product_training import Policy
 from mlauto.store import digest_of, file_digest
 from mlauto.training.backtest.baselines import baseline
 from mlauto.training.backtest.fits import Fits
-from mlauto.training.backtest.walk import Models, Outcome, simulate
+from mlauto.training.backtest.models import Models
+from mlauto.training.backtest.walk import Outcome, simulate
 from mlauto.training.deciding import Check, Choice, Decide
 from mlauto.training.estimator import build, import_root, seed
 from mlauto.training.weighting import History, Member

@@ -26,8 +26,8 @@ from mlauto.orchestration.platform import Platform
 from mlauto.product import ModelProduct
 from mlauto.product_training import Policy
 from mlauto.training.backtest.asked_fits import AskedFits, MissingFitError
-from mlauto.training.backtest.fits import forget_fits
 from mlauto.training.backtest.fits_maker import Maker
+from mlauto.training.backtest.kept import forget_fits
 from mlauto.training.backtest.walk import Outcome
 from mlauto.training.weighting import History
 

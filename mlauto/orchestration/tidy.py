@@ -19,7 +19,7 @@ from mlauto.orchestration.steps import LogLine
 from mlauto.product import ModelProduct
 from mlauto.records import Deployment, Image
 from mlauto.sweep import LEFT_BEHIND, Swept, sweep
-from mlauto.training.backtest.fits import forget_fits
+from mlauto.training.backtest.kept import forget_fits
 
 __all__ = ["referenced", "tidy_up"]
 

@@ -64,9 +64,12 @@ def _protocol(evaluation: Evaluation, line: str) -> str:
 
 
 def _data(product: ModelProduct, training_set: TrainingSet, evaluation: Evaluation) -> str:
+    found = evaluation.averaged.strange if evaluation.averaged else ()
+    keys = ", ".join(f"`{batch.key}`" for batch in training_set.batches if batch.digest in found)
+    strange = f" Strange by themselves, so left out of fits since this was found: {keys}." if keys else ""
     return (
         f"{len(training_set.batches)} batches, {training_set.rows:,} rows, digest `{training_set.digest[:16]}`. "
-        f"{_history(product, evaluation)}: {evaluation.weights}."
+        f"{_history(product, evaluation)}: {evaluation.weights}.{strange}"
     )
 
 

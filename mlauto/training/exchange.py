@@ -16,6 +16,7 @@ from mlauto.records import Score
 from mlauto.training.correcting import LATE
 from mlauto.training.evaluate import Answers
 from mlauto.training.search.candidates import SearchPlan
+from mlauto.training.strange import Judges
 
 __all__ = ["WRITTEN", "Evaluation", "FitRequest", "Holdout", "Importance", "Unseen", "check_written", "written"]
 
@@ -37,7 +38,8 @@ class Unseen:
     """A batch by its digest: rows `first` to `end` - 1, and the model that answered when they came.
 
     `model` is its folder, `offset` the correction that it had, whether or not that was believed; `kept` and `asked` are
-    the shares between which its own are, where it was renewed by late labels.
+    the shares between which its own are, where it was renewed by late labels. Its fits knew batches up to so many
+    before this one (`ahead`).
     """
 
     batch: str
@@ -47,6 +49,7 @@ class Unseen:
     offset: float = 0.0
     kept: tuple[float, ...] = ()
     asked: tuple[float, ...] = ()
+    ahead: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,8 @@ class FitRequest:
     row of weights for each. `learned` is how they did before, as the live model has it; `unseen` are batches in which
     they can still show it. The average is corrected by what the newest of them ask for, of which so much is believed at
     first (`belief`, 0 for no correction); of the newest `held` of those that were learned from, rows are held out.
+
+    Where `judges` find a batch strange it is left out: of those in `batches`, by digest, first row and end.
 
     `leaps` is the place of the member that most of the average is given to after a sudden change, None where nobody is.
 
@@ -86,6 +91,8 @@ class FitRequest:
     renewed: str = ""
     reliance: float = 1.0
     leaps: int | None = None
+    judges: Judges | None = None
+    batches: tuple[tuple[str, int, int], ...] = ()
     seed: int = 0
     exclude: tuple[str, ...] = ()
     timestamp: str | None = None

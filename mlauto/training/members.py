@@ -1,6 +1,6 @@
 """How the training child fits: one estimator on weighted rows, or one for each history, averaged by learned shares."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from mlauto.training.correcting import NONE, Tried, corrected_by, corrects
 from mlauto.training.estimator import fitted
 from mlauto.training.evaluate import batch_metric
 from mlauto.training.exchange import FitRequest
+from mlauto.training.strange import strange
 from mlauto.training.weighting import RECALLED, leapt, renewed_shares, shares_after, smoothed
 
 if TYPE_CHECKING:
@@ -95,6 +96,10 @@ def recipe(
     names = tuple(name for name, _ in request.members)
     before, since = request.learned or Averaged(histories=names, shares=()), _since(request, features, labels, there)
     losses = (*before.losses, *(one.losses for one in since))[-RECALLED:]
+    batches = (*before.batches, *(one.batch for one in since))[-RECALLED:]
+    untold = (RECALLED,) * (len(before.losses) - len(before.ahead))
+    ahead = (*untold, *before.ahead, *(one.ahead for one in since))[-RECALLED:]
+    out = tuple(dict.fromkeys((*before.strange, *_strange(request, losses, ahead, batches))))[-RECALLED:]
     tried = (*before.tried, *(one.tried for one in since if one.tried))[-RECALLED:]
     first = len(labels) - request.holdout
     kept = before.tried[: max(0, len(before.tried) - request.held)]
@@ -115,33 +120,57 @@ def recipe(
     return Recipe(
         estimator,
         request.task,
-        np.load(request.member_weights, allow_pickle=False)[:, there],
+        _weights(request, out, there),
         Averaged(
             histories=names,
             shares=shares,
             losses=losses,
-            batches=(*before.batches, *(one.batch for one in since))[-RECALLED:],
+            batches=batches,
             offset=correction.offset,
             amount=correction.amount,
             tried=tried,
             kept=unmoved if request.renewed else (),
             asked=asked if request.renewed else (),
             shown=shown,
+            ahead=ahead,
+            strange=out,
         ),
         before_trial=known.amount,
         ready=fits_in(average_in(_loaded(Path(request.renewed)))) if request.renewed else {},
     )
 
 
+def _strange(
+    request: FitRequest, losses: Sequence[Sequence[float]], ahead: Sequence[int], batches: Sequence[str]
+) -> list[str]:
+    """Those of the batches that are found strange, by digest."""
+    if request.judges is None:
+        return []
+    return [batches[at] for at in strange(losses, ahead, request.judges)]
+
+
+def _weights(request: FitRequest, out: Collection[str], there: NDArray[np.bool_]) -> Floats:
+    """Each member's weights of the labelled rows; none for batches that are left `out`."""
+    weights = np.load(request.member_weights, allow_pickle=False)
+    for batch, first, end in request.batches:
+        if batch in out and not request.renewed:
+            print(f"left out: the {end - first:,} rows of batch {batch[:12]}, strange by themselves", flush=True)
+            weights[:, first:end] = 0.0
+    labelled: Floats = weights[:, there]
+    return labelled
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Shown:
     """What a model showed in a batch, by its digest, that it was not fitted on; it ends before labelled row `end`.
 
+    Its fits knew batches up to so many before that one (`ahead`).
     `shown` is its mean loss by the shares of its training, and by those that losses asked for since, if it was renewed.
     """
 
     batch: str
     end: int
+    ahead: int
     losses: tuple[float, ...]
     tried: Tried | None
     shown: tuple[float, float] | None
@@ -173,7 +202,9 @@ def _since(
             # another commit's columns or types: the shares stay where they were
             print(f"an earlier model's histories could not be compared on a new batch: {error}", flush=True)
         else:
-            found.append(_Shown(batch=batch.batch, end=int(b), losses=losses, tried=tried, shown=shown))
+            found.append(
+                _Shown(batch=batch.batch, end=int(b), ahead=batch.ahead, losses=losses, tried=tried, shown=shown)
+            )
     return found
 
 

@@ -14,6 +14,7 @@ from mlauto.records import TrainedModel, TrainingSet
 from mlauto.store import Store, tree_digest
 from mlauto.training.correcting import first_belief
 from mlauto.training.exchange import FitRequest, Unseen
+from mlauto.training.strange import judges_of
 from mlauto.training.training_set import load_frame, member_weights
 from mlauto.training.weighting import RECALLED, Member, first_reliance, members_of, shortest
 
@@ -62,6 +63,7 @@ def fit_request(
     members = members_of(product.training)
     if len(members) == 1:
         return request
+    digests, ends = [batch.digest for batch in training_set.batches], _ends(training_set)
     np.save(scratch / "member_weights.npy", member_weights(training_set, members), allow_pickle=False)
     return replace(
         request,
@@ -70,6 +72,8 @@ def fit_request(
         belief=first_belief(lag) if product.training.corrected else 0.0,
         reliance=first_reliance(lag),
         leaps=shortest(members) if product.training.leaps else None,
+        judges=judges_of(members),
+        batches=tuple(zip(digests, ends[:-1], ends[1:], strict=True)),
         renewed=_unchanged(store, champion) if renew and champion else "",
         **_learned(product, members, training_set, champion, store, lag=lag, holdout=holdout),
     )
@@ -99,15 +103,23 @@ def _learned(
         for model in reversed(_newest(store, product, champion, lag))  # the newest of equals stays
         if model.averaged is not None and model.averaged.histories == names and store.holds_tree(model.artifact)
     }
-    ends = list(itertools.accumulate((batch.rows for batch in training_set.batches), initial=0))
+    ends = _ends(training_set)
     unseen = []
     for batch, number in place.items():
         before = [fitted for fitted in able if fitted < number]
         known = max((fitted for fitted in before if fitted < number - lag), default=min(before, default=None))
         if known is not None and batch not in champion.averaged.batches:
-            unseen.append(_unseen(store, batch, range(ends[number], ends[number + 1]), able[known]))
+            model = able[known]
+            fitted = max((place.get(one.digest, -1) for one in model.training_set.batches), default=-1)
+            rows = range(ends[number], ends[number + 1])
+            unseen.append(replace(_unseen(store, batch, rows, model), ahead=number - fitted))
     held = sum(ends[place[batch] + 1] > ends[-1] - holdout for batch in champion.averaged.batches if batch in place)
     return {"learned": champion.averaged, "unseen": tuple(unseen[-RECALLED:]), "held": held}
+
+
+def _ends(training_set: TrainingSet) -> list[int]:
+    """The rows before each batch, and of all."""
+    return list(itertools.accumulate((batch.rows for batch in training_set.batches), initial=0))
 
 
 def _unseen(store: Store, batch: str, rows: range, model: TrainedModel) -> Unseen:

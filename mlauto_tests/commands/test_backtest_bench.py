@@ -12,7 +12,7 @@ from mlauto.commands.backtest_bench import Bench, Job
 from mlauto.commands.history import Plan
 from mlauto.errors import TrainingError
 from mlauto.product_training import POLICIES, Policy
-from mlauto.training.backtest.walk import Model
+from mlauto.training.backtest.models import Model
 from mlauto.training.weighting import ALL, History
 
 TEAM = """

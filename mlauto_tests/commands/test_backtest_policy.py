@@ -15,7 +15,8 @@ from mlauto.monitoring.scores import mean_score
 from mlauto.product import ModelProduct
 from mlauto.product_training import POLICIES, Policy
 from mlauto.records import Score, Status
-from mlauto.training.backtest.walk import Fit, Model, Outcome, Trial, simulate
+from mlauto.training.backtest.models import Fit, Model, Trial
+from mlauto.training.backtest.walk import Outcome, simulate
 from mlauto.training.deciding import Situation
 from mlauto.training.weighting import BLEND, History, Member
 

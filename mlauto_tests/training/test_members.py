@@ -19,6 +19,7 @@ from mlauto.training.averaging import average_in, averaged
 from mlauto.training.correcting import NONE, corrected_by, threshold_of
 from mlauto.training.exchange import FitRequest, Unseen
 from mlauto.training.members import Recipe, recipe
+from mlauto.training.strange import Judges
 from mlauto.training.weighting import renewed_shares
 
 ROWS = 60
@@ -436,3 +437,32 @@ def test_an_error_more_or_less_hardly_counts(tmp_path: Path, features: pd.DataFr
 
     assert how.averaged is not None
     assert how.averaged.losses == (pytest.approx((0.1, 1.1)),)
+
+
+def test_what_is_strange_is_left_out(
+    tmp_path: Path, features: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Found in what the live model and its members have shown; later trainings know it from the record."""
+    live = str(champion(tmp_path / "live", 5.0, 5.0))
+    losses = (*(((1.0, 1.0),) * 4), (9.0, 9.0), (9.0, 1.0))
+    asked = request(
+        tmp_path,
+        judges=Judges(longest=1, short=0),
+        batches=(("d", 0, 20), ("e", 20, 40), ("f", 40, 60)),
+        unseen=(Unseen(batch="f", first=40, end=60, model=live, ahead=2),),
+        learned=Averaged(histories=NAMES, shares=(0.5, 0.5), losses=losses, batches=tuple("abcxde"), ahead=(1,) * 6),
+    )
+
+    how = asking(asked, DummyRegressor(), features)
+
+    assert how.averaged is not None
+    assert (how.averaged.strange, how.averaged.ahead) == (("d",), (1, 1, 1, 1, 1, 1, 2))
+    assert how.weights.tolist() == [[0.0] * 40 + [1.0] * 20, [0.0] * 20 + [1.0] * 40]
+    assert "left out: the 20 rows of batch d, strange by themselves" in capsys.readouterr().out
+
+    later = replace(asked, unseen=(), learned=replace(how.averaged, losses=(), batches=(), ahead=()))
+    assert asking(later, DummyRegressor(), features).weights.tolist() == how.weights.tolist()
+    older = replace(asked, unseen=(), learned=replace(asked.learned or how.averaged, ahead=()))
+    known = asking(older, DummyRegressor(), features).averaged
+    assert known is not None
+    assert (known.strange, len(known.ahead)) == ((), 6)  # a record that does not say what the fits knew

@@ -16,6 +16,7 @@ from mlauto.records import TrainedModel, TrainingSet
 from mlauto.store import Store
 from mlauto.training.exchange import FitRequest, Unseen
 from mlauto.training.request import fit_request
+from mlauto.training.strange import Judges
 
 Make = Callable[..., ModelProduct]
 Live = Callable[..., TrainedModel]
@@ -75,6 +76,9 @@ def test_several_histories_have_weights_each(
         [0.707107, 0.707107, 1.0, 1.0, 1.0],
     ]
     assert (request.learned, request.unseen) == (None, ())
+    first, second = (batch.digest for batch in training_set(rows(2), rows(3)).batches)
+    assert request.batches == ((first, 0, 2), (second, 2, 5))
+    assert request.judges == Judges(longest=1, short=1)
 
 
 def test_the_live_models_members_are_tried_on_what_it_never_saw(
@@ -101,7 +105,7 @@ def test_the_live_models_members_are_tried_on_what_it_never_saw(
     _, second, third = (batch.digest for batch in three.batches)
     assert request.unseen == (
         Unseen(batch=second, first=2, end=5, model=folder, offset=1.5),
-        Unseen(batch=third, first=5, end=9, model=folder, offset=1.5),
+        Unseen(batch=third, first=5, end=9, model=folder, offset=1.5, ahead=2),
     )
 
 
@@ -142,6 +146,7 @@ def test_late_labels_are_of_what_answered_then(
     assert [batch.batch for batch in request.unseen] == [six.batches[n].digest for n in (1, 2, 4, 5)]
     assert [(batch.first, batch.end) for batch in request.unseen] == [(2, 4), (4, 6), (8, 10), (10, 12)]
     assert [batch.offset for batch in request.unseen] == [4.0, 4.0, 5.0, 6.0]
+    assert [batch.ahead for batch in request.unseen] == [1, 2, 3, 3]
 
 
 @pytest.mark.parametrize(

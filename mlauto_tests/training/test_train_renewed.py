@@ -18,7 +18,8 @@ from mlauto.serving.trust import load_model
 from mlauto.store import Store
 from mlauto.training.averaging import average_in, fits_in
 from mlauto.training.backtest.fits import Fits
-from mlauto.training.backtest.walk import Model, Trial, simulate
+from mlauto.training.backtest.models import Model, Trial
+from mlauto.training.backtest.walk import simulate
 from mlauto.training.correcting import corrected_by, first_belief
 from mlauto.training.deciding import Choice
 from mlauto.training.estimator import build, import_root

@@ -13,7 +13,7 @@ import numpy as np
 from mlauto.errors import MlautoError, TrainingError
 from mlauto.training.backtest.fit_many import Unit
 from mlauto.training.backtest.fits import Fits, Said
-from mlauto.training.backtest.walk import Fit, Model, Trial
+from mlauto.training.backtest.models import Fit, Model, Trial
 from mlauto.training.evaluate import score_of
 
 __all__ = ["AskedFits", "MissingFitError"]

@@ -21,7 +21,7 @@ import numpy as np
 from mlauto.errors import TrainingError
 from mlauto.store import atomic_write
 from mlauto.training.backtest.fits import Fits
-from mlauto.training.backtest.walk import Model
+from mlauto.training.backtest.models import Model
 from mlauto.training.estimator import build, import_root, seed
 from mlauto.training.roles import features_of, labels_of
 

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from mlauto.errors import TrainingError
 from mlauto.records import TrainingSet
-from mlauto.runtime.keeping import forget_unused, keep_below, use
+from mlauto.runtime.keeping import use
 from mlauto.store import atomic_write, digest_of
 from mlauto.training.averaging import Group, able, averages, filled, mean_answer, weighty
-from mlauto.training.backtest.walk import Fit, Model, Trial
+from mlauto.training.backtest.models import Fit, Model, Trial
 from mlauto.training.challenge import split
 from mlauto.training.correcting import Tried, corrected_by, corrects, second_wins, tried
 from mlauto.training.deciding import Losses
@@ -37,17 +37,10 @@ from mlauto.training.weighting import with_shares
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CACHE_LIMIT", "Fits", "Said", "forget_fits"]
+__all__ = ["Fits", "Said"]
 
 FORMAT = 3  # of the kept files
-CACHE_LIMIT = 1 << 30  # bytes; four policies on 45,000 rows leave 70 MB where there are two classes
 CLASSES = frozenset({"error_rate", "log_loss"})
-
-
-def forget_fits(cache: Path) -> None:
-    """Remove the kept fits that no backtest has used for 60 days, and the longest unused ones beyond 1 GiB."""
-    forget_unused(cache)
-    keep_below(cache, CACHE_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -204,7 +197,7 @@ class Fits:
 
     def path_of(self, model: Model, holdout: int = 0) -> Path:
         """Where a single fit is kept, once it was made."""
-        weights = [batch.weight for batch in self.training_set(model).batches]  # histories that weigh alike are one fit
+        weights = self._weights(model, self.training_set(model))  # histories that weigh alike are one fit
         key = digest_of(self.inputs, model.batches, weights, holdout)
         return self.cache / key[:2] / f"{key}.npz"
 
@@ -216,6 +209,10 @@ class Fits:
         ]
         return weighted(batches, model.members, total=model.batches)
 
+    def _weights(self, model: Model, training_set: TrainingSet) -> list[float]:
+        """The weight of each of these batches in the model's fit: none for strange ones."""
+        return [0.0 if int(batch.key) in model.strange else batch.weight for batch in training_set.batches]
+
     def asked(self, model: Model, holdout: int) -> slice:
         """The rows that such a fit is asked for."""
         end = self.edges[model.batches]
@@ -223,7 +220,9 @@ class Fits:
 
     def _mean(self, model: Model, holdout: int) -> Said | None:
         """The average of the members' fits; None where they offer nothing that can be averaged."""
-        matrix = member_weights(self.training_set(model), model.members)
+        chosen = self.training_set(model)
+        there = [int(batch.key) not in model.strange for batch in chosen.batches]
+        matrix = member_weights(chosen, model.members) * np.repeat(there, [batch.rows for batch in chosen.batches])
         end = self.edges[model.batches]
         used = slice(end - matrix.shape[1], end - holdout)
         groups = able(self.labels[used], matrix[:, : matrix.shape[1] - holdout], self.task)
@@ -263,8 +262,10 @@ class Fits:
     def _made(self, model: Model, holdout: int) -> Said:
         chosen = self.training_set(model)
         end = self.edges[model.batches]
-        weights = np.repeat([one.weight for one in chosen.batches], [one.rows for one in chosen.batches])
-        used = slice(end - len(weights), end - holdout)
+        weights = np.repeat(self._weights(model, chosen), [one.rows for one in chosen.batches])
+        used = np.arange(end - len(weights), end - holdout)
+        weights = weights[: len(used)]
+        used, weights = used[weights > 0], weights[weights > 0]
         labels = self.labels[used]
         classes = set(labels.tolist())
         if self.task == "classification" and len(classes) < 2:
@@ -272,7 +273,7 @@ class Fits:
                 f"all {len(labels)} rows to fit on are of the class {classes.pop()!r}: nothing to tell apart"
             )
         began = time.process_time()
-        fit, _ = fitted(self.estimator, self.features.iloc[used], labels, weights[: len(labels)])
+        fit, _ = fitted(self.estimator, self.features.iloc[used], labels, weights)
         seconds = time.process_time() - began
         asked = self.asked(model, holdout)
         rows = self.features.iloc[asked]

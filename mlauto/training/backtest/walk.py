@@ -7,87 +7,23 @@ may be trained on. A new model answers from the next batch on.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 
 from mlauto.errors import TrainingError
-from mlauto.records import Score, Status
-from mlauto.training.correcting import LATE, Tried
+from mlauto.records import Status
+from mlauto.training.backtest.learned import Learned, learned
+from mlauto.training.backtest.models import Fit, Model, Models, Trial
 from mlauto.training.deciding import Check, Choice, Decide, Labelled, Losses, Situation, labelled, sampled, too_near
 from mlauto.training.evaluate import COMPARABLE_ROWS, compare
-from mlauto.training.weighting import RECALLED, Member, leapt, renewed_shares, shared, shortest, smoothed, with_shares
+from mlauto.training.weighting import Member, leapt, renewed_shares, shared, shortest, with_shares
 
-__all__ = ["Fit", "Model", "Models", "Outcome", "Step", "Trial", "simulate"]
+__all__ = ["Outcome", "Step", "simulate"]
 
 REGRET_BATCHES = 5
 REGRET_SIGMAS = 2.0
 # absolute for the rate, else relative to the replaced model's mean loss, which for rmse is that of the squares
 REGRET_LEAST = {"error_rate": 0.005, "mae": 0.02, "rmse": 0.04, "log_loss": 0.02}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """A model by what determines it: fitted when the first `batches` batches had labels, on its members' histories.
-
-    Where it averages several, the mean is corrected by what the newest batches have shown, `tried`, oldest first,
-    of which so much was believed at first. A renewed one was averaged when the first `learned` batches had labels, of
-    the fits that there were; its shares are between those that they were trained with (`kept`) and those that losses
-    ask for since (`asked`).
-    """
-
-    batches: int
-    members: tuple[Member, ...]
-    tried: tuple[Tried, ...] = ()
-    belief: float = LATE
-    learned: int | None = None
-    kept: tuple[float, ...] = ()
-    asked: tuple[float, ...] = ()
-
-    @property
-    def known(self) -> int:
-        """How many batches had labels when it was made."""
-        return self.batches if self.learned is None else self.learned
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fit:
-    """A fitted model: each row's loss in the batches from the model's own `batches` on, and the CPU seconds it took.
-
-    `parts` has each member's mean loss in those batches, where there are several; `tried` tells what the first of them
-    (0), the next and so on show of the correction, where there can be one, and `shown` their mean loss by the shares of
-    the training and by those that losses ask for since, where the model was renewed.
-    """
-
-    later: Sequence[Losses]
-    seconds: float
-    parts: Sequence[Sequence[float]] = ()
-    tried: Callable[[int], Tried] | None = None
-    shown: Callable[[int], tuple[float, float]] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """A candidate's score on its holdout, whether it may follow the champion, why (not), and its CPU seconds."""
-
-    reference: Score
-    passed: bool
-    summary: str
-    seconds: float
-
-
-class Models(Protocol):
-    """Where fits come from. Both raise `TrainingError` when a model cannot be fitted: the champion then stays."""
-
-    @property
-    def rows(self) -> Sequence[int]:
-        """The rows of each batch."""
-
-    def fit(self, model: Model) -> Fit:
-        """The fitted model."""
-
-    def trial(self, model: Model, champion: Model | None) -> Trial:
-        """What training says of the candidate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,15 +72,6 @@ class _Fitted:
 
 
 @dataclass
-class _Learned:
-    """What labelled batches show of the models that answered them: members' losses, corrections and renewed shares."""
-
-    losses: list[tuple[float, ...]] = field(default_factory=list)
-    tried: list[Tried] = field(default_factory=list)
-    shown: list[tuple[float, float]] = field(default_factory=list)
-
-
-@dataclass
 class _Run:
     models: Models
     metric: str
@@ -162,6 +89,7 @@ class _Run:
     promotions: list[tuple[int, int, int]] = field(default_factory=list)
     answered: list[tuple[int, Losses]] = field(default_factory=list)
     last: dict[int, float] = field(default_factory=dict)
+    strange: set[int] = field(default_factory=set)
 
     def train(self, batches: int, choice: Choice, first: int) -> str:
         """Fit, and let it answer from batch `first` on unless its trial says no; then why not."""
@@ -172,7 +100,9 @@ class _Run:
             shares = leapt([one.share for one in members], learned.losses, shortest(members))
             members = with_shares(members, shares)
         known = tuple(learned.tried) if choice.belief else ()
-        model = Model(batches=batches, members=members, tried=known, belief=choice.belief)
+        model = Model(
+            batches=batches, members=members, tried=known, belief=choice.belief, strange=tuple(sorted(self.strange))
+        )
         return self.follow(model, len(self.fits), first)
 
     def renew(self, batches: int, choice: Choice, first: int) -> None:
@@ -218,23 +148,19 @@ class _Run:
         self.live = len(self.fits) - 1
         return ""
 
-    def learned(self, batches: int, members: tuple[Member, ...], *, renewed: bool = False) -> _Learned:
+    def learned(self, batches: int, members: tuple[Member, ...], *, renewed: bool = False) -> Learned:
         """The members' losses in the labelled batches, and how the correction did, as in the model that answered then.
 
         So they are judged as far ahead as they have to see: further where labels are late. How `renewed` shares did
         only where somebody wants to know.
         """
-        found = _Learned()
-        histories = [one.history for one in members]
-        for number, (index, _) in enumerate(self.answered[: batches - self.initial], start=self.initial):
-            one = self.fits[index]
-            if one.fit.parts and [member.history for member in one.model.members] == histories:
-                place = number - one.model.batches
-                rows = self.rows[number]
-                found.losses.append(tuple(smoothed(self.metric, part[place], rows) for part in one.fit.parts))
-                found.tried += [one.fit.tried(place)] if one.fit.tried else []
-                found.shown += [one.fit.shown(place)] if one.fit.shown and renewed else []
-        return _Learned(found.losses[-RECALLED:], found.tried[-RECALLED:], found.shown[-RECALLED:])
+        answers = enumerate(self.answered[: batches - self.initial], start=self.initial)
+        fits = ((number, self.fits[index]) for number, (index, _) in answers)
+        found = learned(
+            ((number, one.model, one.fit) for number, one in fits), members, self.rows, self.metric, renewed=renewed
+        )
+        self.strange.update(found.strange)
+        return found
 
     def losses(self, index: int, batch: int) -> Losses:
         one = self.fits[index]

@@ -12,7 +12,7 @@ from mlauto.errors import TrainingError
 from mlauto.training.backtest.asked_fits import AskedFits, MissingFitError
 from mlauto.training.backtest.fit_many import Unit
 from mlauto.training.backtest.fits import Fits
-from mlauto.training.backtest.walk import Model
+from mlauto.training.backtest.models import Model
 from mlauto.training.correcting import Tried
 from mlauto.training.weighting import ALL, History, Member
 

@@ -15,7 +15,7 @@ import pytest
 from mlauto.runtime.process import Finished, run_command, scrubbed_environment
 from mlauto.training.backtest.fit_many import FitsRequest, Unit, main
 from mlauto.training.backtest.fits import Fits
-from mlauto.training.backtest.walk import Model
+from mlauto.training.backtest.models import Model
 from mlauto.training.weighting import History, Member
 
 CHECKOUT = Path(__file__).resolve().parents[2]

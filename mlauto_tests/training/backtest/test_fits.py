@@ -1,7 +1,6 @@
 """Fits on parts of a history: weights, losses, holdouts as in training, and that each is done once."""
 
-import os
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.linear_model import RidgeClassifier
 
 from mlauto.errors import TrainingError
-from mlauto.runtime.keeping import UNUSED_SECONDS
-from mlauto.training.backtest.fits import CACHE_LIMIT, Fits, forget_fits
-from mlauto.training.backtest.walk import Model
+from mlauto.training.backtest.fits import Fits
+from mlauto.training.backtest.models import Model
 from mlauto.training.correcting import Tried
 from mlauto.training.weighting import History, Member
 
@@ -111,7 +109,7 @@ def test_a_damaged_file_is_made_again(mean: Fits, tmp_path: Path) -> None:
     for damaged in (b"", b"nonsense", whole[: len(whole) // 2]):
         path.write_bytes(damaged)
         assert np.array_equal(mean.fit(model).later[0], first.later[0])
-        assert os.path.getsize(path) > len(whole) // 2  # noqa: PTH202 - the file that was there is replaced
+        assert path.stat().st_size > len(whole) // 2
 
 
 def test_a_trial_scores_the_newest_rows_without_having_seen_them(mean: Fits) -> None:
@@ -248,25 +246,6 @@ def test_log_loss_is_of_the_true_labels_probability(tmp_path: Path) -> None:
         bare.fit(fitted(1, History()))
 
 
-def test_the_cache_forgets_what_no_backtest_used(mean: Fits, tmp_path: Path) -> None:
-    """A fit that was taken from it counts as used; beyond the limit in bytes the longest unused ones go."""
-    old, used = (fitted(count, History()) for count in (2, 3))
-    for model in (old, used):
-        mean.fit(model)
-        os.utime(mean.path_of(model), (1.0, 1.0))
-    mean.fit(used)
-    large = mean.cache / "00" / "large.npz"
-    large.parent.mkdir(exist_ok=True)
-    with large.open("wb") as stream:
-        stream.truncate(CACHE_LIMIT)
-    os.utime(large, (time.time() - UNUSED_SECONDS / 2,) * 2)
-
-    forget_fits(mean.cache)
-
-    assert [mean.path_of(model).exists() for model in (old, used)] == [False, True]
-    assert not large.exists()
-
-
 def test_histories_that_weigh_alike_are_fitted_once(mean: Fits, tmp_path: Path) -> None:
     """All of it, a window that holds all of it, and one whose weights are 1 to six places."""
     alike = [fitted(3, one) for one in (History(), History(window=3), History(window=100), History(half_life=1e9))]
@@ -280,3 +259,16 @@ def test_histories_that_weigh_alike_are_fitted_once(mean: Fits, tmp_path: Path) 
     assert mean.path_of(alike[0], 20) != mean.path_of(alike[0]) != mean.path_of(fitted(4, History()))
     assert mean.fit(other).later[0].mean() == pytest.approx(1.5)
     assert len(list(tmp_path.rglob("*.npz"))) == 2
+
+
+def test_strange_batches_are_left_out_of_every_history(mean: Fits) -> None:
+    """Batches 0, 1 and 2 say 0, 1 and 2; a history that never had the strange one is the same fit."""
+    both = (Member(history=History(window=1), share=0.5), Member(history=History(), share=0.5))
+    model = Model(batches=3, members=both, strange=(1,))
+
+    assert [float(part[0]) for part in mean.fit(model).parts] == [1.0, 2.0]  # of batch 3: 2, and the mean of 0 and 2
+    newest = replace(model, members=both[:1])
+    assert mean.path_of(newest) == mean.path_of(replace(newest, strange=()))
+    every = replace(model, members=both[1:])
+    assert mean.path_of(every) != mean.path_of(replace(every, strange=()))
+    assert mean.fit(every).later[0].tolist() == [2.0] * 100

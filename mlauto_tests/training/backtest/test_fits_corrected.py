@@ -12,7 +12,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from mlauto.errors import TrainingError
 from mlauto.training.backtest.fits import Fits
-from mlauto.training.backtest.walk import Fit, Model
+from mlauto.training.backtest.models import Fit, Model
 from mlauto.training.correcting import Tried, corrected_by
 from mlauto.training.weighting import History
 from mlauto_tests.training.backtest.test_fits import blend, fitted, made, mean, steps

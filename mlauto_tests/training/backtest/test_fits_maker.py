@@ -21,7 +21,7 @@ from mlauto.training.backtest.asked_fits import AskedFits
 from mlauto.training.backtest.fit_many import FitsRequest, Unit
 from mlauto.training.backtest.fits import Fits
 from mlauto.training.backtest.fits_maker import Maker
-from mlauto.training.backtest.walk import Model
+from mlauto.training.backtest.models import Model
 from mlauto.training.weighting import ALL
 
 EDGES = tuple(range(0, 501, 50))

@@ -14,7 +14,7 @@ from sklearn.linear_model import Ridge
 from mlauto.errors import MlautoError, TrainingError
 from mlauto.training.backtest.fits import Fits
 from mlauto.training.backtest.handed import HandedFits, handed
-from mlauto.training.backtest.walk import Model
+from mlauto.training.backtest.models import Model
 from mlauto.training.weighting import History, Member
 
 HISTORIES = (History(), History(half_life=2.0), History(window=2))

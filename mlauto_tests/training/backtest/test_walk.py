@@ -1,13 +1,15 @@
 """The walk through a history, by hand: streams whose drift is known, and models that know the concept they saw last."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mlauto.errors import TrainingError
 from mlauto.records import Action, Score, Status, Verdict
-from mlauto.training.backtest.walk import Fit, Model, Outcome, Trial, simulate
+from mlauto.training.backtest.models import Fit, Model, Trial
+from mlauto.training.backtest.walk import Outcome, simulate
 from mlauto.training.correcting import Tried
 from mlauto.training.deciding import Choice, Decide, Losses, Situation
 from mlauto.training.weighting import ALL, History, Member, believed, shared
@@ -484,3 +486,32 @@ def test_rates_count_as_if_two_more_rows_had_been_lost() -> None:
     )
 
     assert models.fitted[-1].members == shared(PAIR, [(0.1 + 0.2, 0.2 + 0.2)] * 2)
+
+
+def test_strange_batches_are_left_out_of_what_is_fitted_later() -> None:
+    """Batch 6 spoils the fit on it, as batch 7 shows; what is averaged anew has the fits that there are."""
+    members = (*PAIR, Member(history=History(half_life=1), share=0.5))
+
+    class Spoiled(Averaging):
+        def fit(self, model: Model) -> Fit:
+            lost = {6: (9.0, 9.0, 9.0)} | ({7: (9.0, 0.2, 5.0)} if model.batches == 7 else {})
+            later = range(model.batches, len(self.rows))
+            parts = [lost.get(batch, (0.2, 0.2, 0.2)) for batch in later]
+            return replace(super().fit(model), parts=tuple(zip(*parts, strict=True)))
+
+    def go(renewed: int) -> list[Model]:
+        models = Spoiled(10)
+
+        def decide(situation: Situation) -> Choice:
+            again = situation.newest == renewed
+            return Choice(train=not again, renew=again, reason="", members=members)
+
+        models.rows = [40] * 10
+        simulate(models, decide, metric="mae", batches=10, initial=2, delay=0, members=members)
+        return models.fitted
+
+    assert {one.batches: one.strange for one in go(-1)} == {
+        **dict.fromkeys(range(2, 8), ()),
+        **dict.fromkeys(range(8, 11), (6,)),
+    }
+    assert [(one.batches, one.strange) for one in go(7)[-3:]] == [(7, ()), (9, (6,)), (10, (6,))]
