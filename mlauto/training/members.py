@@ -96,10 +96,7 @@ def recipe(
     names = tuple(name for name, _ in request.members)
     before, since = request.learned or Averaged(histories=names, shares=()), _since(request, features, labels, there)
     losses = (*before.losses, *(one.losses for one in since))[-RECALLED:]
-    batches = (*before.batches, *(one.batch for one in since))[-RECALLED:]
-    untold = (RECALLED,) * (len(before.losses) - len(before.ahead))
-    ahead = (*untold, *before.ahead, *(one.ahead for one in since))[-RECALLED:]
-    out = tuple(dict.fromkeys((*before.strange, *_strange(request, losses, ahead, batches))))[-RECALLED:]
+    out = _strange(request, before, since)
     tried = (*before.tried, *(one.tried for one in since if one.tried))[-RECALLED:]
     first = len(labels) - request.holdout
     kept = before.tried[: max(0, len(before.tried) - request.held)]
@@ -125,14 +122,14 @@ def recipe(
             histories=names,
             shares=shares,
             losses=losses,
-            batches=batches,
+            batches=(*before.batches, *(one.batch for one in since))[-RECALLED:],
             offset=correction.offset,
             amount=correction.amount,
             tried=tried,
             kept=unmoved if request.renewed else (),
             asked=asked if request.renewed else (),
             shown=shown,
-            ahead=ahead,
+            ahead=_ahead(before, since),
             strange=out,
         ),
         before_trial=known.amount,
@@ -140,13 +137,20 @@ def recipe(
     )
 
 
-def _strange(
-    request: FitRequest, losses: Sequence[Sequence[float]], ahead: Sequence[int], batches: Sequence[str]
-) -> list[str]:
-    """Those of the batches that are found strange, by digest."""
+def _ahead(before: Averaged, since: Sequence["_Shown"]) -> tuple[int, ...]:
+    """How far ahead of its fits each batch was answered; too far to tell where an older record does not say it."""
+    untold = (RECALLED,) * (len(before.losses) - len(before.ahead))
+    return (*untold, *before.ahead, *(one.ahead for one in since))[-RECALLED:]
+
+
+def _strange(request: FitRequest, before: Averaged, since: Sequence["_Shown"]) -> tuple[str, ...]:
+    """The batches, by digest, that are left out: those that were before, and those that are found now."""
     if request.judges is None:
-        return []
-    return [batches[at] for at in strange(losses, ahead, request.judges)]
+        return before.strange
+    batches = (*before.batches, *(one.batch for one in since))[-RECALLED:]
+    losses = (*before.losses, *(one.losses for one in since))[-RECALLED:]
+    found = (batches[at] for at in strange(losses, _ahead(before, since), request.judges))
+    return tuple(dict.fromkeys((*before.strange, *found)))[-RECALLED:]
 
 
 def _weights(request: FitRequest, out: Collection[str], there: NDArray[np.bool_]) -> Floats:
