@@ -19,7 +19,7 @@ class Model:
     Where it averages several, the mean is corrected by what the newest batches have shown, `tried`, oldest first,
     of which so much was believed at first. A renewed one was averaged when the first `learned` batches had labels, of
     the fits that there were; its shares are between those that they were trained with (`kept`) and those that losses
-    ask for since (`asked`).
+    ask for since (`asked`). Batches that are `strange`, by number, are left out of all histories.
     """
 
     batches: int
