@@ -18,7 +18,7 @@ class Averaged:
     the others.
 
     Those who answered such a batch were fitted on batches up to so many before it (`ahead`). `strange` ones, by their
-    digests, are left out of its fits.
+    digests, are left out of all fits that were made since they were found.
     """
 
     histories: tuple[str, ...]

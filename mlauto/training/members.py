@@ -96,7 +96,9 @@ def recipe(
     names = tuple(name for name, _ in request.members)
     before, since = request.learned or Averaged(histories=names, shares=()), _since(request, features, labels, there)
     losses = (*before.losses, *(one.losses for one in since))[-RECALLED:]
-    out = _strange(request, before, since)
+    ahead = _ahead(before, since)
+    batches = (*before.batches, *(one.batch for one in since))[-RECALLED:]
+    out = _strange(request, before.strange, batches, losses, ahead)
     tried = (*before.tried, *(one.tried for one in since if one.tried))[-RECALLED:]
     first = len(labels) - request.holdout
     kept = before.tried[: max(0, len(before.tried) - request.held)]
@@ -122,14 +124,14 @@ def recipe(
             histories=names,
             shares=shares,
             losses=losses,
-            batches=(*before.batches, *(one.batch for one in since))[-RECALLED:],
+            batches=batches,
             offset=correction.offset,
             amount=correction.amount,
             tried=tried,
             kept=unmoved if request.renewed else (),
             asked=asked if request.renewed else (),
             shown=shown,
-            ahead=_ahead(before, since),
+            ahead=ahead,
             strange=out,
         ),
         before_trial=known.amount,
@@ -143,14 +145,16 @@ def _ahead(before: Averaged, since: Sequence["_Shown"]) -> tuple[int, ...]:
     return (*untold, *before.ahead, *(one.ahead for one in since))[-RECALLED:]
 
 
-def _strange(request: FitRequest, before: Averaged, since: Sequence["_Shown"]) -> tuple[str, ...]:
-    """The batches, by digest, that are left out: those that were before, and those that are found now."""
-    if request.judges is None:
-        return before.strange
-    batches = (*before.batches, *(one.batch for one in since))[-RECALLED:]
-    losses = (*before.losses, *(one.losses for one in since))[-RECALLED:]
-    found = (batches[at] for at in strange(losses, _ahead(before, since), request.judges))
-    return tuple(dict.fromkeys((*before.strange, *found)))[-RECALLED:]
+def _strange(
+    request: FitRequest,
+    before: Sequence[str],
+    batches: Sequence[str],
+    losses: Sequence[Sequence[float]],
+    ahead: Sequence[int],
+) -> tuple[str, ...]:
+    """The batches, by digest, that are left out: those that were `before`, and those that are found now."""
+    found = () if request.judges is None else strange(losses, ahead, request.judges)
+    return tuple(dict.fromkeys((*before, *(batches[at] for at in found))))[-RECALLED:]
 
 
 def _weights(request: FitRequest, out: Collection[str], there: NDArray[np.bool_]) -> Floats:

@@ -112,7 +112,7 @@ def _learned(
             model = able[known]
             fitted = max((place.get(one.digest, -1) for one in model.training_set.batches), default=-1)
             rows = range(ends[number], ends[number + 1])
-            unseen.append(replace(_unseen(store, batch, rows, model), ahead=number - fitted))
+            unseen.append(_unseen(store, batch, rows, model, number - fitted))
     held = sum(ends[place[batch] + 1] > ends[-1] - holdout for batch in champion.averaged.batches if batch in place)
     return {"learned": champion.averaged, "unseen": tuple(unseen[-RECALLED:]), "held": held}
 
@@ -122,8 +122,8 @@ def _ends(training_set: TrainingSet) -> list[int]:
     return list(itertools.accumulate((batch.rows for batch in training_set.batches), initial=0))
 
 
-def _unseen(store: Store, batch: str, rows: range, model: TrainedModel) -> Unseen:
-    """A batch that the model answered."""
+def _unseen(store: Store, batch: str, rows: range, model: TrainedModel, ahead: int) -> Unseen:
+    """A batch that the model answered, so far ahead of what its fits knew."""
     known = model.averaged
     return Unseen(
         batch=batch,
@@ -133,6 +133,7 @@ def _unseen(store: Store, batch: str, rows: range, model: TrainedModel) -> Unsee
         offset=known.offset if known else 0.0,
         kept=known.kept if known else (),
         asked=known.asked if known else (),
+        ahead=ahead,
     )
 
 
