@@ -36,7 +36,7 @@ DELAYS = (0, 5)
 PLAYED = ("never", "economy", "quality", "every_batch")
 ROWS = 20_000  # of a generated stream
 FEW_ROWS = 3_000  # of one with few errors in a batch
-BY_ALARM = ("the live model lost", "attempt ")  # how the reasons of alarms begin
+BY_ALARM = ("the live model ", "attempt ")  # how the reasons of alarms begin
 
 
 @dataclass(frozen=True, kw_only=True)

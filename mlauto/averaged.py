@@ -18,7 +18,8 @@ class Averaged:
     the others.
 
     Those who answered such a batch were fitted on batches up to so many before it (`ahead`). `strange` ones, by their
-    digests, are left out of all fits that were made since they were found.
+    digests, are left out of all fits that were made since they were found. Of a renewed one's own fits that is not so:
+    they were made on those that `spoiled` them.
     """
 
     histories: tuple[str, ...]
@@ -33,6 +34,7 @@ class Averaged:
     shown: tuple[tuple[float, float], ...] = ()
     ahead: tuple[int, ...] = ()
     strange: tuple[str, ...] = ()
+    spoiled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

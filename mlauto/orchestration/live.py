@@ -190,9 +190,7 @@ def _refusal(
 ) -> str:
     """Why the product's policy does not want to train on what is new; "" when it may."""
     live = live_model(platform.store, product)
-    evidence = evidence_of(
-        newest, training_set, live=live.line if live else None, scores=scores_of(platform.store, product)
-    )
+    evidence = evidence_of(newest, training_set, live=live, scores=scores_of(platform.store, product))
     allowed, reason = on_new_data(product.training.policy, "incident", evidence)
     return "" if allowed else reason
 

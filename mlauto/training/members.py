@@ -100,9 +100,8 @@ def recipe(
     batches = (*before.batches, *(one.batch for one in since))[-RECALLED:]
     out = _strange(request, before.strange, batches, losses, ahead)
     tried = (*before.tried, *(one.tried for one in since if one.tried))[-RECALLED:]
-    first = len(labels) - request.holdout
     kept = before.tried[: max(0, len(before.tried) - request.held)]
-    older = (*kept, *(one.tried for one in since if one.tried and one.end <= first))[-RECALLED:]
+    older = (*kept, *(one.tried for one in since if one.tried and one.end <= len(labels) - request.holdout))[-RECALLED:]
     shown = (*before.shown, *(one.shown for one in since if one.shown))[-RECALLED:]
     shares = asked = shares_after([share for _, share in request.members], losses)
     unmoved = before.kept or before.shares
@@ -133,6 +132,7 @@ def recipe(
             shown=shown,
             ahead=ahead,
             strange=out,
+            spoiled=_spoiled(before, out) if request.renewed else (),
         ),
         before_trial=known.amount,
         ready=fits_in(average_in(_loaded(Path(request.renewed)))) if request.renewed else {},
@@ -155,6 +155,12 @@ def _strange(
     """The batches, by digest, that are left out: those that were `before`, and those that are found now."""
     found = () if request.judges is None else strange(losses, ahead, request.judges)
     return tuple(dict.fromkeys((*before, *(batches[at] for at in found))))[-RECALLED:]
+
+
+def _spoiled(before: Averaged, out: Sequence[str]) -> tuple[str, ...]:
+    """The batches that an average's own fits were not made without: of those left `out` now, what was found since."""
+    since = (batch for batch in out if batch not in before.strange)
+    return tuple(dict.fromkeys((*before.spoiled, *since)))[-RECALLED:]
 
 
 def _weights(request: FitRequest, out: Collection[str], there: NDArray[np.bool_]) -> Floats:

@@ -27,6 +27,7 @@ __all__ = [
     "on_new_data",
     "renewable",
     "renewed_key",
+    "spoiled",
     "why_train",
 ]
 
@@ -81,16 +82,27 @@ def grown(current: TrainedModel, training_set: TrainingSet) -> float:
 
 
 def evidence_of(
-    current: TrainedModel, training_set: TrainingSet, *, live: str | None, scores: Sequence[Scored]
+    current: TrainedModel, training_set: TrainingSet, *, live: TrainedModel | None, scores: Sequence[Scored]
 ) -> Evidence:
-    """What the policy decides from, given the newest model and the version that is live."""
+    """What the policy decides from, given the newest model and the one that is live."""
     return Evidence(
         scores=scores,
-        live=live,
+        live=live.line if live else None,
         fresh=new_batches(current, training_set),
         grown=grown(current, training_set),
         trainings=current.trainings,
+        spoiled=live is not None and spoiled(live, current),
     )
+
+
+def spoiled(live: TrainedModel, current: TrainedModel) -> bool:
+    """Whether the live model's fits were made on batches found strange since, and the newest training's were, too."""
+    found = {
+        batch for one in (live, current) if one.averaged and one.line == live.line for batch in one.averaged.spoiled
+    }
+    newest = current.averaged
+    out = set(newest.strange).difference(newest.spoiled) if newest else set()
+    return any(batch.digest in found - out for batch in live.training_set.batches)
 
 
 def why_train(
@@ -125,7 +137,7 @@ def why_train(
         return Decision(train=True, reason="new parameters or dependencies", key=key)
     if {batch.digest for batch in current.training_set.batches} == {batch.digest for batch in training_set.batches}:
         return Decision(train=True, reason="new sample weights", key=key)
-    evidence = evidence_of(current, training_set, live=live.line if live else None, scores=scores())
+    evidence = evidence_of(current, training_set, live=live, scores=scores())
     train, reason = on_new_data(product.training.policy, trigger, evidence)
     if train or live is None or not (renew and evidence.fresh and product.training.policy.renew):
         return Decision(train=train, reason=reason, key=key)

@@ -49,7 +49,8 @@ class Evidence:
     """What a decision is made from: `scores` of the batches that models answered, oldest first.
 
     `live` is the model that answers now. `fresh` batches came since the newest training, by which the rows that can be
-    trained on have `grown` (1.3: by 30 %), and `trainings` were made after the first model.
+    trained on have `grown` (1.3: by 30 %), and `trainings` were made after the first model. The live one is `spoiled`
+    when its fits were made on batches that are left out by now, and no training without them was tried yet.
     """
 
     scores: Sequence[Scored]
@@ -57,6 +58,7 @@ class Evidence:
     fresh: int
     grown: float
     trainings: int
+    spoiled: bool = False
 
 
 def due(policy: "Policy", evidence: Evidence) -> tuple[bool, str]:
@@ -71,6 +73,8 @@ def due(policy: "Policy", evidence: Evidence) -> tuple[bool, str]:
     if not fresh:
         return False, "no new labelled batch since the last training"
     why = _alarm(policy, known, evidence.live, since=_last(known) - fresh)
+    if not why and policy.false_alarms is not None and evidence.spoiled:
+        why = "the live model has learned from a batch that is strange by itself"
     if not why and policy.growth is not None and evidence.grown >= policy.growth:
         why = f"history has grown by {evidence.grown - 1:.0%}"
     if not why:

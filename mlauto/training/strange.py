@@ -3,6 +3,7 @@
 Labels that somebody joined wrongly, a day unlike all others: what such a batch teaches is wrong on every other day.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ __all__ = ["Judges", "judges_of", "strange", "times_usual"]
 STRANGE = 3.0  # times what the best member usually loses in a batch
 USUALLY = 10  # batches
 SPOILED_LESS = 0.5  # of the short history's loss: the longest one's, where few batches dilute the strange one
-FEWEST = 3  # batches before one, to say what is usual
+FEWEST = 3  # batches say what is usual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,13 @@ def judges_of(members: Sequence[Member]) -> Judges:
 
 
 def times_usual(losses: Sequence[Sequence[float]], at: int) -> float:
-    """A strange batch loses more: three times what the best member lost in the ten before it, in the median."""
-    return STRANGE * float(np.median([min(row) for row in losses[max(0, at - USUALLY) : at]]))
+    """A strange batch loses more: three times what the best member lost in the ten before it, in the median.
+
+    Where fewer than three came before it, those right after it count, too, up to three. Infinite without three.
+    """
+    before = losses[max(0, at - USUALLY) : at]
+    others = [*before, *losses[at + 1 : at + 1 + max(0, FEWEST - len(before))]]
+    return STRANGE * float(np.median([min(row) for row in others])) if len(others) >= FEWEST else math.inf
 
 
 def strange(losses: Sequence[Sequence[float]], ahead: Sequence[int], judges: Judges) -> tuple[int, ...]:
@@ -54,7 +60,7 @@ def strange(losses: Sequence[Sequence[float]], ahead: Sequence[int], judges: Jud
     cannot be learned beside the others. What can, as a holiday that a column tells, does no harm and stays.
     """
     found = []
-    for at in range(FEWEST, len(losses) - 1):
+    for at in range(len(losses) - 1):
         limit = times_usual(losses, at)
         knew = next((row for row in range(at + 1, len(losses)) if row - ahead[row] >= at), None)
         if min(losses[at]) <= limit or knew is None:

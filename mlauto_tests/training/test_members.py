@@ -466,3 +466,25 @@ def test_what_is_strange_is_left_out(
     known = asking(older, DummyRegressor(), features).averaged
     assert known is not None
     assert (known.strange, len(known.ahead)) == ((), 6)  # a record that does not say what the fits knew
+
+
+def test_a_renewed_model_says_what_its_fits_learned_from(tmp_path: Path, features: pd.DataFrame) -> None:
+    """The strange batches that were found since they were made; a training is made without them."""
+    live = str(champion(tmp_path / "live", 5.0, 5.0))
+    losses = (*(((1.0, 1.0),) * 4), (9.0, 9.0), (9.0, 1.0))
+    before = Averaged(
+        histories=NAMES, shares=(0.5, 0.5), losses=losses, batches=tuple("abcxde"), ahead=(1,) * 6, strange=("w",)
+    )
+    asked = request(tmp_path, judges=Judges(longest=1, short=0), learned=before, renewed=live)
+
+    renewed = asking(asked, DummyRegressor(), features).averaged
+    assert renewed is not None
+    again, trained = (
+        asking(replace(asked, learned=renewed, renewed=folder), DummyRegressor(), features).averaged
+        for folder in (live, "")
+    )
+
+    assert again is not None
+    assert trained is not None
+    assert renewed.strange == again.strange == trained.strange == ("w", "d")
+    assert (renewed.spoiled, again.spoiled, trained.spoiled) == (("d",), ("d",), ())

@@ -10,7 +10,17 @@ from mlauto.product import ModelProduct
 from mlauto.product_training import Policy
 from mlauto.records import BatchWeight, Commit, Score, Signature, TrainedModel, TrainingSet
 from mlauto.training.deciding import Labelled
-from mlauto.training.policy import Decision, Trigger, grown, model_key, new_batches, on_new_data, renewed_key, why_train
+from mlauto.training.policy import (
+    Decision,
+    Trigger,
+    grown,
+    model_key,
+    new_batches,
+    on_new_data,
+    renewed_key,
+    spoiled,
+    why_train,
+)
 from mlauto.training.retraining import Evidence
 
 TRIGGERS: tuple[Trigger, ...] = ("commit", "batch", "incident", "manual")
@@ -308,3 +318,31 @@ def test_an_alarm_counts_a_line_of_versions_as_one_model(product: Make) -> None:
 
     assert (decision.train, decision.renew) == (True, False)
     assert decision.reason.startswith("the live model lost 0.9 a row")
+
+
+def strange(model: TrainedModel, *out: str, learned: str = "", version: str = "7") -> TrainedModel:
+    """One that says which batches it found strange, and which of them its own fits have learned from."""
+    renewal = Renewal(line="7", training_set="x", attempted=tuple("1234")) if learned else None
+    said = Averaged(histories=("a", "b"), shares=(0.5, 0.5), strange=out, spoiled=tuple(learned))
+    return replace(model, version=version, averaged=said, renewal=renewal)
+
+
+def test_a_model_that_learned_from_a_strange_batch_is_spoiled(product: Make) -> None:
+    """Until a training without it was tried; not when it was fitted before that batch came."""
+    made, new = product(), batches(*"12345")
+    base = trained(made, "tree", batches(*"1234"))
+    live = strange(base, "3", learned="3", version="8")
+
+    assert spoiled(live, live)
+    assert spoiled(base, live)  # a renewed one that failed its checks
+    assert not spoiled(base, base)
+    assert not spoiled(strange(base, "3"), strange(base, "3"))  # left out of its fits
+    assert not spoiled(live, strange(base, "3", version="9"))  # one without it was made, and is not live
+    assert spoiled(live, base)
+    older = strange(base, "9", learned="9", version="8")
+    assert not spoiled(older, older)
+
+    known = replace(live, key=renewed_key(base.key, "x"))
+    decision = decide(made, "batch", new, current=known, live=known)
+    assert (decision.train, decision.renew) == (True, False)
+    assert decision.reason == "the live model has learned from a batch that is strange by itself"

@@ -166,6 +166,24 @@ def test_growth_is_a_reason_that_comes_ever_more_rarely() -> None:
     assert advise(policy, [Scored(0), Scored(1)]).reason == "history has grown by 40%"
 
 
+def test_what_learned_from_a_strange_batch_is_replaced() -> None:
+    """Once there are new labels, within the budget, and only by policies that mind what the live model does."""
+    scores = sequence([0.2] * 3)
+    spoiled = advise(QUIET, scores, spoiled=True)
+
+    assert (spoiled.train, spoiled.reason) == (
+        True,
+        "the live model has learned from a batch that is strange by itself",
+    )
+    assert not advise(QUIET, scores).train
+    assert not advise(QUIET, scores, spoiled=True, fresh=0).train
+    assert (
+        "the 4 trainings that the policy allows so far are spent"
+        in advise(ECONOMY, scores, spoiled=True, grown=1.1, trainings=4).reason
+    )
+    assert not advise(POLICIES["never"], scores, spoiled=True).train
+
+
 def test_the_budget_holds() -> None:
     """However bad it gets, at most 20 % of 45 or 40 batches cause a training, and the reason says what was wanted."""
     for count, most in ((45, 9), (40, 8)):

@@ -1,5 +1,7 @@
 """Strange batches are found once what learned from them fails; changes, and what can be learned, stay."""
 
+import math
+
 import pytest
 
 from mlauto.training.strange import Judges, judges_of, strange, times_usual
@@ -56,12 +58,21 @@ def test_a_change_and_what_can_be_learned_stay(after: tuple[float, float, float]
 
 
 def test_a_batch_is_held_to_the_ten_before_it() -> None:
-    """More than three times their median, by the best member; three at least are needed to say what is usual."""
+    """More than three times their median, by the best member."""
     assert times_usual([(9.0, 9.0), *[(2.0, 1.0)] * 10], 11) == 3.0
     assert strange([*CALM, (3.0, 9.0, 9.0), SPOILED], AT_ONCE[:7], JUDGES) == ()
-    assert strange([USUAL, USUAL, BAD, SPOILED], AT_ONCE[:4], JUDGES) == ()
-    assert strange([USUAL, USUAL, USUAL, BAD, SPOILED], AT_ONCE[:5], JUDGES) == (3,)
     assert strange([], [], JUDGES) == ()
+
+
+def test_early_ones_are_held_to_those_after_them_too() -> None:
+    """Three say what is usual: where fewer came before, the first after it are asked; later ones never."""
+    assert times_usual([(4.0,), (1.0,), (9.0,), (2.0,), (7.0,), (9.0,)], 1) == 12.0
+    assert times_usual([(4.0,), (1.0,), (9.0,)], 1) == math.inf
+    assert times_usual([(1.0,), (1.0,), (1.0,), (9.0,), (5.0,), (5.0,)], 3) == 3.0
+    assert strange([BAD, SPOILED, USUAL], AT_ONCE[:3], JUDGES) == ()
+    assert strange([BAD, SPOILED, USUAL, USUAL], AT_ONCE[:4], JUDGES) == (0,)
+    assert strange([USUAL, BAD, SPOILED, USUAL], AT_ONCE[:4], JUDGES) == (1,)
+    assert strange([USUAL, BAD, BAD, BAD, BAD], AT_ONCE[:5], JUDGES) == ()  # an early change
 
 
 def test_the_judges_are_the_longest_history_and_the_shortest_of_several_batches() -> None:

@@ -90,11 +90,13 @@ class _Run:
     answered: list[tuple[int, Losses]] = field(default_factory=list)
     last: dict[int, float] = field(default_factory=dict)
     strange: set[int] = field(default_factory=set)
+    left_out: frozenset[int] = frozenset()  # of the newest training, whether or not that worked
 
     def train(self, batches: int, choice: Choice, first: int) -> str:
         """Fit, and let it answer from batch `first` on unless its trial says no; then why not."""
         self.newest = batches
         learned = self.learned(batches, choice.members)
+        self.left_out = frozenset(self.strange)
         members = shared(choice.members, learned.losses)
         if choice.leaps:
             shares = leapt([one.share for one in members], learned.losses, shortest(members))
@@ -182,9 +184,15 @@ class _Run:
             fresh=due + 1 - self.newest,
             grown=sum(self.rows[: due + 1]) / sum(self.rows[: self.newest]),
             trainings=self.trainings,
+            spoiled=self.spoiled(),
             verdict=verdict,
             last=dict(self.last),
         )
+
+    def spoiled(self) -> bool:
+        """Whether the live model was fitted on strange batches, and the newest training was, too."""
+        model = self.fits[self.live].model
+        return any(batch < model.batches for batch in self.strange - self.left_out.union(model.strange))
 
     def scored(self, due: int, delay: int) -> Labelled:
         """The batch by the model that is live when its labels come, as in the live loop; nobody's if `too_near`."""

@@ -488,30 +488,47 @@ def test_rates_count_as_if_two_more_rows_had_been_lost() -> None:
     assert models.fitted[-1].members == shared(PAIR, [(0.1 + 0.2, 0.2 + 0.2)] * 2)
 
 
-def test_strange_batches_are_left_out_of_what_is_fitted_later() -> None:
-    """Batch 6 spoils the fit on it, as batch 7 shows; what is averaged anew has the fits that there are."""
+class Spoiled(Averaging):
+    """Batch 6 is strange, and spoils the fit on it, as batch 7 shows."""
+
     members = (*PAIR, Member(history=History(half_life=1), share=0.5))
 
-    class Spoiled(Averaging):
-        def fit(self, model: Model) -> Fit:
-            lost = {6: (9.0, 9.0, 9.0)} | ({7: (9.0, 0.2, 5.0)} if model.batches == 7 else {})
-            later = range(model.batches, len(self.rows))
-            parts = [lost.get(batch, (0.2, 0.2, 0.2)) for batch in later]
-            return replace(super().fit(model), parts=tuple(zip(*parts, strict=True)))
+    def __init__(self) -> None:
+        super().__init__(10)
+        self.rows = [40] * 10
+        self.told: list[bool] = []
 
-    def go(renewed: int) -> list[Model]:
-        models = Spoiled(10)
+    def fit(self, model: Model) -> Fit:
+        """The short history suffers from it."""
+        lost = {6: (9.0, 9.0, 9.0)} | ({7: (9.0, 0.2, 5.0)} if model.batches == 7 else {})
+        later = range(model.batches, len(self.rows))
+        parts = [lost.get(batch, (0.2, 0.2, 0.2)) for batch in later]
+        return replace(super().fit(model), parts=tuple(zip(*parts, strict=True)))
+
+    def renewing(self, *renewed: int) -> list[Model]:
+        """The models, when these batches lead to an average of the live one's fits, and all others to a training."""
 
         def decide(situation: Situation) -> Choice:
-            again = situation.newest == renewed
-            return Choice(train=not again, renew=again, reason="", members=members)
+            self.told.append(situation.spoiled)
+            again = situation.newest in renewed
+            return Choice(train=not again, renew=again, reason="", members=self.members)
 
-        models.rows = [40] * 10
-        simulate(models, decide, metric="mae", batches=10, initial=2, delay=0, members=members)
-        return models.fitted
+        simulate(self, decide, metric="mae", batches=10, initial=2, delay=0, members=self.members)
+        return self.fitted
 
-    assert {one.batches: one.strange for one in go(-1)} == {
+
+def test_strange_batches_are_left_out_of_what_is_fitted_later() -> None:
+    """What is averaged anew has the fits that there are."""
+    assert {one.batches: one.strange for one in Spoiled().renewing()} == {
         **dict.fromkeys(range(2, 8), ()),
         **dict.fromkeys(range(8, 11), (6,)),
     }
-    assert [(one.batches, one.strange) for one in go(7)[-3:]] == [(7, ()), (9, (6,)), (10, (6,))]
+    assert [(one.batches, one.strange) for one in Spoiled().renewing(7)[-3:]] == [(7, ()), (9, (6,)), (10, (6,))]
+
+
+def test_policies_are_told_that_the_live_model_learned_from_a_strange_batch() -> None:
+    """From when an average of its fits has shown that until there is a training without it."""
+    for renewed, spoiled in (((), []), ((7,), [8]), ((7, 8), [8, 9])):
+        models = Spoiled()
+        models.renewing(*renewed)
+        assert [number for number, told in enumerate(models.told, start=2) if told] == spoiled
