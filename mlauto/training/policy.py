@@ -96,13 +96,10 @@ def evidence_of(
 
 
 def spoiled(live: TrainedModel, current: TrainedModel) -> bool:
-    """Whether the live model's fits were made on batches found strange since, and the newest training's were, too."""
-    found = {
-        batch for one in (live, current) if one.averaged and one.line == live.line for batch in one.averaged.spoiled
-    }
-    newest = current.averaged
-    out = set(newest.strange).difference(newest.spoiled) if newest else set()
-    return any(batch.digest in found - out for batch in live.training_set.batches)
+    """Whether the live model's fits are those of the newest training, and were made on batches found strange since."""
+    fitted = {batch.digest for batch in live.training_set.batches}
+    found = (one.averaged.spoiled for one in (live, current) if one.averaged and one.line == live.line)
+    return current.attempted == fitted and not fitted.isdisjoint(batch for spoils in found for batch in spoils)
 
 
 def why_train(

@@ -50,7 +50,7 @@ class Evidence:
 
     `live` is the model that answers now. `fresh` batches came since the newest training, by which the rows that can be
     trained on have `grown` (1.3: by 30 %), and `trainings` were made after the first model. The live one is `spoiled`
-    when its fits were made on batches that are left out by now, and no training without them was tried yet.
+    when its fits were made on batches that are left out by now, and no training was tried since.
     """
 
     scores: Sequence[Scored]

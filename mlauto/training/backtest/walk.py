@@ -90,13 +90,11 @@ class _Run:
     answered: list[tuple[int, Losses]] = field(default_factory=list)
     last: dict[int, float] = field(default_factory=dict)
     strange: set[int] = field(default_factory=set)
-    left_out: frozenset[int] = frozenset()  # of the newest training, whether or not that worked
 
     def train(self, batches: int, choice: Choice, first: int) -> str:
         """Fit, and let it answer from batch `first` on unless its trial says no; then why not."""
         self.newest = batches
         learned = self.learned(batches, choice.members)
-        self.left_out = frozenset(self.strange)
         members = shared(choice.members, learned.losses)
         if choice.leaps:
             shares = leapt([one.share for one in members], learned.losses, shortest(members))
@@ -190,9 +188,11 @@ class _Run:
         )
 
     def spoiled(self) -> bool:
-        """Whether the live model was fitted on strange batches, and the newest training was, too."""
+        """Whether the live model's fits are the newest training's, and were made on batches that are strange."""
         model = self.fits[self.live].model
-        return any(batch < model.batches for batch in self.strange - self.left_out.union(model.strange))
+        return self.newest == model.batches and any(
+            batch < model.batches for batch in self.strange.difference(model.strange)
+        )
 
     def scored(self, due: int, delay: int) -> Labelled:
         """The batch by the model that is live when its labels come, as in the live loop; nobody's if `too_near`."""
