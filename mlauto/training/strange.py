@@ -60,7 +60,8 @@ def strange(losses: Sequence[Sequence[float]], ahead: Sequence[int], judges: Jud
     cannot be learned beside the others. What can, as a holiday that a column tells, does no harm and stays.
     """
     found = []
-    for at in range(len(losses) - 1):
+    # where older batches are forgotten, the first that are known had others before them, and were judged by those
+    for at in range(FEWEST if len(losses) >= RECALLED else 0, len(losses) - 1):
         limit = times_usual(losses, at)
         knew = next((row for row in range(at + 1, len(losses)) if row - ahead[row] >= at), None)
         if min(losses[at]) <= limit or knew is None:

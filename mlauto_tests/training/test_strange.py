@@ -5,7 +5,7 @@ import math
 import pytest
 
 from mlauto.training.strange import Judges, judges_of, strange, times_usual
-from mlauto.training.weighting import BLEND, History, Member
+from mlauto.training.weighting import BLEND, RECALLED, History, Member
 
 JUDGES = Judges(longest=2, short=1)
 USUAL = (1.0, 1.1, 1.2)  # newest batch only, half-life 1, all history
@@ -73,6 +73,8 @@ def test_early_ones_are_held_to_those_after_them_too() -> None:
     assert strange([BAD, SPOILED, USUAL, USUAL], AT_ONCE[:4], JUDGES) == (0,)
     assert strange([USUAL, BAD, SPOILED, USUAL], AT_ONCE[:4], JUDGES) == (1,)
     assert strange([USUAL, BAD, BAD, BAD, BAD], AT_ONCE[:5], JUDGES) == ()  # an early change
+    for count, found in ((RECALLED - 1, (0,)), (RECALLED, ())):  # the oldest known is not the first that there was
+        assert strange([BAD, SPOILED, *[USUAL] * (count - 2)], [1] * count, JUDGES) == found
 
 
 def test_the_judges_are_the_longest_history_and_the_shortest_of_several_batches() -> None:
